@@ -1,0 +1,3 @@
+// The kernels with whatever the compiler's baseline offers: any processor, Arm among them.
+#define RECURRA_ISA portable
+#include "kernels.inc.h"

@@ -1,0 +1,5 @@
+"""`python -m recurra` is `recurra`."""
+
+from recurra.cli import main
+
+main()

@@ -1,0 +1,13 @@
+"""Simple models that every result is printed beside: what a network must beat to earn its keep.
+
+Classification has the majority class and a linear model; language has modified Kneser-Ney. All are
+deterministic, take seconds, and know only datasets and token ids.
+"""
+
+from __future__ import annotations
+
+from recurra.baselines.classification import classification_baselines
+from recurra.baselines.language import language_baselines
+from recurra.baselines.results import BaselineResult
+
+__all__ = ["BaselineResult", "classification_baselines", "language_baselines"]

@@ -1,0 +1,20 @@
+"""Cells: the parameters of one recurrence, its state, and one kernel call. `CELLS` is the table of them by name."""
+
+from recurra.cells.cell import Cell, Recurrent
+from recurra.cells.gated import GRU, LSTM, Elman, ElmanState, FeedForward, FeedForwardState, GRUState, LSTMState
+
+CELLS: dict[str, type[Cell]] = {"feedforward": FeedForward, "elman": Elman, "gru": GRU, "lstm": LSTM}
+
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LSTM",
+    "Cell",
+    "Elman",
+    "ElmanState",
+    "FeedForward",
+    "FeedForwardState",
+    "GRUState",
+    "LSTMState",
+    "Recurrent",
+]

@@ -1,0 +1,186 @@
+"""The classic cells: FeedForward (no memory at all), Elman, GRU and LSTM. Equations and papers: docs/equations.md.
+
+A cell projects all steps in one product and hands the rest to its kernel. Parameters have the names of the formula
+`S_t = f(W_in X_t + W_S S_{t-1} + b)`; gates are stacked along axis 0 in torch's order (GRU r, z, n; LSTM i, f, g, o).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from recurra import kernels
+from recurra.cells.cell import Cell
+from recurra.errors import UsageError
+from recurra.state import state_class
+
+
+@state_class
+class FeedForwardState:
+    """Nothing: what came before is forgotten."""
+
+
+@state_class
+class ElmanState:
+    """h[B, H], the last output."""
+
+    h: Tensor
+
+
+@state_class
+class GRUState:
+    """h[B, H], the last output."""
+
+    h: Tensor
+
+
+@state_class
+class LSTMState:
+    """h[B, H], the last output, and c[B, H], the cell's own memory."""
+
+    h: Tensor
+    c: Tensor
+
+
+def _matrix(rows: int, columns: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(rows, columns))
+
+
+def _initialise(weight_in: Tensor, weight_state: Tensor | None, gates: int) -> None:
+    """Inputs by Glorot and Bengio 2010, the recurrent part orthogonal (Saxe et al. 2014), each gate on its own."""
+    for gate in weight_in.chunk(gates):
+        nn.init.xavier_uniform_(gate)
+    if weight_state is not None:
+        for gate in weight_state.chunk(gates):
+            nn.init.orthogonal_(gate)
+
+
+def _activation(name: str) -> str:
+    if name not in kernels.ACTIVATIONS:
+        raise UsageError(f"There is no activation '{name}'", expected=", ".join(kernels.ACTIVATIONS))
+    return name
+
+
+class FeedForward(Cell):
+    """S = f(W_in X + b): an ordinary layer at every step, with an empty state. The memoryless baseline of every task.
+
+    Arguments: inputs I, hidden H, activation (a name from `kernels.ACTIVATIONS`).
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, activation: str = "tanh", reverse: bool = False) -> None:
+        super().__init__(inputs, hidden, reverse=reverse)
+        self.activation = _activation(activation)
+        # no state, so the order of the steps cannot matter
+        self.causal = True
+        self.weight_in = _matrix(hidden, inputs)
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        _initialise(self.weight_in, None, gates=1)
+
+    def initial_state(self, batch: int) -> FeedForwardState:
+        return FeedForwardState()
+
+    def _run(
+        self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        z = kernels.linear(inputs, self.weight_in, self.bias)
+        outputs = kernels.ACTIVATIONS[self.activation](z)
+        if lengths is not None:
+            valid = torch.arange(inputs.shape[0], device=inputs.device)[:, None] < lengths
+            outputs = torch.where(valid[..., None], outputs, torch.zeros_like(outputs))
+            z = torch.where(valid[..., None], z, torch.zeros_like(z))
+        return outputs, state, {"z": z} if keep else {}
+
+
+class Elman(Cell):
+    """S_t = f(W_in X_t + W_S S_{t-1} + b), the simple recurrent network (Elman 1990).
+
+    Arguments: inputs I, hidden H, activation (a name from `kernels.ACTIVATIONS`), reverse. Traced: z, the sum before f.
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, activation: str = "tanh", reverse: bool = False) -> None:
+        super().__init__(inputs, hidden, reverse=reverse)
+        self.activation = _activation(activation)
+        self.weight_in = _matrix(hidden, inputs)
+        self.weight_state = _matrix(hidden, hidden)
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        _initialise(self.weight_in, self.weight_state, gates=1)
+
+    def initial_state(self, batch: int) -> ElmanState:
+        return ElmanState(self.bias.new_zeros(batch, self.hidden))
+
+    def _run(
+        self, inputs: Tensor, state: ElmanState, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        x = kernels.linear(inputs, self.weight_in, self.bias)
+        outputs, h, gates = kernels.elman(
+            x, state.h, self.weight_state, lengths=lengths, resets=resets,
+            activation=self.activation, reverse=self.reverse, keep=keep,
+        )  # fmt: skip
+        return outputs, ElmanState(h), {"z": gates} if keep else {}
+
+
+class GRU(Cell):
+    """The gated recurrent unit (Cho et al. 2014): a gate z that keeps, a gate r that forgets, a candidate n.
+
+    Arguments: inputs I, hidden H, reset_after (true: r acts on W_n S + bias, as in cuDNN and torch; false: r acts on S, as
+    in the paper), reverse. Traced: r, z, n and q, the recurrent part of the candidate.
+    """
+
+    names: Final = ("r", "z", "n", "q")
+
+    def __init__(self, inputs: int, hidden: int, *, reset_after: bool = True, reverse: bool = False) -> None:
+        super().__init__(inputs, hidden, reverse=reverse)
+        self.reset_after = reset_after
+        self.weight_in = _matrix(3 * hidden, inputs)
+        self.weight_state = _matrix(3 * hidden, hidden)
+        self.bias = nn.Parameter(torch.zeros(3 * hidden))
+        self.bias_state = nn.Parameter(torch.zeros(hidden))
+        _initialise(self.weight_in, self.weight_state, gates=3)
+
+    def initial_state(self, batch: int) -> GRUState:
+        return GRUState(self.bias.new_zeros(batch, self.hidden))
+
+    def _run(
+        self, inputs: Tensor, state: GRUState, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        x = kernels.linear(inputs, self.weight_in, self.bias)
+        outputs, h, gates = kernels.gru(
+            x, state.h, self.weight_state, self.bias_state, lengths=lengths, resets=resets,
+            reset_after=self.reset_after, reverse=self.reverse, keep=keep,
+        )  # fmt: skip
+        return outputs, GRUState(h), dict(zip(self.names, gates.chunk(4, dim=-1), strict=True)) if keep else {}
+
+
+class LSTM(Cell):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+    Arguments: inputs I, hidden H, reverse. The forget gate's bias starts at one (Jozefowicz et al. 2015).
+    Traced: the gates i, f, g, o and the cell c.
+    """
+
+    names: Final = ("i", "f", "g", "o")
+
+    def __init__(self, inputs: int, hidden: int, *, reverse: bool = False) -> None:
+        super().__init__(inputs, hidden, reverse=reverse)
+        self.weight_in = _matrix(4 * hidden, inputs)
+        self.weight_state = _matrix(4 * hidden, hidden)
+        self.bias = nn.Parameter(torch.zeros(4 * hidden))
+        _initialise(self.weight_in, self.weight_state, gates=4)
+        with torch.no_grad():
+            self.bias[hidden : 2 * hidden] = 1.0
+
+    def initial_state(self, batch: int) -> LSTMState:
+        zeros = self.bias.new_zeros(batch, self.hidden)
+        return LSTMState(zeros, zeros.clone())
+
+    def _run(
+        self, inputs: Tensor, state: LSTMState, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        x = kernels.linear(inputs, self.weight_in, self.bias)
+        outputs, h, c, gates, cells = kernels.lstm(
+            x, state.h, state.c, self.weight_state, lengths=lengths, resets=resets, reverse=self.reverse, keep=keep
+        )
+        inner = {**dict(zip(self.names, gates.chunk(4, dim=-1), strict=True)), "c": cells} if keep else {}
+        return outputs, LSTMState(h, c), inner

@@ -1,0 +1,74 @@
+"""The commands that tell: info and doctor."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import recurra
+from recurra import kernels
+from recurra.cli.talk import say_json
+from recurra.progress import table
+
+
+def info(folder: Path, as_json: bool) -> None:
+    model = recurra.load(folder)
+    about: dict[str, Any] = {
+        "kind": model.kind,
+        "model": model.task.summary(),
+        "streams": model.task.causal,
+        "fingerprint": model.fingerprint,
+        "bytes": sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+        "metrics": model.metrics,
+        **{key: model.record[key] for key in ("date", "version", "command", "training_seconds") if key in model.record},
+    }
+    if as_json:
+        say_json(about)
+        return
+    rows = [["kind", about["kind"]], ["streams", "yes" if about["streams"] else "no, it reads both ways"]]
+    rows += [[name, _short(value)] for name, value in about["model"].items()]
+    for split, metrics in about["metrics"].items():
+        rows += [[f"{split} {name}", f"{value:.4f}"] for name, value in metrics.items()]
+    rows += [[key, _short(about[key])] for key in ("fingerprint", "bytes", "date", "training_seconds", "command") if key in about]
+    print(table(rows, ["", str(folder)]))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:8])) + (f", ... ({len(value)})" if len(value) > 8 else "")
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def doctor(as_json: bool) -> None:
+    backends = kernel_table()
+    versions = {
+        "recurra": recurra.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "native": kernels.missing or f"built for {', '.join(kernels.instruction_sets())}; runs {kernels.instruction_set()}",
+    }
+    if as_json:
+        say_json({"versions": versions, "kernels": backends})
+        return
+    print(table([[key, str(value)] for key, value in versions.items()], ["", ""]))
+    print()
+    columns = ["kernel", "device", "backend", "why"]
+    print(table([[row[column] for column in columns] for row in backends], columns))
+
+
+def kernel_table() -> list[dict[str, str]]:
+    """Each kernel on each device: the backend in use, and the reason."""
+    found = []
+    for name in (*kernels.KERNELS, "linear"):
+        reason = kernels.unsupported(torch.float32)
+        native = ("native", f"float32 and float64, {kernels.instruction_set()}") if reason is None else ("reference", reason)
+        found.append({"kernel": name, "device": "cpu", "backend": native[0], "why": native[1]})
+        for device, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
+            why = "no kernel of ours for this device yet" if there else "no such device here"
+            found.append({"kernel": name, "device": device, "backend": "reference", "why": why})
+    return found

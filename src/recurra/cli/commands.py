@@ -1,0 +1,151 @@
+"""The commands and their options. Each imports what it needs when it runs, so that help is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recurra import __version__
+
+app = typer.Typer(
+    name="recurra",
+    help="Recurrent networks: fit one on your sequences, use it, carry its state.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object for each answer, on stdout.")]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, made by `recurra fit`.")]
+TextColumn = Annotated[str | None, typer.Option(help="Column with the inputs, where the guess is wrong.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels, where the guess is wrong.")]
+Top = Annotated[int, typer.Option(min=1, help="How many of the likeliest to show.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def fit(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet or .npz")],
+    task: Annotated[str | None, typer.Option(help="language or classify; guessed from the file.")] = None,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    cell: Annotated[str, typer.Option(help="feedforward, elman, gru or lstm.")] = "gru",
+    hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
+    activation: Annotated[str | None, typer.Option(help="For feedforward and elman: tanh, relu, ...")] = None,
+    bidirectional: Annotated[bool, typer.Option("--bidirectional", help="Read both ways (classify; cannot stream).")] = False,
+    level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
+    summary: Annotated[str | None, typer.Option(help="Classify from the last state, or the max over all steps.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share dropped in training, 0 to 1.")] = None,
+    valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test file, measured once at the end.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train for so many minutes.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Train for so many passes over the data.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Rows in a batch.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps in a chunk of a text.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same numbers.")] = 0,
+    baselines: Annotated[bool, typer.Option(help="Measure simple baselines beside the result.")] = True,
+    out: Annotated[str | None, typer.Option(help="Model folder; named after DATA if left out.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace what is in the folder.")] = False,
+    json: Json = False,
+) -> None:
+    """Train a recurrent network on DATA and write a model folder. With only a path, all else is worked out."""
+    import recurra
+
+    choices: dict[str, Any] = {
+        "task": task, "text": text, "label": label, "cell": cell, "hidden": hidden, "layers": layers,
+        "activation": activation, "bidirectional": bidirectional, "level": level, "vocabulary": vocabulary,
+        "summary": summary, "dropout": dropout, "minutes": minutes, "epochs": epochs, "rate": rate, "rows": rows,
+        "steps": steps, "seed": seed, "baselines": baselines,
+    }  # fmt: skip
+    model = recurra.fit(data, valid=valid, test=test, out=out, fresh=fresh, **choices)
+    if json:
+        from recurra.cli.talk import say_json
+
+        keys = ("kind", "out", "seconds", "training_seconds", "model", "metrics", "baselines", "fingerprint", "next")
+        say_json({key: model.record[key] for key in keys})
+
+
+@app.command()
+def predict(
+    model: ModelFolder,
+    inputs: Annotated[str, typer.Argument(metavar="[FILE|TEXT|-]", help="A file, a text, or - for lines on stdin.")] = "-",
+    top: Top = 5,
+    text: TextColumn = None,
+    json: Json = False,
+) -> None:
+    """Answer for each input: classes with probabilities, or for a language model the next tokens."""
+    from recurra.cli import using
+
+    using.predict(model, inputs, top, text, json)
+
+
+@app.command()
+def generate(
+    model: ModelFolder,
+    prompt: Annotated[str, typer.Option(help="Where to begin.")] = "",
+    length: Annotated[int, typer.Option(min=0, help="How many tokens to add.")] = 200,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest, 1 draws as learnt, more ventures.")] = 0.8,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that make up this probability.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same text.")] = 0,
+    json: Json = False,
+) -> None:
+    """Continue a text with a language model."""
+    from recurra.cli import using
+
+    using.generate(model, prompt, length, temperature, top_p, seed, json)
+
+
+@app.command()
+def evaluate(
+    model: ModelFolder,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Text, or rows with labels.")],
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    json: Json = False,
+) -> None:
+    """Measure a model on data of your own."""
+    from recurra.cli import using
+
+    using.evaluate(model, data, text, label, json)
+
+
+@app.command()
+def stream(
+    model: ModelFolder,
+    state: Annotated[Path | None, typer.Option(help="State file: continued from, and written at the end.")] = None,
+    top: Top = 3,
+    json: Json = False,
+) -> None:
+    """Read lines from stdin as one sequence: an answer after each, the state kept for the next time."""
+    from recurra.cli import using
+
+    using.stream(model, state, top, json)
+
+
+@app.command()
+def info(model: ModelFolder, json: Json = False) -> None:
+    """What a model is, how it was made, and what it reached."""
+    from recurra.cli import about
+
+    about.info(model, json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Which kernels run where, and why."""
+    from recurra.cli import about
+
+    about.doctor(json)

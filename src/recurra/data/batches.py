@@ -1,0 +1,152 @@
+"""Batches and the order they come in. A feed knows rows and lengths, and nothing of what a model does with them.
+
+The order is a function of (seed, epoch, index) alone, so a position in the data is three whole numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model reads at once, batch first.
+
+    inputs[B, T] whole numbers or [B, T, F] numbers; targets as the task has them, or None; lengths[B] int64 or None;
+    resets[B, T] bool or None. `carries`: the state after the previous batch goes on into this one.
+    """
+
+    inputs: Tensor
+    targets: Tensor | None = None
+    lengths: Tensor | None = None
+    resets: Tensor | None = None
+    carries: bool = False
+
+    @property
+    def units(self) -> int:
+        """How many valid steps the batch holds."""
+        if self.lengths is not None:
+            return int(self.lengths.sum())
+        return self.inputs.shape[0] * self.inputs.shape[1]
+
+
+class Feed(Protocol):
+    """Batches for training or evaluation, the same ones for the same epoch."""
+
+    unit: str
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number `start` on."""
+        ...
+
+
+def generator(*numbers: int) -> torch.Generator:
+    """A random generator that depends on the given numbers alone."""
+    mixed = 0x9E3779B97F4A7C15
+    for number in numbers:
+        mixed = (mixed ^ (number + 0x632BE59BD9B4E019)) * 0xBF58476D1CE4E5B9 % 2**64
+        mixed ^= mixed >> 31
+    return torch.Generator().manual_seed(mixed % 2**63)
+
+
+class StreamFeed:
+    """A long sequence of tokens as parallel contiguous streams, cut into chunks that follow one another.
+
+    Arguments:
+    - ids[N] int64: the tokens; the target of each is the next one.
+    - rows: how many streams run side by side (fewer where the text is short).
+    - steps: the length of a chunk.
+    - shift: move the cuts from epoch to epoch (training), or cover every token (evaluation).
+    """
+
+    unit = "tokens"
+
+    def __init__(self, ids: Tensor, rows: int, steps: int, *, seed: int = 0, shift: bool = False) -> None:
+        self._ids = ids
+        self._steps = steps
+        self._seed = seed
+        # a stream should be some chunks long, or carrying its state means nothing
+        self._rows = max(1, min(rows, (len(ids) - 1) // (4 * steps)))
+        per_row = (len(ids) - 1) // self._rows
+        self._shift = min(steps, per_row // 4) if shift else 0
+
+    def __len__(self) -> int:
+        per_row = (len(self._ids) - 1 - self._shift) // self._rows
+        return -(-per_row // self._steps)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        offset = int(torch.randint(self._shift + 1, (), generator=generator(self._seed, epoch))) if self._shift else 0
+        per_row = (len(self._ids) - 1 - self._shift) // self._rows
+        used = per_row * self._rows
+        inputs = self._ids[offset : offset + used].view(self._rows, per_row)
+        targets = self._ids[offset + 1 : offset + 1 + used].view(self._rows, per_row)
+        for index in range(start, len(self)):
+            span = slice(index * self._steps, min((index + 1) * self._steps, per_row))
+            yield Batch(inputs[:, span], targets[:, span], carries=index > 0)
+
+
+class BucketFeed:
+    """Rows of unequal length, batched with others of about their length, in an order drawn anew each epoch.
+
+    Arguments:
+    - inputs: one tensor a row, [T] int64 or [T, F] floating.
+    - targets[N] int64, or None.
+    - rows: rows in a batch.
+    - shuffle: draw the order (training), or go from short to long (evaluation).
+    """
+
+    unit = "rows"
+
+    def __init__(
+        self, inputs: Sequence[Tensor], targets: Tensor | None, rows: int, *, seed: int = 0, shuffle: bool = False
+    ) -> None:
+        self._inputs = inputs
+        self._targets = targets
+        self._lengths = torch.tensor([len(row) for row in inputs], dtype=torch.int64)
+        self._rows = rows
+        self._seed = seed
+        self._shuffle = shuffle
+
+    def __len__(self) -> int:
+        return -(-len(self._inputs) // self._rows)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        for index in self.order(epoch)[start:]:
+            yield self._collate(index)
+
+    def order(self, epoch: int) -> list[Tensor]:
+        """The row numbers of each batch: rows of like length stand together, batches in random order."""
+        count = len(self._inputs)
+        if not self._shuffle:
+            return list(torch.argsort(self._lengths, stable=True).split(self._rows))
+        random = generator(self._seed, epoch)
+        drawn = torch.randperm(count, generator=random)
+        # sort within groups of many batches: nearly no padding, and different company each epoch
+        groups = drawn.split(self._rows * 50)
+        batches = [
+            part
+            for group in groups
+            for part in group[torch.argsort(self._lengths[group], stable=True)].split(self._rows)
+        ]
+        return [batches[place] for place in torch.randperm(len(batches), generator=random).tolist()]
+
+    def _collate(self, index: Tensor) -> Batch:
+        rows = [self._inputs[place] for place in index.tolist()]
+        return collate(rows, None if self._targets is None else self._targets[index])
+
+
+def collate(rows: Sequence[Tensor], targets: Tensor | None = None) -> Batch:
+    """Rows of unequal length as one padded batch; lengths are left out where all are equal."""
+    inputs = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    ragged = bool((lengths != inputs.shape[1]).any())
+    return Batch(inputs, targets, lengths if ragged else None)

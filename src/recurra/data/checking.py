@@ -1,0 +1,259 @@
+"""What is wrong with data, said with its lines: rows that cannot be used, numbers that are none, odd classes, leaks.
+
+Looks at inputs and labels that are already in memory; knows no files and no columns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.errors import DataError
+
+LONG_TEXT = 5_000  # characters
+LONG_SERIES = 5_000  # steps
+_LEAK_LINE = 40  # characters from which a line shared by two documents is no accident
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with the data. `line` is where it shows first, or None where it concerns the whole."""
+
+    line: int | None
+    message: str
+    fatal: bool
+
+
+def places(lines: Sequence[int], unit: str) -> str:
+    """`line 3`, `lines 3, 7 and 9`, `lines 1, 2, 3, 4, 5 and 12 more`."""
+    shown = [str(line) for line in lines[:_SHOWN]]
+    rest = len(lines) - len(shown)
+    if rest:
+        return f"{unit}s {', '.join(shown)} and {rest} more"
+    return f"{unit} {shown[0]}" if len(shown) == 1 else f"{unit}s {', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def raise_fatal(problems: Sequence[Problem], name: str) -> None:
+    """Raise one `DataError` that lists the first five fatal problems and counts the rest; return if there is none."""
+    fatal = [problem for problem in problems if problem.fatal]
+    if not fatal:
+        return
+    shown = "; ".join(problem.message for problem in fatal[:_SHOWN])
+    more = f"; and {len(fatal) - _SHOWN} more problems like these" if len(fatal) > _SHOWN else ""
+    raise DataError(f"{name} cannot be used as it is: {shown}{more}")
+
+
+def left_out(lines: Sequence[int], unit: str, one: str, many: str) -> list[Problem]:
+    """A warning that rows were left out: `one` says why for a single row, `many` for several."""
+    if not lines:
+        return []
+    subject, were = (f"1 row {one}", "was") if len(lines) == 1 else (f"{len(lines)} rows {many}", "were")
+    return [Problem(lines[0], f"{subject} and {were} left out ({places(lines, unit)})", fatal=False)]
+
+
+def too_few_left(kept: int, all_rows: int) -> list[Problem]:
+    """Fatal where more than half of the rows cannot be used."""
+    if not kept or 2 * kept < all_rows:
+        return [Problem(None, f"{all_rows - kept} of {all_rows} rows cannot be used", fatal=True)]
+    return []
+
+
+def as_sequence(value: Any) -> np.ndarray | str:
+    """One numeric sequence as float32 [T, F], or what keeps it from being one. Shape [T] becomes [T, 1].
+
+    Numbers too large for float32 become infinite, which `not_finite` then names.
+    """
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (ValueError, TypeError):
+        widths = {len(step) if isinstance(step, (list, tuple, np.ndarray)) else 0 for step in value}
+        if len(widths) > 1:
+            return "has steps with different numbers of features"
+        return "holds something that is not a number"
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        return f"has {array.ndim} dimensions where steps and features are two"
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def not_finite(array: np.ndarray) -> tuple[int, int, float] | None:
+    """(step, feature, value), counted from 1, of the first NaN or infinity in [T, F]; None where all is finite."""
+    if np.isfinite(array).all():
+        return None
+    step, feature = np.argwhere(~np.isfinite(array))[0]
+    return int(step) + 1, int(feature) + 1, float(array[step, feature])
+
+
+def check_series(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str) -> tuple[list[int], list[Problem]]:
+    """Indices of sequences [T, F] that can be used, and the problems of the others. NaN and infinity are fatal:
+    whether to drop, fill or interpolate is not for a reader of files to decide."""
+    problems: list[Problem] = []
+    empty = [i for i, array in enumerate(arrays) if array.shape[0] == 0]
+    problems += left_out([lines[i] for i in empty], unit, "has a sequence of no steps", "have a sequence of no steps")
+    counts = Counter(array.shape[1] for array in arrays if array.shape[0])
+    features = counts.most_common(1)[0][0] if counts else 0
+    ragged = [i for i, array in enumerate(arrays) if array.shape[0] and array.shape[1] != features]
+    if ragged:
+        got = ", ".join(str(count) for count in sorted({arrays[i].shape[1] for i in ragged}))
+        reason = f"features ({got}), not {features} as most rows have,"
+        where = [lines[i] for i in ragged]
+        problems += left_out(where, unit, f"has another number of {reason}", f"have another number of {reason}")
+    if counts and features == 0:
+        problems.append(Problem(None, "the sequences have no features", fatal=True))
+    dropped = {*empty, *ragged}
+    kept = [i for i in range(len(arrays)) if i not in dropped]
+    tails = 0
+    for i in kept:
+        found = not_finite(arrays[i])
+        if found is None:
+            continue
+        step, feature, value = found
+        what = "NaN" if np.isnan(value) else "an infinity"
+        problems.append(
+            Problem(lines[i], f"{unit} {lines[i]} has {what} at step {step}, feature {feature}", fatal=True)
+        )
+        tails += bool(np.isnan(arrays[i][step - 1 :]).all())
+    if tails:
+        hint = (
+            "the values that are NaN stand at the end, as padding does: give the true lengths (in .npz an array "
+            "`lengths`), or cut the sequences"
+        )
+        problems.insert(0, Problem(None, hint, fatal=True))
+    return kept, problems
+
+
+def check_rows(data: LabelledDataset, unit: str, judge_labels: bool = True) -> list[Problem]:
+    """Problems of clean rows: duplicates, contradictions, odd classes, very long inputs. `fatal` where no classifier
+    can come of them."""
+    problems = _long(data, unit)
+    if data.labels is None or not judge_labels:
+        return problems
+    classes = Counter(data.labels)
+    problems += _classes(classes, data, unit)
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for i, value in enumerate(data.inputs):
+        groups[_key(value)].append(i)
+    if len(groups) == 1 and len(classes) > 1:
+        message = "all inputs are identical while their labels differ: there is nothing to learn from"
+        return [*problems, Problem(data.lines[0], message, fatal=True)]
+    extra = [i for rows in groups.values() if len({data.labels[i] for i in rows}) == 1 for i in rows[1:]]
+    if extra:
+        where = places(sorted(data.lines[i] for i in extra), unit)
+        copies = "1 row is a copy" if len(extra) == 1 else f"{len(extra)} rows are copies"
+        problems.append(Problem(data.lines[min(extra)], f"{copies} of an earlier row ({where})", fatal=False))
+    torn = [rows for rows in groups.values() if len({data.labels[i] for i in rows}) > 1]
+    if torn:
+        rows = torn[0]
+        seen = sorted({data.labels[i] for i in rows})
+        labels = ", ".join(repr(label) for label in seen[:3])
+        times = "1 input stands" if len(torn) == 1 else f"{len(torn)} inputs stand"
+        where = places([data.lines[i] for i in rows], unit)
+        message = f"{times} in the data with different labels (first: {where}, labelled {labels})"
+        problems.append(Problem(data.lines[rows[0]], message, fatal=False))
+    return problems
+
+
+def _classes(classes: Counter[str], data: LabelledDataset, unit: str) -> list[Problem]:
+    assert data.labels is not None
+    if len(classes) == 1:
+        message = f"all {len(data)} rows have the label {data.labels[0]!r}: a classifier needs at least two classes"
+        return [Problem(data.lines[0], message, fatal=True)]
+    single = {label for label, count in classes.items() if count == 1}
+    if len(data) >= 20 and 2 * len(classes) > len(data):
+        message = (
+            f"the label has {len(classes)} different values in {len(data)} rows, which is more like a number or a name "
+            "than a class: see that the right column is taken (--label)"
+        )
+        return [Problem(None, message, fatal=False)]
+    if not single:
+        return []
+    first = [label for label in classes if label in single]
+    line = data.lines[data.labels.index(first[0])]
+    names = ", ".join(repr(label) for label in first[:_SHOWN]) + (" …" if len(first) > _SHOWN else "")
+    subject = "1 class has" if len(single) == 1 else f"{len(single)} classes have"
+    message = f"{subject} a single row, too few to learn from ({names}; first at {unit} {line})"
+    return [Problem(line, message, fatal=False)]
+
+
+def _long(data: LabelledDataset, unit: str) -> list[Problem]:
+    limit, what = (LONG_SERIES, "steps") if data.numeric else (LONG_TEXT, "characters")
+    long = [line for line, value in zip(data.lines, data.inputs, strict=True) if len(value) > limit]
+    if not long:
+        return []
+    longest = max(map(len, data.inputs))
+    rows = "1 row is" if len(long) == 1 else f"{len(long)} rows are"
+    message = f"{rows} longer than {limit:,} {what} (the longest has {longest:,}; {places(long, unit)})"
+    return [Problem(long[0], f"{message}: training will be slow", fatal=False)]
+
+
+def check_documents(documents: Sequence[str], lines: Sequence[int], unit: str) -> tuple[list[str], list[Problem]]:
+    """Documents that hold something, and the problems."""
+    empty = [i for i, document in enumerate(documents) if not document.strip()]
+    if len(empty) == len(documents):
+        return [], [Problem(None, "there is no text in it", fatal=True)]
+    problems = left_out([lines[i] for i in empty], unit, "has an empty text", "have an empty text")
+    dropped = set(empty)
+    kept = [document for i, document in enumerate(documents) if i not in dropped]
+    problems += too_few_left(len(kept), len(documents))
+    copies = len(kept) - len(set(kept))
+    if copies:
+        subject = "1 document is a copy" if copies == 1 else f"{copies} documents are copies"
+        problems.append(Problem(None, f"{subject} of an earlier one", fatal=False))
+    damaged = sum(document.count("\ufffd") for document in kept)
+    if damaged:
+        message = f"the text holds {damaged} replacement characters (�): it was damaged by an earlier conversion"
+        problems.append(Problem(None, message, fatal=False))
+    return kept, problems
+
+
+def leakage(train: TextDataset | LabelledDataset, other: TextDataset | LabelledDataset) -> Problem | None:
+    """Inputs of `other` that also stand in `train`, or None. Figures measured on such data flatter the model.
+
+    Texts are compared without regard to case and spacing; documents by their lines of 40 characters and more.
+    """
+    if isinstance(train, TextDataset) != isinstance(other, TextDataset):
+        raise DataError("Documents cannot be compared with labelled inputs", got=f"{train.name} and {other.name}")
+    if isinstance(train, LabelledDataset) and isinstance(other, LabelledDataset):
+        known = {_loose_key(value): line for value, line in reversed(list(zip(train.inputs, train.lines, strict=True)))}
+        shared = [
+            (line, known[key])
+            for value, line in zip(other.inputs, other.lines, strict=True)
+            if (key := _loose_key(value)) in known
+        ]
+        unit, total = "inputs", len(other)
+    else:
+        known = dict(reversed(_long_lines(train)))
+        candidates = _long_lines(other)
+        shared = [(line, known[key]) for key, line in candidates if key in known]
+        unit, total = "long lines", len(candidates)
+    if not shared:
+        return None
+    here, there = shared[0]
+    return Problem(
+        here,
+        f"{len(shared)} of {total} {unit} of {other.name} also stand in {train.name} (first: line {here}, there line "
+        f"{there}): figures measured on {other.name} will look better than they are. Remove them from one of the two",
+        fatal=False,
+    )
+
+
+def _long_lines(data: TextDataset | LabelledDataset) -> list[tuple[Hashable, int]]:
+    assert isinstance(data, TextDataset)
+    numbered = enumerate((line for document in data.documents for line in document.split("\n")), 1)
+    return [(_loose_key(line), number) for number, line in numbered if len(line) >= _LEAK_LINE]
+
+
+def _key(value: str | np.ndarray) -> Hashable:
+    return value if isinstance(value, str) else (value.shape, value.tobytes())
+
+
+def _loose_key(value: str | np.ndarray) -> Hashable:
+    return " ".join(value.casefold().split()) if isinstance(value, str) else _key(value)

@@ -1,0 +1,190 @@
+"""Raw values ↔ numbers: text ↔ token ids, labels ↔ class ids, numeric sequences → standardised float32.
+
+A codec is learned once from the training data and is saved with the model as readable JSON. It knows no model, no
+batch and no file format of data. `TextCodec` is long enough for a file of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from recurra.data.checking import as_sequence, not_finite
+from recurra.data.text_codec import TextCodec, read_json
+from recurra.data.writing import default_level
+from recurra.errors import DataError, ModelError
+from recurra.files import write_file
+
+__all__ = ["LabelCodec", "SeriesCodec", "TextCodec", "default_level", "load_codecs", "save_codecs"]
+
+CODEC_FILE = "codec.json"
+_VERSION = 1
+
+
+class LabelCodec:
+    """Class names ↔ 0..C-1. `labels[i]` is the name of class i; names that are whole numbers are in their order."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels: tuple[str, ...] = tuple(labels)
+        self._ids = {label: i for i, label in enumerate(self.labels)}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def learn(cls, labels: Iterable[str]) -> Self:
+        """From all labels of the training data. Raises `DataError` where there is none."""
+        distinct = set(labels)
+        if not distinct:
+            raise DataError("There are no labels to learn", expected="at least one label")
+        return cls(sorted(distinct, key=_natural))
+
+    def encode(self, label: str) -> int:
+        """The id of a label. Raises `DataError` naming a label that was not in the training data."""
+        found = self._ids.get(label)
+        if found is None:
+            near = get_close_matches(str(label), self.labels, n=1)
+            shown = ", ".join(map(repr, self.labels[:10])) + (" …" if len(self.labels) > 10 else "")
+            fix = f"Did you mean {near[0]!r}?" if near else "Correct it, or train on data that holds it"
+            raise DataError("The model has not seen this label", got=repr(label), expected=f"one of {shown}", fix=fix)
+        return found
+
+    def encode_many(self, labels: Iterable[str]) -> np.ndarray:
+        """The ids of many labels, int64 [N]."""
+        return np.array([self.encode(label) for label in labels], dtype=np.int64)
+
+    def decode(self, index: int) -> str:
+        """The name of class `index`. Raises `DataError` outside 0..C-1."""
+        if not 0 <= index < len(self.labels):
+            raise DataError("No such class", got=index, expected=f"0 to {len(self.labels) - 1}")
+        return self.labels[int(index)]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        return {"labels": list(self.labels)}
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """Raises `ModelError` where `values` is not what `to_json` wrote."""
+        labels = values.get("labels") if isinstance(values, dict) else None
+        if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
+            raise ModelError("The labels of the codec are damaged", got=repr(labels)[:80], expected="a list of names")
+        if len(set(labels)) != len(labels):
+            raise ModelError("The labels of the codec are damaged", got="a label that stands there twice")
+        return cls(labels)
+
+
+def _natural(label: str) -> tuple[int, int, str]:
+    whole = label.removeprefix("-")
+    return (0, int(label), label) if whole.isascii() and whole.isdigit() else (1, 0, label)
+
+
+class SeriesCodec:
+    """Numeric sequences → the same with mean 0 and scale 1 in each feature, by the training data's mean and scale.
+
+    `mean` and `scale` are float64 [F]. A feature that is constant in the training data has scale 1.
+    """
+
+    def __init__(self, mean: np.ndarray, scale: np.ndarray) -> None:
+        self.mean = mean
+        self.scale = scale
+
+    @property
+    def features(self) -> int:
+        return len(self.mean)
+
+    @classmethod
+    def learn(cls, sequences: Sequence[np.ndarray]) -> Self:
+        """From arrays [T, F]; values that are not finite are passed over. Raises `DataError` where F differs."""
+        widths = {array.shape[1] for array in sequences}
+        if len(widths) != 1 or 0 in widths:
+            got = f"{sorted(widths)} features" if widths else "no sequences"
+            raise DataError("The sequences cannot be standardised", got=got, expected="one number of features in all")
+        features = widths.pop()
+        counts, sums, squares = np.zeros(features), np.zeros(features), np.zeros(features)
+        for array in sequences:
+            valid = np.isfinite(array)
+            counts += valid.sum(0)
+            sums += np.where(valid, array, 0.0).sum(0, dtype=np.float64)
+        mean = sums / np.maximum(counts, 1)
+        for array in sequences:  # a second pass: sums of raw squares would lose a small spread around a large mean
+            deviations = np.where(np.isfinite(array), array - mean, 0.0)
+            squares += (deviations**2).sum(0)
+        scale = np.sqrt(squares / np.maximum(counts, 1))
+        constant = scale <= 1e-7 * np.abs(mean)
+        return cls(mean, np.where(constant, 1.0, scale))
+
+    def encode(self, sequence: np.ndarray) -> np.ndarray:
+        """Standardised float32 [T, F] of an array [T, F] (or [T] where F is 1).
+
+        Raises `DataError` for another number of features and for NaN or infinity, naming step and feature from 1.
+        """
+        array = as_sequence(sequence)
+        if isinstance(array, str):
+            raise DataError(f"The sequence {array}", expected=f"numbers of shape [T, {self.features}]")
+        if array.shape[1] != self.features:
+            raise DataError("The sequence has another number of features", got=array.shape[1], expected=self.features)
+        found = not_finite(array)
+        if found is not None:
+            step, feature, value = found
+            raise DataError(
+                "The sequence holds a value that is not finite",
+                got=f"{value} at step {step}, feature {feature}",
+                fix="Fill or cut such values first",
+            )
+        return ((array - self.mean) / self.scale).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """Raises `ModelError` where `values` is not what `to_json` wrote."""
+        pair = (values.get("mean"), values.get("scale")) if isinstance(values, dict) else (None, None)
+        for part in pair:
+            if not isinstance(part, list) or not part or not all(_is_finite(number) for number in part):
+                raise ModelError(
+                    "The scales of the codec are damaged", got=repr(part)[:80], expected="a list of numbers"
+                )
+        mean, scale = (np.array(part, dtype=np.float64) for part in pair)
+        if len(mean) != len(scale) or (scale <= 0).any():
+            raise ModelError(
+                "The scales of the codec are damaged", expected="one mean and one positive scale a feature"
+            )
+        return cls(mean, scale)
+
+
+def _is_finite(number: object) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+
+
+def codecs_text(labels: LabelCodec, series: SeriesCodec | None = None) -> str:
+    """The content of `codec.json`."""
+    values = {"version": _VERSION, **labels.to_json(), "series": series.to_json() if series is not None else None}
+    return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
+
+
+def save_codecs(folder: str | Path, labels: LabelCodec, series: SeriesCodec | None = None) -> None:
+    """Write `codec.json` into a folder."""
+    write_file(Path(folder) / CODEC_FILE, codecs_text(labels, series))
+
+
+def load_codecs(folder: str | Path) -> tuple[LabelCodec, SeriesCodec | None]:
+    """Read `codec.json`. Raises `ModelError` where it is missing, cut, altered, or of a newer version."""
+    path = Path(folder) / CODEC_FILE
+    values = read_json(path)
+    if values.get("version") != _VERSION:
+        raise ModelError(f"{path} has another version", got=values.get("version"), expected=_VERSION)
+    try:
+        labels = LabelCodec.from_json(values)
+        series = SeriesCodec.from_json(values["series"]) if values.get("series") is not None else None
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return labels, series

@@ -1,0 +1,373 @@
+"""Text ↔ token ids on three levels: characters, words, or byte-pair encoding (bpe).
+
+Everything a codec is stands in one `tokenizer.json`, which the `tokenizers` library reads too and gives the same ids
+from. Characters go through a table here, because that is many times faster.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from recurra.data.writing import join_words
+from recurra.errors import DataError, ModelError, UsageError
+from recurra.files import open_for_reading, write_file
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER_FILE = "tokenizer.json"
+LEVELS = ("characters", "words", "bpe")
+UNKNOWN = "\ufffd"  # in text this character means "one that could not be read", which is what the token means
+_BPE_SIZE = 8_000
+_BYTES = 256
+_EAST_ASIAN = r"\p{Han}\p{Hiragana}\p{Katakana}"  # scripts without spaces: each character is a word
+_LETTERS = rf"[\w&&[^{_EAST_ASIAN}]]+"
+_WORD = rf"\n|\d+(?:[.,]\d+)*|[{_EAST_ASIAN}]|{_LETTERS}(?:['’]{_LETTERS})*|[^\w\s]"
+# No token reaches over the borders of these chunks: a newline, or blanks with what follows them. The blanks are those
+# of Unicode; Python's own \s has four more, which the library takes for punctuation.
+_BLANK = " \t\r\x0b\x0c\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_HAN = "\u4e00-\u9fa5"  # of words, each of these is one; so it is a chunk by itself
+_CHUNKS = {
+    "words": re.compile(rf"\n|[{_HAN}]|[{_BLANK}]*[^{_BLANK}{_HAN}\n]+|[{_BLANK}]+"),
+    "bpe": re.compile(rf"\n|[{_BLANK}]*[^{_BLANK}\n]+|[{_BLANK}]+"),
+}
+_KNOWN = 1 << 17  # chunks remembered
+_PIECE = 1 << 20  # characters cut into chunks at once
+
+
+class TextCodec:
+    """A vocabulary of `size` tokens, numbered 0..V-1, on one `level`.
+
+    `unknown` is the id of the token for everything that is not in the vocabulary; None for bpe, which can spell any
+    text in bytes. Characters keep the text as it is; words drop spaces, and keep each newline as a token.
+    """
+
+    def __init__(self, level: str, tokens: Sequence[str], merges: Sequence[tuple[str, str]], lowercase: bool) -> None:
+        self.level = level
+        self.lowercase = lowercase
+        self._tokens = list(tokens)
+        self._merges = list(merges)
+        self._known: dict[str, list[int]] = {}
+        self.unknown: int | None = None if level == "bpe" else 0
+
+    @property
+    def size(self) -> int:
+        """V, the number of tokens, the unknown one included."""
+        return len(self._tokens)
+
+    @classmethod
+    def learn(
+        cls,
+        texts: Iterable[str],
+        level: str = "characters",
+        size: int | None = None,
+        minimum: int = 1,
+        lowercase: bool = False,
+    ) -> Self:
+        """Learn a vocabulary: tokens that occur at least `minimum` times, the `size` most frequent of them at most.
+
+        Raises `UsageError` for an unknown level or a size that is too small, `DataError` where there is no text.
+        """
+        _check_settings(level, size, minimum)
+        texts = [_without_surrogates(text) for text in texts]
+        if not any(texts):
+            raise DataError("There is no text to learn a vocabulary from", got=f"{len(texts)} empty texts")
+        if level == "characters":
+            return cls(level, _frequent_characters(texts, size, minimum, lowercase), [], lowercase)
+        return cls(level, *_train(level, texts, size, minimum, lowercase), lowercase)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text. For characters, encode(a) + encode(b) == encode(a + b)."""
+        if self.level == "characters":
+            return self.encode_array(text).tolist()
+        return self._encode_chunks(_without_surrogates(text))
+
+    def encode_many(self, texts: Iterable[str]) -> list[list[int]]:
+        """Token ids of each text."""
+        return [self.encode(text) for text in texts]
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """Token ids as int32 [T]: the way for texts of many megabytes."""
+        if self.level == "characters":
+            codes = _code_points(_lower(text) if self.lowercase else text)
+            table = self._table
+            return table[np.minimum(codes, len(table) - 1)]
+        parts = [np.array(self._encode_chunks(piece), np.int32) for piece in _pieces(_without_surrogates(text))]
+        return np.concatenate([np.zeros(0, np.int32), *parts])
+
+    def _encode_chunks(self, text: str) -> list[int]:
+        """Ids chunk by chunk, each different chunk once: running text repeats itself, and the library is slow."""
+        chunks = _CHUNKS[self.level].findall(text)
+        known = self._known
+        new = [chunk for chunk in dict.fromkeys(chunks) if chunk not in known]
+        if new:
+            encoded = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
+            known.update(zip(new, (found.ids for found in encoded), strict=True))
+            if len(known) > _KNOWN:
+                self._known = {}  # a new one: another thread may be reading the old
+        return list(itertools.chain.from_iterable(map(known.__getitem__, chunks)))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of token ids: exact for characters and bpe, with sensible spaces for words.
+
+        Raises `DataError` for an id outside 0..V-1. Part of a character, cut off by bpe, reads as "�".
+        """
+        tokens = self._tokens_of(ids)
+        if self.level == "characters":
+            return "".join(tokens)
+        if self.level == "words":
+            return join_words(tokens)
+        return b"".join(map(self._bytes_of, tokens)).decode("utf-8", "replace")
+
+    def token(self, index: int) -> str:
+        """The token of an id as a person reads it; bytes that are no whole character as <E4>."""
+        token = self._token(index)
+        if self.level != "bpe":
+            return token
+        data = self._bytes_of(token)
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return "".join(f"<{byte:02X}>" for byte in data)
+
+    def characters(self, ids: Iterable[int]) -> int:
+        """How many characters the tokens spell out: what bits per character are counted by."""
+        return sum(self._widths[index] for index in ids) if self.level != "bpe" else len(self.decode(ids))
+
+    @cached_property
+    def _widths(self) -> list[int]:
+        """Characters of each token; a word brings the space before it."""
+        space = 1 if self.level == "words" else 0
+        return [1 if index == self.unknown else len(token) + space for index, token in enumerate(self._tokens)]
+
+    def to_text(self) -> str:
+        """The content of `tokenizer.json`, which `tokenizers.Tokenizer` reads too."""
+        return self._tokenizer.to_str(pretty=False) + "\n"
+
+    def save(self, folder: str | Path) -> None:
+        """Write `tokenizer.json` into a folder."""
+        write_file(Path(folder) / TOKENIZER_FILE, self.to_text())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read `tokenizer.json`. Raises `ModelError` where it is missing, damaged, or not one that `save` wrote."""
+        path = Path(folder) / TOKENIZER_FILE
+        values = read_json(path)
+        model = values.get("model")
+        if not isinstance(model, dict):
+            raise ModelError(f"{path} is damaged", got="no model in it")
+        tokens = _read_tokens(model.get("vocab"), path)
+        merges = _read_merges(model.get("merges", []), set(tokens), path)
+        lowercase = values.get("normalizer") is not None
+        for level in LEVELS:
+            if (level == "bpe") != (model.get("type") == "BPE"):
+                continue
+            codec = cls(level, tokens, merges, lowercase)
+            if codec._is_whole() and _same_make(codec._described, values):
+                return codec
+        raise ModelError(
+            f"{path} was not written by this version of Recurra, or was altered",
+            got=f"a tokenizer of type {model.get('type')!r}",
+            expected="characters, words or bpe as TextCodec.save writes them",
+        )
+
+    def _is_whole(self) -> bool:
+        """Whether the tokens are of the kind the level needs; only a file that was altered has others."""
+        if self.level == "characters":
+            return all(len(token) == 1 for token in self._tokens)
+        alphabet = self._byte_values.keys()
+        return self.level == "words" or (
+            alphabet <= set(self._tokens) and all(alphabet >= set(t) for t in self._tokens)
+        )
+
+    def _tokens_of(self, ids: Iterable[int]) -> list[str]:
+        listed = list(ids)
+        for index in (min(listed), max(listed)) if listed else ():
+            self._token(index)  # complains of an id that is out of range
+        return list(map(self._tokens.__getitem__, listed))
+
+    def _token(self, index: int) -> str:
+        if not 0 <= index < len(self._tokens):
+            raise DataError("No such token", got=int(index), expected=f"0 to {len(self._tokens) - 1}")
+        return self._tokens[index]
+
+    def _bytes_of(self, token: str) -> bytes:
+        return bytes(self._byte_values[character] for character in token)
+
+    @cached_property
+    def _byte_values(self) -> dict[str, int]:
+        """The byte each letter of a byte-level token stands for: printable Latin-1 for itself, the rest from U+0100."""
+        printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+        others = [byte for byte in range(_BYTES) if byte not in set(printable)]
+        return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """Code point → id, int32; its last row, unknown, also serves all code points beyond."""
+        codes = [ord(token) for token in self._tokens]
+        table = np.zeros(max(codes) + 2, dtype=np.int32)
+        table[codes] = np.arange(len(codes))
+        return table
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return _build(self.level, self._tokens, self._merges, self.lowercase)
+
+    @cached_property
+    def _described(self) -> dict[str, Any]:
+        """A small tokenizer of the same make as JSON: all of it but the vocabulary."""
+        empty = _build(self.level, self._tokens[:1], [], self.lowercase)
+        return json.loads(empty.to_str())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model's folder. Raises `ModelError` where it is missing or damaged."""
+    with open_for_reading(path, "model") as file:
+        data = file.read()
+    try:
+        values = json.loads(data)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        fix = "The file was cut or altered: copy the model's folder again"
+        raise ModelError(f"{path} is damaged", got=error, fix=fix) from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} is damaged", got=type(values).__name__, expected="a JSON object")
+    return values
+
+
+def _check_settings(level: str, size: int | None, minimum: int) -> None:
+    if level not in LEVELS:
+        raise UsageError("No such level of tokens", got=repr(level), expected=" or ".join(map(repr, LEVELS)))
+    smallest = _BYTES if level == "bpe" else 2
+    if size is not None and size < smallest:
+        raise UsageError(f"A vocabulary of {level} cannot be that small", got=size, expected=f"at least {smallest}")
+    if minimum < 1:
+        raise UsageError("The least count of a token is too small", got=minimum, expected="at least 1")
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
+def _lower(text: str) -> str:
+    # A final Σ would be lowered by its neighbours: a character's id must not depend on where the text is cut.
+    return text.replace("Σ", "σ").lower()
+
+
+def _without_surrogates(text: str) -> str:
+    """Half a surrogate pair, which broken JSON can hold, is no character: it becomes the unknown one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "".join(UNKNOWN if "\ud800" <= character <= "\udfff" else character for character in text)
+    return text
+
+
+def _frequent_characters(texts: list[str], size: int | None, minimum: int, lowercase: bool) -> list[str]:
+    counts = np.zeros(0x110000, dtype=np.int64)
+    for text in texts:
+        codes, found = np.unique(_code_points(_lower(text) if lowercase else text), return_counts=True)
+        counts[codes] += found
+    counts[ord(UNKNOWN)] = 0
+    order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts >= minimum)]
+    return [UNKNOWN, *map(chr, order[: None if size is None else size - 1].tolist())]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut after newlines into pieces of a megabyte. No token of words or bpe crosses a newline, so ids stay."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _PIECE) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def _build(level: str, tokens: Sequence[str], merges: Sequence[tuple[str, str]], lowercase: bool) -> Tokenizer:
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    if level == "bpe":
+        tokenizer = Tokenizer(models.BPE(vocabulary, list(merges)))
+        lines = pre_tokenizers.Split("\n", "isolated")
+        pieces = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([lines, pieces])
+        tokenizer.decoder = decoders.ByteLevel()
+    else:
+        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+        if level == "characters":
+            tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+            tokenizer.decoder = decoders.Fuse()
+        else:
+            tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), "removed", invert=True)
+    if lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    return tokenizer
+
+
+def _train(
+    level: str, texts: list[str], size: int | None, minimum: int, lowercase: bool
+) -> tuple[list[str], list[tuple[str, str]]]:
+    from tokenizers import pre_tokenizers, trainers
+
+    tokenizer = _build(level, [UNKNOWN], [], lowercase)
+    pieces = (line for text in texts for line in text.splitlines(keepends=True))
+    if level == "words":
+        everything = 1 << 31
+        trainer = trainers.WordLevelTrainer(vocab_size=everything, min_frequency=minimum, show_progress=False)
+        tokenizer.train_from_iterator(pieces, trainer)
+        tokens = [token for token in _in_order(tokenizer.get_vocab()) if token != UNKNOWN]
+        return [UNKNOWN, *tokens[: None if size is None else size - 1]], []
+    trainer = trainers.BpeTrainer(
+        vocab_size=size or _BPE_SIZE,
+        min_frequency=max(minimum, 2),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(pieces, trainer)
+    merges = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+    return _in_order(tokenizer.get_vocab()), merges
+
+
+def _in_order(vocabulary: dict[str, int]) -> list[str]:
+    return sorted(vocabulary, key=vocabulary.__getitem__)
+
+
+def _read_tokens(vocabulary: object, path: Path) -> list[str]:
+    if not isinstance(vocabulary, dict) or not vocabulary:
+        raise ModelError(f"{path} is damaged", got="no vocabulary in it")
+    ids = list(vocabulary.values())
+    if not all(type(i) is int for i in ids) or sorted(ids) != list(range(len(ids))):
+        raise ModelError(f"{path} is damaged", got="a vocabulary whose ids are not 0, 1, 2, … each once")
+    return _in_order(vocabulary)
+
+
+def _read_merges(merges: object, tokens: set[str], path: Path) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for merge in merges if isinstance(merges, list) else [None]:
+        if (
+            not isinstance(merge, list)
+            or len(merge) != 2
+            or not all(isinstance(part, str) and part in tokens for part in merge)
+            or "".join(merge) not in tokens
+        ):
+            raise ModelError(f"{path} is damaged", got=f"the merge {merge!r}", expected="two tokens that make a third")
+        pairs.append((merge[0], merge[1]))
+    return pairs
+
+
+def _same_make(expected: dict[str, Any], values: dict[str, Any]) -> bool:
+    """Whether a file differs from what `save` writes in nothing but its vocabulary."""
+    vocabulary = values["model"]["vocab"]
+    if expected["model"].get("unk_token") is not None and vocabulary.get(UNKNOWN) != 0:
+        return False
+    model = {**values["model"], "vocab": expected["model"]["vocab"]}
+    if "merges" in expected["model"]:
+        model["merges"] = expected["model"]["merges"]
+    return {**values, "model": model} == expected

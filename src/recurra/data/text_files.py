@@ -1,0 +1,151 @@
+"""Bytes of a file → text, or an error that says which byte is wrong, what the file probably is, and how to mend it.
+
+Knows encodings and magic numbers; knows nothing of columns, rows or tasks.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+
+from recurra.errors import DataError
+from recurra.files import disk_errors, open_for_reading
+
+_MAGIC = {
+    b"PK\x03\x04": ("a zip archive (Excel, Word and .npz files are zip archives too)", "Export it as UTF-8 CSV"),
+    b"%PDF": ("a PDF document", "Extract its text first, for example with: pdftotext file.pdf file.txt"),
+    b"\x89PNG": ("a PNG picture", "Give a file of text"),
+    b"\xff\xd8\xff": ("a JPEG picture", "Give a file of text"),
+    b"PAR1": ("a Parquet table", "Give it the ending .parquet"),
+    b"\x1f\x8b": ("gzip-compressed", "Give it the ending .gz, or unpack it with gunzip"),
+    b"\x93NUMPY": ("a single numpy array", "Save arrays x and y together with numpy.savez(file, x=x, y=y)"),
+    b"\xd0\xcf\x11\xe0": ("an old Microsoft Office document", "Export it as UTF-8 CSV"),
+    b"SQLite format": ("a SQLite database", "Export the table as CSV"),
+}
+_WIDE_MARKS = {  # UTF-32 first: its little-endian mark begins with UTF-16's
+    b"\xff\xfe\x00\x00": "UTF-32LE",
+    b"\x00\x00\xfe\xff": "UTF-32BE",
+    b"\xff\xfe": "UTF-16LE",
+    b"\xfe\xff": "UTF-16BE",
+}
+# The most frequent characters of running text in each script: they tell two encodings that both decode apart.
+_COMMON = {
+    "GB18030": "的一是不了人我在有他这中大来上个国说们到时和地为子你出会也",
+    "BIG5": "的一是不了人我在有他這中大來上個國說們到時和地為子你出會也",
+    "SHIFT_JIS": "のにはをたがでてとしれさいるなもっすまんらくこりあ",
+    "EUC-KR": "이다는을의가에고를하지은기로한그사리도서나어",
+}
+_ENCODING_SAMPLE = 200_000  # bytes
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes, unpacked where the name ends in .gz."""
+    if not path.exists():
+        near = get_close_matches(path.name, _siblings(path), n=1, cutoff=0.6)
+        hint = f"Did you mean {path.parent / near[0]}?" if near else "See that the path is right"
+        raise DataError(f"No such data file: {path}", fix=f"{hint} (a string is a path; texts themselves go in a list)")
+    if path.is_dir():
+        inside = ", ".join(_siblings(path / "any")[:6]) or "nothing"
+        raise DataError(f"{path} is a folder", got=f"a folder that holds {inside}", expected="one data file")
+    with open_for_reading(path, "data") as file, disk_errors(path, "read"):
+        data = file.read()
+    if path.suffix.lower() != ".gz":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is not a whole gzip file", got=error, fix="Fetch or compress it again") from error
+
+
+def read_text(path: Path) -> str:
+    """The whole file as text: UTF-8 with or without a byte-order mark, newlines as "\\n"."""
+    data = read_bytes(path)
+    _refuse_other_formats(data, path)
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _wrong_encoding(data, error.start, path) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _siblings(path: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return []
+
+
+def _refuse_other_formats(data: bytes, path: Path) -> None:
+    for mark, encoding in _WIDE_MARKS.items():
+        if data.startswith(mark):
+            raise _not_utf8(path, f"a byte-order mark of {encoding} at byte 0, line 1", encoding)
+    for magic, (what, fix) in _MAGIC.items():
+        if data.startswith(magic):
+            raise DataError(f"{path} is not a text file", got=what, expected="UTF-8 text", fix=fix)
+    nul = data.find(b"\x00")
+    if nul < 0:
+        return
+    sample = data[:_ENCODING_SAMPLE]
+    for first, encoding in ((1, "UTF-16LE"), (0, "UTF-16BE")):
+        zeros = sample[first::2].count(0)
+        if zeros > 0.4 * len(sample) / 2 and sample[1 - first :: 2].count(0) == 0:
+            raise _not_utf8(path, f"NUL bytes from byte {nul} on, as in {encoding}", encoding)
+    line = data.count(b"\n", 0, nul) + 1
+    raise DataError(
+        f"{path} is a binary file",
+        got=f"a NUL byte at byte {nul}, line {line}",
+        expected="UTF-8 text",
+        fix="Give a text file; if it should be one, remove the NUL bytes with: tr -d '\\000' < old > new",
+    )
+
+
+def _not_utf8(path: Path, got: str, encoding: str, flags: str = "") -> DataError:
+    target = path.with_name(f"{path.name.split('.')[0]}.utf8{path.suffix}")
+    return DataError(
+        f"{path} is not UTF-8 text; it is probably {encoding}",
+        got=got,
+        expected="UTF-8",
+        fix=f"Convert it with: iconv{flags} -f {encoding} -t UTF-8 {path} > {target}",
+    )
+
+
+def _wrong_encoding(data: bytes, start: int, path: Path) -> DataError:
+    line = data.count(b"\n", 0, start) + 1
+    got = f"byte 0x{data[start]:02X} at byte {start}, line {line}"
+    broken = data.decode("utf-8", "replace")
+    losses = broken.count("\ufffd")
+    sound = sum(character > "\x7f" for character in broken) - losses
+    if losses * 20 <= sound:  # nearly all of it is sound UTF-8: damaged, not another encoding
+        return DataError(
+            f"{path} is UTF-8 with {losses} broken character{'s' * (losses > 1)}",
+            got=got,
+            expected="UTF-8",
+            fix=f"Drop what is broken with: iconv -c -f UTF-8 -t UTF-8 {path} > {path}.clean",
+        )
+    return _not_utf8(path, got, likely_encoding(data))
+
+
+def likely_encoding(data: bytes) -> str:
+    """The iconv name of the encoding that reads `data`, which is not UTF-8, as the most ordinary text."""
+    sample = data[:_ENCODING_SAMPLE]
+    best, best_score = "WINDOWS-1252", 0.0
+    for encoding, common in _COMMON.items():
+        try:
+            text = sample.decode(encoding, "strict" if len(sample) == len(data) else "ignore")
+        except UnicodeDecodeError:
+            continue
+        other = [character for character in text if character > "\x7f"]
+        asian = sum("\u2e80" <= character <= "\uffef" for character in other)
+        if not other or asian < 0.8 * len(other):
+            continue
+        # Accented Latin letters read as Chinese stand alone in words; real text comes in runs, so ASCII letters that
+        # touch such characters on both sides speak against it.
+        touching = sum(a.isascii() and a.isalpha() and b > "\x7f" for a, b in pairwise(text))
+        score = 0.3 - touching / len(other) + sum(character in common for character in other) / len(other)
+        if score > best_score:
+            best, best_score = encoding, score
+    return best

@@ -1,0 +1,7 @@
+"""Fitting: from raw data to a model in a folder, and back from the folder to a model in use."""
+
+from recurra.fitting.fit import fit
+from recurra.fitting.fitted import Model, load
+from recurra.fitting.options import FitOptions
+
+__all__ = ["FitOptions", "Model", "fit", "load"]

@@ -1,0 +1,113 @@
+"""Defaults: a model and a recipe from the data and the options. The reasons for the numbers are in docs/log.md."""
+
+from __future__ import annotations
+
+from recurra.data.codecs import LabelCodec, SeriesCodec
+from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.data.text_codec import TextCodec
+from recurra.data.writing import default_level
+from recurra.errors import DataError, UsageError
+from recurra.fitting.options import FitOptions
+from recurra.layers import StackConfig
+from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig, Task
+from recurra.training import Recipe
+
+MINUTES = 10.0
+MANY_SYMBOLS = 1000
+
+
+def build(dataset: TextDataset | LabelledDataset, options: FitOptions) -> tuple[Task, Recipe]:
+    """An untrained model for the training data, and how to train it."""
+    if isinstance(dataset, TextDataset):
+        if options.bidirectional or options.summary:
+            raise UsageError("--bidirectional and --summary are for classifiers", got="a language model")
+        return _language(dataset, options)
+    return _classifier(dataset, options)
+
+
+def _stack(options: FitOptions, hidden: int, dropout: float) -> StackConfig:
+    return StackConfig.from_user(
+        cell=options.cell,
+        hidden=options.hidden or hidden,
+        layers=options.layers or 1,
+        activation=options.activation,
+        bidirectional=options.bidirectional,
+        dropout=dropout,
+    )
+
+
+def _language(dataset: TextDataset, options: FitOptions) -> tuple[LanguageModel, Recipe]:
+    level = options.level or "characters"
+    symbols = len(set().union(*map(set, dataset.documents)))
+    # a symbol seen once in a large alphabet cannot be learnt: it lends its one count to the unknown one
+    minimum = 2 if (level == "words" or symbols > MANY_SYMBOLS) else 1
+    size = options.vocabulary or (20_000 if level == "words" else 4_000 if level == "bpe" else None)
+    codec = TextCodec.learn(dataset.documents, level, size=size, minimum=minimum)
+    many = codec.size > MANY_SYMBOLS
+    dropout = 0.1 if options.dropout is None else options.dropout
+    stack = _stack(options, hidden=512, dropout=dropout)
+    config = LanguageModelConfig.from_user(
+        stack=stack,
+        vocabulary=codec.size,
+        embedding=256 if many else 128,
+        tied=many,
+        dropout_inputs=0.0,
+        dropout_outputs=dropout,
+    )
+    minutes = options.minutes if options.minutes or options.epochs else MINUTES
+    recipe = Recipe.from_user(
+        minutes=minutes,
+        epochs=options.epochs,
+        rate=options.rate or 4e-3,
+        rows=options.rows or 32,
+        steps=options.steps or 128,
+        weight_decay=0.01,
+        seed=options.seed,
+    )
+    return LanguageModel(config, codec), recipe
+
+
+def _classifier(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, Recipe]:
+    if dataset.labels is None:
+        raise DataError(f"{dataset.name} has no labels", expected="a label for each row")
+    labels = LabelCodec.learn(dataset.labels)
+    texts = [row for row in dataset.inputs if isinstance(row, str)]
+    arrays = [row for row in dataset.inputs if not isinstance(row, str)]
+    shared = {"classes": len(labels), "summary": options.summary or "last"}
+    dropout = 0.5 if options.dropout is None else options.dropout
+    if texts:
+        level = options.level or default_level(texts)
+        codec = TextCodec.learn(texts, level, size=options.vocabulary, minimum=2, lowercase=level == "words")
+        config = ClassifierConfig.from_user(
+            **shared,
+            stack=_stack(options, hidden=128, dropout=dropout),
+            vocabulary=codec.size,
+            embedding=128,
+            dropout_tokens=0.1,
+            dropout_inputs=dropout,
+            dropout_outputs=dropout,
+        )
+    else:
+        if options.level or options.vocabulary:
+            raise UsageError("--level and --vocabulary are for text", got="numeric sequences")
+        codec = SeriesCodec.learn(arrays)
+        dropout = 0.2 if options.dropout is None else options.dropout
+        config = ClassifierConfig.from_user(
+            **shared,
+            stack=_stack(options, hidden=128, dropout=dropout),
+            features=codec.features,
+            dropout_outputs=dropout,
+        )
+    epochs = options.epochs
+    if epochs is None and options.minutes is None:
+        epochs = 20
+    recipe = Recipe.from_user(
+        minutes=options.minutes,
+        epochs=epochs,
+        rate=options.rate or 2e-3,
+        rows=options.rows or 32,
+        steps=options.steps or 128,
+        weight_decay=0.05,
+        seed=options.seed,
+    )
+    return Classifier(config, labels, codec), recipe

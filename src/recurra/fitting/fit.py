@@ -1,0 +1,284 @@
+"""`fit`: from a person's sequences to a trained model in a folder, with the baselines beside it."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recurra.config import Config
+from recurra.data.checking import Problem, leakage
+from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.data.reading import read
+from recurra.errors import Interrupted, UsageError
+from recurra.fitting.baselines import Row, compare
+from recurra.fitting.defaults import build
+from recurra.fitting.destination import Destination, free_name
+from recurra.fitting.fitted import Model, measure
+from recurra.fitting.options import FitOptions
+from recurra.fitting.splits import split_labelled, split_text
+from recurra.fitting.stopping import Stopping
+from recurra.inspection import write_card, write_report
+from recurra.models import LanguageModel, Task, fingerprint, load_model
+from recurra.progress import Progress, table
+from recurra.training import Outcome, Recipe, train
+
+Dataset = TextDataset | LabelledDataset
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a run reads: the sets, how they were understood, and what is wrong with them."""
+
+    train: Dataset
+    valid: Dataset
+    test: Dataset | None
+    guess: list[str]
+    problems: list[Problem]
+
+
+def fit(
+    data: Any,
+    *,
+    valid: Any = None,
+    test: Any = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+    **choices: Any,
+) -> Model:
+    """Train a recurrent network on `data` and keep it in a folder.
+
+    Arguments:
+    - data, valid, test: a path (.txt for the next word; .tsv, .csv, .jsonl, .parquet, .npz with inputs and labels), a
+      frame of pandas, polars or pyarrow, pairs (input, label), (inputs, labels), or texts. Without `valid` a tenth of the
+      data is held back.
+    - out: the model folder; made from the name of the data if left out. A run that was stopped goes on where it was when
+      the same call is made again; `fresh` starts over and replaces what is there.
+    - quiet: say nothing on stderr.
+    - choices: the fields of `FitOptions`: task, text, label, cell, hidden, layers, level, minutes, epochs, seed, ...
+
+    Raises `DataError` for data that cannot be used, `UsageError` for choices that make no sense, `Interrupted` on Ctrl-C
+    (the best weights so far are kept), `EnvironmentFailure` where the disk refuses.
+    """
+    options = FitOptions.from_user(**choices)
+    with Progress(quiet=quiet) as talk:
+        sets = _read(data, valid, test, options)
+        for sentence in sets.guess:
+            talk.note(sentence)
+        for problem in sets.problems:
+            talk.note(f"note: {problem.message}")
+    torch.manual_seed(options.seed)
+    task, recipe = build(sets.train, options)
+    folder = Path(out) if out is not None else free_name(_stem(data))
+    arguments = {**options.model_dump(), "data": _digest(sets)}
+    destination = Destination(folder, arguments, fresh)
+    return _Run(sets, options, task, recipe, destination, _command(data, valid, test, out, choices), quiet).go()
+
+
+class _Run:
+    def __init__(
+        self,
+        sets: _Data,
+        options: FitOptions,
+        task: Task,
+        recipe: Recipe,
+        destination: Destination,
+        command: str,
+        quiet: bool,
+    ) -> None:
+        self._sets, self._options, self._task, self._recipe = sets, options, task, recipe
+        self._destination, self._command, self._quiet = destination, command, quiet
+
+    def go(self) -> Model:
+        started = time.monotonic()
+        outcome = self._train()
+        folder = self._destination.folder
+        if not outcome.finished:
+            self._destination.pause(outcome.position)
+            raise Interrupted(
+                f"Stopped after {outcome.position.seconds:.0f} s; the best weights so far are kept in {folder}",
+                fix=f"Go on with: {self._command}\nOr use what there is: recurra info {shlex.quote(str(folder))}",
+            )
+        best = load_model(folder)
+        record = self._record(best, outcome, time.monotonic() - started)
+        self._destination.finish(record)
+        write_report(folder / "report.html", record)
+        write_card(folder / "README.md", record)
+        if not self._quiet:
+            with Progress() as talk:
+                talk.note(_result(record, folder))
+        return Model(best, folder, record)
+
+    def _train(self) -> Outcome:
+        task, recipe, sets, destination = self._task, self._recipe, self._sets, self._destination
+        feed = task.feed(sets.train, rows=recipe.rows, steps=recipe.steps, training=True, seed=recipe.seed)
+        valid = task.feed(sets.valid, rows=32, steps=512, training=False)
+        about = task.summary()
+        start = destination.position
+        seconds = None if recipe.minutes is None else 60 * recipe.minutes
+        steps = None if recipe.epochs is None else recipe.epochs * len(feed)
+        with Stopping() as stop, Progress(seconds, steps, unit=feed.unit, quiet=self._quiet) as progress:
+            progress.note(
+                f"{about['cell']} {about['layers']}×{about['hidden']}, {about['parameters']:,} parameters, "
+                f"{recipe.rate:g} rate; the model goes to {destination.folder}"
+            )
+            if start is not None:
+                progress.note(f"going on from step {start.step}")
+
+            def on_step(event: dict[str, Any], done: float) -> None:
+                progress.update(event["step"], done, event["units"], event.get("loss"), event.get("rate"))
+                if "valid" in event:
+                    progress.validation(event["valid"], event["best"])
+                if "valid" in event or event["step"] % 50 == 0:
+                    destination.log(event)
+
+            return train(
+                task, feed, valid, recipe, start=start, stop=stop, on_step=on_step,
+                on_best=lambda: destination.save_best(task),
+            )  # fmt: skip
+
+    def _record(self, best: Task, outcome: Outcome, seconds: float) -> dict[str, Any]:
+        from recurra import __version__
+
+        sets, folder = self._sets, self._destination.folder
+        splits = {"valid": sets.valid} | ({} if sets.test is None else {"test": sets.test})
+        measured = {name: measure(best, dataset) for name, dataset in splits.items()}
+        rows: list[Row] = []
+        if self._options.baselines:
+            rows = compare(best, self._options, self._recipe, sets.train, splits, outcome.position.seconds, self._quiet)
+        record: dict[str, Any] = {
+            "kind": best.kind,
+            "command": self._command,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "version": __version__,
+            "seconds": round(seconds, 1),
+            "training_seconds": round(outcome.position.seconds, 1),
+            "out": str(folder),
+            "data": {
+                "name": sets.train.name,
+                "guess": sets.guess,
+                "train": _size(sets.train),
+                **{name: _size(dataset) for name, dataset in splits.items()},
+                "problems": [{"line": problem.line, "message": problem.message} for problem in sets.problems],
+            },
+            "model": best.summary(),
+            "recipe": self._recipe.model_dump(),
+            "history": outcome.position.history,
+            "metrics": {name: metrics for name, (metrics, _) in measured.items()},
+            "baselines": [row.as_dict() for row in rows],
+            "fingerprint": fingerprint(best),
+            "next": _next(best, folder),
+        }
+        last = list(measured.values())[-1][1]
+        if "confusion" in last:
+            labels = best.summary()["labels"]
+            record["confusion"] = {"labels": labels, "matrix": last["confusion"].tolist()}
+        if isinstance(best, LanguageModel) and isinstance(sets.valid, TextDataset):
+            record["token_losses"] = _token_losses(best, sets.valid)
+        return record
+
+
+def _read(data: Any, valid: Any, test: Any, options: FitOptions) -> _Data:
+    train, guess, problems = read(data, task=options.task, text=options.text, label=options.label)
+    reasons = list(guess.reasons)
+    columns = {"task": guess.task, "text": guess.text, "label": guess.label}
+    held: dict[str, Dataset] = {}
+    for name, source in (("valid", valid), ("test", test)):
+        if source is not None:
+            dataset, _, found = read(source, **columns)
+            leak = leakage(train, dataset)
+            problems += [*found, *([] if leak is None else [leak])]
+            held[name] = dataset
+    if "valid" not in held:
+        if isinstance(train, TextDataset):
+            train, held["valid"] = split_text(train)
+        else:
+            train, held["valid"] = split_labelled(train, options.seed)
+        reasons.append("A tenth of the data is held back for validation; give a file of your own with --valid.")
+    return _Data(train, held["valid"], held.get("test"), reasons, problems)
+
+
+def _size(dataset: Dataset) -> dict[str, int]:
+    if isinstance(dataset, TextDataset):
+        return {"rows": len(dataset), "tokens": dataset.characters}
+    return {"rows": len(dataset), "tokens": sum(len(row) for row in dataset.inputs)}
+
+
+def _digest(sets: _Data) -> str:
+    """A hash of what is read, so that a run goes on only with the data it began with."""
+    digest = hashlib.sha256()
+    for dataset in (sets.train, sets.valid):
+        parts: list[Any] = dataset.documents if isinstance(dataset, TextDataset) else dataset.inputs
+        for part in parts:
+            digest.update(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else np.ascontiguousarray(part))
+            digest.update(b"\0")
+        if isinstance(dataset, LabelledDataset):
+            digest.update(json.dumps(dataset.labels).encode())
+    return digest.hexdigest()[:16]
+
+
+def _stem(data: Any) -> str:
+    if isinstance(data, (str, Path)):
+        return Path(data).name.split(".")[0] or "recurra"
+    return "recurra"
+
+
+def _command(data: Any, valid: Any, test: Any, out: Any, choices: dict[str, Any]) -> str:
+    """The command line that does the same."""
+    given = {"valid": valid, "test": test, "out": out, **choices}
+    words = ["recurra", "fit", str(data) if isinstance(data, (str, Path)) else "DATA"]
+    for name, value in given.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is None or value == FitOptions.model_fields.get(name, Config).default if name in FitOptions.model_fields else value is None:
+            continue
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        else:
+            words += [option, str(value) if isinstance(value, (str, int, float, Path)) else "DATA"]
+    return shlex.join(words)
+
+
+def _next(task: Task, folder: Path) -> list[str]:
+    where = shlex.quote(str(folder))
+    if task.kind == "language":
+        return [f'recurra generate {where} --prompt "..."', f"recurra stream {where} --state my.state", f"recurra info {where}"]
+    return [f'recurra predict {where} "..."', f"recurra evaluate {where} FILE", f"recurra info {where}"]
+
+
+def _token_losses(task: LanguageModel, dataset: TextDataset, count: int = 400) -> dict[str, list[Any]]:
+    """The loss of each of the first tokens of a text, for the report."""
+    ids = task.ids(dataset)[: count + 1]
+    if len(ids) < 2:
+        raise UsageError("A text of one token has no next token", got=dataset.name)
+    with torch.no_grad():
+        logits, _ = task(ids[None, :-1])
+    losses = torch.nn.functional.cross_entropy(logits[0], ids[1:], reduction="none")
+    return {"tokens": [task.codec.token(token) for token in ids[1:].tolist()], "losses": losses.tolist()}
+
+
+def _result(record: dict[str, Any], folder: Path) -> str:
+    """The table of results with the baselines, and what to do next."""
+    split = "test" if "test" in record["metrics"] else "valid"
+    names = ["loss", "perplexity", "accuracy"] if record["kind"] == "language" else ["accuracy", "macro_f1", "loss"]
+    model = record["model"]
+    ours = [f"{model['cell']} {model['layers']}×{model['hidden']}", record["metrics"][split], record["training_seconds"]]
+    rows = [ours, *([row["name"], row["metrics"], row["seconds"]] for row in record["baselines"] if row["split"] == split)]
+    lines = [
+        [name, *(f"{metrics[key]:.4f}" if key in metrics else "" for key in names), f"{seconds:.0f} s"]
+        for name, metrics, seconds in rows
+    ]
+    told = {"valid": "validation", "test": "test"}[split]
+    following = "\n".join(f"  {command}" for command in record["next"])
+    return (
+        f"\nOn the {told} set:\n{table(lines, ['', *names, 'time'])}\n\n"
+        f"Model: {folder}   report: {folder / 'report.html'}\nNext:\n{following}"
+    )

@@ -1,0 +1,112 @@
+"""A fitted model in a person's hands: predict, evaluate, stream, generate, save."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.data.reading import read
+from recurra.errors import DataError
+from recurra.models import Answer, Task, fingerprint, load_model, save_model
+from recurra.streaming import Session, generate
+from recurra.training import evaluate
+
+EVALUATION_ROWS, EVALUATION_STEPS = 64, 1024
+
+
+class Model:
+    """What `recurra.fit` and `recurra.load` give.
+
+    `task` is the network (a `torch.nn.Module`), `folder` where it is kept (None where nowhere yet), `record` what is known
+    of its training.
+    """
+
+    def __init__(self, task: Task, folder: Path | None = None, record: dict[str, Any] | None = None) -> None:
+        self.task = task.eval()
+        self.folder = folder
+        self.record = record or {}
+
+    def __repr__(self) -> str:
+        about = self.task.summary()
+        return f"Model({self.kind}, {about['cell']} {about['layers']}×{about['hidden']}, {about['parameters']:,} parameters)"
+
+    @property
+    def kind(self) -> str:
+        """ "language" or "classify"."""
+        return self.task.kind
+
+    @property
+    def fingerprint(self) -> str:
+        """The content hash that states are bound to."""
+        return fingerprint(self.task)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics measured when the model was fitted, by split."""
+        return self.record.get("metrics", {})
+
+    def predict(self, raw: Any, *, top: int = 5) -> list[Answer]:
+        """An answer for each input: texts, arrays [T, F], or one text.
+
+        A classifier answers `{"label", "probabilities"}`, a language model `{"next": [{"token", "probability"}, ...]}`.
+        """
+        return self.task.predict(raw, top=top)
+
+    def evaluate(self, data: Any, *, text: str | None = None, label: str | None = None) -> dict[str, float]:
+        """The metrics on data of any form that `fit` takes."""
+        dataset, _, _ = read(data, task=self.kind, text=text, label=label)
+        return measure(self.task, dataset)[0]
+
+    def session(self, state: Any = None) -> Session:
+        """A session that reads a sequence piece by piece, from `state` on if given."""
+        return Session(self.task, state)
+
+    def resume(self, path: str | Path) -> Session:
+        """A session continued from a state file."""
+        return Session.load(self.task, path)
+
+    def generate(self, prompt: str = "", **choices: Any) -> str:
+        """`prompt` continued; choices are those of `recurra.streaming.generate`."""
+        return prompt + "".join(self.pieces(prompt, **choices))
+
+    def pieces(self, prompt: str = "", **choices: Any) -> Iterator[str]:
+        """The continuation of `prompt`, piece by piece as it is drawn."""
+        return generate(self.task, prompt, **choices)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder; what stood there is replaced."""
+        record = json.dumps(self.record, ensure_ascii=False, indent=1) + "\n"
+        save_model(self.task, folder, {"record.json": record})
+        self.folder = Path(folder)
+
+
+def load(folder: str | Path) -> Model:
+    """Read a model folder. Raises `ModelError` for one that is missing, damaged, altered or newer than this Recurra."""
+    folder = Path(folder)
+    task = load_model(folder)
+    path = folder / "record.json"
+    record: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            record = found if isinstance(found, dict) else {}
+        except ValueError:
+            # the record is talk; a model whose record was damaged still works
+            record = {}
+    return Model(task, folder, record)
+
+
+def measure(
+    task: Task, dataset: TextDataset | LabelledDataset, rows: int | None = None
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """(metrics, their sums) of a task on a dataset; a text is read as one stream unless `rows` says in how many."""
+    if isinstance(dataset, LabelledDataset) and dataset.labels is None:
+        raise DataError(f"{dataset.name} has no labels", expected="a label for each row", fix="Name the column with --label")
+    if rows is None:
+        rows = 1 if isinstance(dataset, TextDataset) else EVALUATION_ROWS
+    return evaluate(task, task.feed(dataset, rows=rows, steps=EVALUATION_STEPS, training=False))

@@ -1,0 +1,33 @@
+"""What a person may choose when fitting; whatever is left out is chosen from the data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from recurra.config import Config
+
+
+class FitOptions(Config):
+    """Choices for `fit`. None means: decide from the data."""
+
+    task: Literal["language", "classify"] | None = None
+    text: str | None = None
+    label: str | None = None
+    cell: str = "gru"
+    hidden: int | None = Field(None, gt=0)
+    layers: int | None = Field(None, gt=0)
+    activation: str | None = None
+    bidirectional: bool = False
+    level: Literal["characters", "words", "bpe"] | None = None
+    vocabulary: int | None = Field(None, gt=1)
+    summary: Literal["last", "max"] | None = None
+    dropout: float | None = Field(None, ge=0, lt=1)
+    minutes: float | None = Field(None, gt=0)
+    epochs: int | None = Field(None, gt=0)
+    rate: float | None = Field(None, gt=0)
+    rows: int | None = Field(None, gt=0)
+    steps: int | None = Field(None, gt=0)
+    seed: int = Field(0, ge=0)
+    baselines: bool = True

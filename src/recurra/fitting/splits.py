@@ -1,0 +1,70 @@
+"""A validation set, where none was given: part of the training data held back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+
+from recurra.data.batches import generator
+from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.errors import DataError
+
+SHARE = 0.1
+
+
+def split_text(dataset: TextDataset) -> tuple[TextDataset, TextDataset]:
+    """The first nine tenths of one text, and the rest; or of the documents, where there are several."""
+    documents = dataset.documents
+    if len(documents) >= 10:
+        cut = round(len(documents) * (1 - SHARE))
+        first, last = documents[:cut], documents[cut:]
+    else:
+        joined = "\n".join(documents)
+        cut = round(len(joined) * (1 - SHARE))
+        first, last = [joined[:cut]], [joined[cut:]]
+    if sum(map(len, first)) < 2 or sum(map(len, last)) < 2:
+        raise DataError(
+            f"{dataset.name} is too short to hold a part back for validation",
+            got=f"{dataset.characters} characters",
+            expected="20 or more",
+            fix="Give more text, or a validation file with --valid",
+        )
+    return TextDataset(first, dataset.name), TextDataset(last, f"{dataset.name} (last tenth)")
+
+
+def split_labelled(dataset: LabelledDataset, seed: int) -> tuple[LabelledDataset, LabelledDataset]:
+    """A tenth of the rows of each class, drawn by `seed`, held back; a class with a single row stays in training."""
+    labels = _labels(dataset)
+    by_class: dict[str, list[int]] = defaultdict(list)
+    for place in torch.randperm(len(dataset), generator=generator(seed, 7)).tolist():
+        by_class[labels[place]].append(place)
+    held: set[int] = set()
+    for places in by_class.values():
+        if len(places) > 1:
+            held.update(places[: max(1, round(len(places) * SHARE))])
+    if not held or len(held) == len(dataset):
+        raise DataError(
+            f"{dataset.name} has too few rows to hold some back for validation",
+            got=f"{len(dataset)} rows in {len(by_class)} classes",
+            expected="at least one class with two rows or more",
+            fix="Give more rows, or a validation file with --valid",
+        )
+    kept = [place for place in range(len(dataset)) if place not in held]
+    return subset(dataset, kept, dataset.name), subset(dataset, sorted(held), f"{dataset.name} (a tenth)")
+
+
+def subset(dataset: LabelledDataset, places: list[int], name: str) -> LabelledDataset:
+    """The rows of `dataset` at `places`."""
+    return LabelledDataset(
+        inputs=[dataset.inputs[place] for place in places],  # pyright: ignore[reportArgumentType]
+        labels=None if dataset.labels is None else [dataset.labels[place] for place in places],
+        lines=[dataset.lines[place] for place in places],
+        name=name,
+    )
+
+
+def _labels(dataset: LabelledDataset) -> list[str]:
+    if dataset.labels is None:
+        raise DataError(f"{dataset.name} has no labels", expected="a label for each row", fix="Name the column with --label")
+    return dataset.labels

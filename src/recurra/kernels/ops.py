@@ -1,0 +1,296 @@
+"""The table of kernels, made into operations of torch: the only place that touches `torch.library`.
+
+The dispatcher of torch is the registry. Each kernel of `KERNELS` becomes an opaque operation `recurra::NAME`, run by the
+reference on any device, with the native build laid over it on the CPU, a shape-only version for compilation and export,
+and a gradient. The gradient is a second operation, `recurra::NAME_backward`, whose default is derived from the reference;
+when a gradient of the gradient is asked for, the reference itself is differentiated, so every order is right.
+Other files call the functions at the end and never `torch.ops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.kernels import native, reference
+
+_OPTIONS = "Tensor? lengths, Tensor? resets, Tensor? mask, Tensor? norm"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One operation. `states` is how many states follow x; `saved` are the results that only backward and trace need."""
+
+    name: str
+    arguments: str
+    results: str
+    states: int
+    saved: int
+    differentiable: tuple[str, ...]
+    shapes: Callable[..., tuple[Sequence[Any], ...]]
+    """The shapes of the results, from the same arguments."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the arguments, in order."""
+        return [part.split()[-1] for part in self.arguments.split(", ")]
+
+    @property
+    def tensors(self) -> list[str]:
+        """The names of the arguments that are tensors (or None)."""
+        return [part.split()[-1] for part in self.arguments.split(", ") if part.startswith("Tensor")]
+
+    @property
+    def returned(self) -> int:
+        return len(self.results.split(", "))
+
+
+def _elman_shapes(x, h, weight, lengths, resets, mask, norm, activation, reverse, keep):  # noqa: ANN001
+    steps, batch = x.shape[:2]
+    hidden = h.shape[1]
+    return (steps, batch, hidden), (batch, hidden), (steps, batch, hidden) if keep else (0,)
+
+
+def _gru_shapes(x, h, weight, bias, lengths, resets, mask, norm, reset_after, reverse, keep):  # noqa: ANN001
+    steps, batch = x.shape[:2]
+    hidden = h.shape[1]
+    return (steps, batch, hidden), (batch, hidden), (steps, batch, 4 * hidden) if keep else (0,)
+
+
+def _lstm_shapes(  # noqa: ANN202
+    x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep  # noqa: ANN001
+):
+    steps, batch = x.shape[:2]
+    hidden, width = c.shape[1], h.shape[1]
+    gates, cells = ((steps, batch, 4 * hidden), (steps, batch, hidden)) if keep else ((0,), (0,))
+    return (steps, batch, width), (batch, width), (batch, hidden), gates, cells
+
+
+KERNELS: dict[str, Kernel] = {
+    kernel.name: kernel
+    for kernel in (
+        Kernel(
+            name="elman",
+            arguments=f"Tensor x, Tensor h, Tensor weight, {_OPTIONS}, str activation, bool reverse, bool keep",
+            results="Tensor outputs, Tensor h_last, Tensor gates",
+            states=1,
+            saved=1,
+            differentiable=("x", "h", "weight", "norm"),
+            shapes=_elman_shapes,
+        ),
+        Kernel(
+            name="gru",
+            arguments=f"Tensor x, Tensor h, Tensor weight, Tensor? bias, {_OPTIONS}, "
+            "bool reset_after, bool reverse, bool keep",
+            results="Tensor outputs, Tensor h_last, Tensor gates",
+            states=1,
+            saved=1,
+            differentiable=("x", "h", "weight", "bias", "norm"),
+            shapes=_gru_shapes,
+        ),
+        Kernel(
+            name="lstm",
+            arguments=f"Tensor x, Tensor h, Tensor c, Tensor weight, {_OPTIONS}, Tensor? norm_cell, Tensor? peepholes, "
+            "Tensor? projection, bool reverse, bool keep",
+            results="Tensor outputs, Tensor h_last, Tensor c_last, Tensor gates, Tensor cells",
+            states=2,
+            saved=2,
+            differentiable=("x", "h", "c", "weight", "norm", "norm_cell", "peepholes", "projection"),
+            shapes=_lstm_shapes,
+        ),
+    )
+}
+
+_library = torch.library.Library("recurra", "DEF")
+
+
+def _derived_gradient(kernel: Kernel, inputs: dict[str, Any], grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    """The gradient by differentiating the reference; itself differentiable where gradients are being recorded."""
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        wanted = {name: inputs[name] for name in kernel.differentiable if inputs[name] is not None}
+        if not create_graph:
+            wanted = {name: value.detach().requires_grad_() for name, value in wanted.items()}
+        else:
+            # a view keeps the history for higher orders, and is distinct even where one tensor was given twice
+            wanted = {
+                name: value.view_as(value) if value.requires_grad else value.detach().requires_grad_()
+                for name, value in wanted.items()
+            }
+        results = getattr(reference, kernel.name)(**{**inputs, **wanted, "keep": True})
+        # without steps some results depend on nothing
+        pairs = [
+            (result, grad)
+            for result, grad in zip(results, grads, strict=True)
+            if grad is not None and result.requires_grad
+        ]
+        if not pairs:
+            return {name: torch.zeros_like(value) for name, value in wanted.items()}
+        found = torch.autograd.grad(
+            [result for result, _ in pairs],
+            list(wanted.values()),
+            [grad for _, grad in pairs],
+            allow_unused=True,
+            create_graph=create_graph,
+        )
+    return {
+        name: torch.zeros_like(wanted[name]) if grad is None else grad
+        for name, grad in zip(wanted, found, strict=True)
+    }
+
+
+def _register(kernel: Kernel) -> None:
+    name = kernel.name
+    grad_names = [f"grad_{part.split()[-1]}" for part in kernel.results.split(", ")]
+    saved_names = [part.split()[-1] for part in kernel.results.split(", ")]
+    kept = [saved_names[0], *saved_names[len(saved_names) - kernel.saved :]]  # outputs, gates, cells
+
+    # ---- forward
+    _library.define(f"{name}({kernel.arguments}) -> ({kernel.results})")
+    forward = getattr(torch.ops.recurra, name).default
+    _library.impl(name, getattr(reference, name), "CompositeExplicitAutograd")
+    _library.impl(name, native.forward(name), "CPU")
+
+    def forward_shape(*args: Any) -> tuple[Tensor, ...]:
+        return tuple(args[0].new_empty(shape) for shape in kernel.shapes(*args))
+
+    torch.library.register_fake(f"recurra::{name}", forward_shape, lib=_library)
+
+    # ---- backward: one gradient for each differentiable argument, empty where that argument was None
+    optional_grads = ", ".join(f"Tensor? {grad}" for grad in grad_names)
+    kept_arguments = ", ".join(f"Tensor {part}" for part in kept)
+    results = ", ".join(f"Tensor d_{part}" for part in kernel.differentiable)
+    _library.define(f"{name}_backward({optional_grads}, {kernel.arguments}, {kept_arguments}) -> ({results})")
+    backward = getattr(torch.ops.recurra, f"{name}_backward").default
+
+    def derived(*args: Any) -> tuple[Tensor, ...]:
+        grads, inputs = args[: len(grad_names)], dict(zip(kernel.names, args[len(grad_names) :], strict=False))
+        with torch.no_grad():
+            found = _derived_gradient(kernel, inputs, grads)
+        return tuple(found.get(part, inputs["x"].new_empty(0)) for part in kernel.differentiable)
+
+    def backward_shape(*args: Any) -> tuple[Tensor, ...]:
+        inputs = dict(zip(kernel.names, args[len(grad_names) :], strict=False))
+        given = (inputs[part] for part in kernel.differentiable)
+        return tuple(inputs["x"].new_empty(0 if value is None else value.shape) for value in given)
+
+    _library.impl(f"{name}_backward", derived, "CompositeExplicitAutograd")
+    _library.impl(f"{name}_backward", native.backward(name, derived), "CPU")
+    torch.library.register_fake(f"recurra::{name}_backward", backward_shape, lib=_library)
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.plain = {key: value for key, value in zip(kernel.names, inputs, strict=True) if key not in kernel.tensors}
+        given = [value for key, value in zip(kernel.names, inputs, strict=True) if key in kernel.tensors]
+        ctx.save_for_backward(*given, output[0], *output[len(output) - kernel.saved :])
+
+    def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        tensors = dict(zip(kernel.tensors, saved, strict=False))
+        inputs = {key: tensors[key] if key in tensors else ctx.plain[key] for key in kernel.names}
+        needed = {key for key, need in zip(kernel.names, ctx.needs_input_grad, strict=True) if need}
+        through_gates = grads[len(grads) - kernel.saved] is not None
+        if torch.is_grad_enabled() or through_gates or not inputs["keep"]:
+            found = _derived_gradient(kernel, inputs, grads)
+        else:
+            results = backward(*grads, *inputs.values(), *saved[len(kernel.tensors) :])
+            found = dict(zip(kernel.differentiable, results, strict=True))
+        return tuple(found[key] if key in needed and key in found else None for key in kernel.names)
+
+    torch.library.register_autograd(f"recurra::{name}", gradient, setup_context=setup_context, lib=_library)
+    _FORWARD[name] = forward
+
+
+_FORWARD: dict[str, Any] = {}
+for _kernel in KERNELS.values():
+    _register(_kernel)
+
+_library.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+_library.impl("linear", reference.linear, "CompositeExplicitAutograd")
+_library.impl("linear", native.linear, "CPU")
+
+
+def _linear_shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+torch.library.register_fake("recurra::linear", _linear_shape, lib=_library)
+
+
+def recording(*tensors: Tensor | None) -> bool:
+    """Whether a gradient is being recorded for any of these: training, as opposed to inference."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def elman(
+    x: Tensor,
+    h: Tensor,
+    weight: Tensor,
+    *,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    mask: Tensor | None = None,
+    norm: Tensor | None = None,
+    activation: str = "tanh",
+    reverse: bool = False,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The Elman time loop, `reference.elman` in meaning. The gates are empty unless kept or recorded for a gradient."""
+    keep = keep or recording(x, h, weight, norm)
+    return _FORWARD["elman"](x, h, weight, lengths, resets, mask, norm, activation, reverse, keep)
+
+
+def gru(
+    x: Tensor,
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    mask: Tensor | None = None,
+    norm: Tensor | None = None,
+    reset_after: bool = True,
+    reverse: bool = False,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The GRU time loop, `reference.gru` in meaning. The gates are empty unless kept or recorded for a gradient."""
+    keep = keep or recording(x, h, weight, bias, norm)
+    return _FORWARD["gru"](x, h, weight, bias, lengths, resets, mask, norm, reset_after, reverse, keep)
+
+
+def lstm(
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    weight: Tensor,
+    *,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    mask: Tensor | None = None,
+    norm: Tensor | None = None,
+    norm_cell: Tensor | None = None,
+    peepholes: Tensor | None = None,
+    projection: Tensor | None = None,
+    reverse: bool = False,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The LSTM time loop, `reference.lstm` in meaning. Gates and cells are empty unless kept or recorded."""
+    keep = keep or recording(x, h, c, weight, norm, norm_cell, peepholes, projection)
+    return _FORWARD["lstm"](
+        x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep
+    )
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x[..., K] W^T + b. In inference on the CPU every output is one chain of additions in a fixed order (native), so it
+
+    depends neither on the batch nor on how the sequence was cut; while a gradient is recorded it is one product of BLAS.
+    """
+    if recording(x, weight, bias):
+        return reference.linear(x, weight, bias)
+    return torch.ops.recurra.linear.default(x, weight, bias)

@@ -1,0 +1,21 @@
+"""Models: one file a task, all speaking `Task`. `MODELS` is the table of them by kind."""
+
+from recurra.models.checkpoint import MODELS, fingerprint, load_model, save_model, save_weights
+from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
+from recurra.models.language import LanguageModel, LanguageModelConfig
+from recurra.models.task import Answer, Task
+
+__all__ = [
+    "MODELS",
+    "Answer",
+    "Classifier",
+    "ClassifierConfig",
+    "ClassifierState",
+    "LanguageModel",
+    "LanguageModelConfig",
+    "Task",
+    "fingerprint",
+    "load_model",
+    "save_model",
+    "save_weights",
+]

@@ -1,0 +1,212 @@
+"""The classifier: one answer for a whole sequence, read off the last state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from recurra import kernels
+from recurra.config import Config
+from recurra.data.batches import Batch, BucketFeed, Feed, collate
+from recurra.data.codecs import CODEC_FILE, LabelCodec, SeriesCodec, codecs_text, load_codecs
+from recurra.data.datasets import LabelledDataset
+from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
+from recurra.errors import DataError, UsageError
+from recurra.layers import Stack, StackConfig, fixed_dropout
+from recurra.models.task import Answer, Task, batch_first, embedded_dropout, time_first
+from recurra.state import State, check_like, state_class
+
+
+@state_class
+class ClassifierState:
+    """The stack's state, and summary[B, H]: what the outputs so far come to. The answer is read off the summary."""
+
+    stack: State
+    summary: Tensor
+
+
+class ClassifierConfig(Config):
+    """`classes` to choose from; inputs are tokens (`vocabulary`, `embedding`) or numbers (`features` a step).
+
+    `summary`: "last" answers from the last step alone, "max" from the greatest value that each unit had so far.
+    """
+
+    stack: StackConfig = StackConfig()
+    classes: int = Field(gt=0)
+    vocabulary: int | None = None
+    features: int | None = None
+    embedding: int = Field(128, gt=0)
+    summary: Literal["last", "max"] = "last"
+    dropout_tokens: float = Field(0.0, ge=0, lt=1)
+    dropout_inputs: float = Field(0.0, ge=0, lt=1)
+    dropout_outputs: float = Field(0.0, ge=0, lt=1)
+
+
+class Classifier(Task):
+    """Tokens[B, T] or numbers[B, T, F] -> logits[B, classes] after the last valid step."""
+
+    kind: ClassVar[str] = "classify"
+    best: ClassVar[tuple[str, bool]] = ("accuracy", True)
+
+    def __init__(self, config: ClassifierConfig, labels: LabelCodec, codec: TextCodec | SeriesCodec) -> None:
+        super().__init__()
+        if len(labels.labels) != config.classes:
+            raise UsageError("The labels do not fit", got=f"{len(labels.labels)} labels", expected=config.classes)
+        self.config = config
+        self.labels = labels
+        self.codec = codec
+        if isinstance(codec, TextCodec):
+            if config.vocabulary != codec.size:
+                raise UsageError("The vocabulary does not fit", got=f"{codec.size} tokens", expected=config.vocabulary)
+            scale = 1 / math.sqrt(config.embedding)
+            self.embedding = nn.Parameter(torch.randn(codec.size, config.embedding) * scale)
+            width = config.embedding
+        else:
+            if config.features != codec.features:
+                raise UsageError("The features do not fit", got=f"{codec.features} a step", expected=config.features)
+            self.embedding = None
+            width = codec.features
+        self.stack = Stack.build(width, config.stack)
+        self.causal = self.stack.causal
+        self.head = nn.Parameter(torch.empty(config.classes, self.stack.hidden))
+        nn.init.xavier_uniform_(self.head)
+        self.bias = nn.Parameter(torch.zeros(config.classes))
+
+    def initial_state(self, batch: int) -> ClassifierState:
+        return ClassifierState(self.stack.initial_state(batch), self.bias.new_zeros(batch, self.stack.hidden))
+
+    def _run(
+        self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, ClassifierState, dict[str, Tensor]]:
+        config, resets = self.config, time_first(resets)
+        if self.embedding is None:
+            x = inputs.transpose(0, 1)
+        else:
+            x = F.embedding(inputs.T, embedded_dropout(self.embedding, config.dropout_tokens, self.training))
+        x = fixed_dropout(x, config.dropout_inputs, self.training)
+        if not isinstance(state, ClassifierState):
+            check_like(state, self.initial_state(inputs.shape[0]))
+        if keep:
+            hidden, after, inner = self.stack.trace(x, state.stack, lengths, resets)
+        else:
+            hidden, after = self.stack(x, state.stack, lengths, resets)
+            inner = {}
+        summary = self._summarise(hidden, state.summary, lengths, resets)
+        dropped = fixed_dropout(summary[None], config.dropout_outputs, self.training)[0]
+        return kernels.linear(dropped, self.head, self.bias), ClassifierState(after, summary), batch_first(inner)
+
+    def _summarise(self, hidden: Tensor, before: Tensor, lengths: Tensor | None, resets: Tensor | None) -> Tensor:
+        """hidden[T, B, H] and the summary before it -> the summary after it; a row without steps keeps its own."""
+        steps, batch = hidden.shape[:2]
+        if steps == 0:
+            return before.clone()
+        ends = torch.full((batch,), steps, device=hidden.device) if lengths is None else lengths
+        if self.config.summary == "max":
+            return self._greatest(hidden, before, ends, resets)
+        rows = torch.arange(batch, device=hidden.device)
+        last = hidden[(ends - 1).clamp(min=0), rows]
+        if not self.stack.causal:
+            # the half that reads backwards has seen everything at the first step, not the last
+            half = last.shape[1] // 2
+            last = torch.cat([last[:, :half], hidden[0, :, half:]], dim=1)
+        return torch.where((ends > 0)[:, None], last, before)
+
+    def _greatest(self, hidden: Tensor, before: Tensor, ends: Tensor, resets: Tensor | None) -> Tensor:
+        steps = torch.arange(hidden.shape[0], device=hidden.device)[:, None]
+        counted = steps < ends
+        kept = torch.ones_like(before[:, :1], dtype=torch.bool)
+        if resets is not None:
+            # only what came at or after a row's last reset still counts
+            final = torch.where(resets & counted, steps, -1).amax(dim=0)
+            counted = counted & (steps >= final)
+            kept = (final < 0)[:, None]
+        floor = torch.zeros_like(hidden[0])
+        greatest = torch.where(counted[..., None], hidden, floor).amax(dim=0)
+        return torch.maximum(greatest, torch.where(kept, before, floor))
+
+    # ---- between raw things and tensors
+
+    def feed(self, dataset: LabelledDataset, *, rows: int, steps: int, training: bool, seed: int = 0) -> Feed:
+        targets = None
+        if dataset.labels is not None:
+            targets = torch.tensor([self.labels.encode(label) for label in dataset.labels], dtype=torch.int64)
+        return BucketFeed(self._rows(dataset.inputs), targets, rows, seed=seed, shuffle=training)
+
+    def encode(self, raw: Sequence[Any]) -> Batch:
+        return collate(self._rows(raw))
+
+    def _rows(self, raw: Sequence[Any]) -> list[Tensor]:
+        if isinstance(self.codec, TextCodec):
+            for item in raw:
+                if not isinstance(item, str):
+                    raise DataError("This classifier reads text", got=type(item).__name__, expected="strings")
+            return [torch.tensor(ids, dtype=torch.int64) for ids in self.codec.encode_many(list(raw))]
+        return [torch.from_numpy(self.codec.encode(row)).to(self.bias.dtype) for row in raw]
+
+    def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
+        """The label, and the `top` likeliest labels with their probabilities, for each row of logits[B, classes]."""
+        probabilities = outputs.double().softmax(dim=-1)
+        values, places = probabilities.topk(min(top, probabilities.shape[1]), dim=-1)
+        answers = []
+        for row_places, row_values in zip(places.tolist(), values.tolist(), strict=True):
+            named = [self.labels.decode(place) for place in row_places]
+            answers.append({"label": named[0], "probabilities": dict(zip(named, row_values, strict=True))})
+        return answers
+
+    # ---- what is optimised and measured
+
+    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        targets = _targets(batch)
+        return F.cross_entropy(outputs, targets, reduction="sum"), len(targets)
+
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        total, count = self.loss(outputs, batch)
+        classes = self.config.classes
+        cells = _targets(batch) * classes + outputs.argmax(dim=-1)
+        confusion = torch.bincount(cells, minlength=classes * classes).view(classes, classes)
+        return {"nats": total.double(), "count": torch.tensor(count), "confusion": confusion}
+
+    def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        from recurra.data.measures import accuracy_and_f1
+
+        measured = accuracy_and_f1(sums["confusion"].numpy())
+        return {"loss": float(sums["nats"]) / float(sums["count"]), **measured}
+
+    # ---- on disk
+
+    def codec_texts(self) -> dict[str, str]:
+        if isinstance(self.codec, SeriesCodec):
+            return {CODEC_FILE: codecs_text(self.labels, self.codec)}
+        return {CODEC_FILE: codecs_text(self.labels), TOKENIZER_FILE: self.codec.to_text()}
+
+    @classmethod
+    def from_folder(cls, config: Any, folder: Path) -> Self:
+        labels, series = load_codecs(folder)
+        codec = TextCodec.load(folder) if series is None else series
+        return cls(ClassifierConfig.from_file(config, str(folder)), labels, codec)
+
+    def summary(self) -> dict[str, Any]:
+        stack = self.config.stack
+        words = {"vocabulary": self.config.vocabulary, "level": self.codec.level} if isinstance(self.codec, TextCodec) else {}
+        return {
+            "cell": stack.cell,
+            "hidden": stack.hidden,
+            "layers": stack.layers,
+            "bidirectional": stack.bidirectional,
+            "parameters": self.parameter_count,
+            **words,
+            "labels": list(self.labels.labels),
+        }
+
+
+def _targets(batch: Batch) -> Tensor:
+    if batch.targets is None:
+        raise DataError("These rows have no labels", expected="a label for each row")
+    return batch.targets

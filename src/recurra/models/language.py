@@ -1,0 +1,173 @@
+"""The language model: at each step, a distribution over the next token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from recurra import kernels
+from recurra.config import Config
+from recurra.data.batches import Batch, Feed, StreamFeed, collate
+from recurra.data.datasets import TextDataset
+from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
+from recurra.errors import DataError, UsageError
+from recurra.layers import Stack, StackConfig, fixed_dropout
+from recurra.models.task import Answer, Task, batch_first, embedded_dropout, time_first
+
+
+class LanguageModelConfig(Config):
+    """`vocabulary` tokens, embedded in `embedding` numbers; `tied`: the head reuses the embedding (Press and Wolf 2017)."""
+
+    stack: StackConfig = StackConfig()
+    vocabulary: int = Field(gt=0)
+    embedding: int = Field(128, gt=0)
+    tied: bool = True
+    dropout_tokens: float = Field(0.0, ge=0, lt=1)
+    dropout_inputs: float = Field(0.0, ge=0, lt=1)
+    dropout_outputs: float = Field(0.0, ge=0, lt=1)
+
+
+class LanguageModel(Task):
+    """Tokens[B, T] -> logits[B, T, V] of the next token at each step. Its state is the stack's."""
+
+    kind: ClassVar[str] = "language"
+    best: ClassVar[tuple[str, bool]] = ("loss", False)
+    separator: ClassVar[str] = "\n"
+
+    def __init__(self, config: LanguageModelConfig, codec: TextCodec) -> None:
+        super().__init__()
+        if codec.size != config.vocabulary:
+            raise UsageError("The vocabulary does not fit", got=f"{codec.size} tokens", expected=config.vocabulary)
+        if config.stack.bidirectional:
+            raise UsageError("A language model cannot be bidirectional", fix="It would read the answer before giving it")
+        self.config = config
+        self.codec = codec
+        self.embedding = nn.Parameter(torch.randn(config.vocabulary, config.embedding) / math.sqrt(config.embedding))
+        self.stack = Stack.build(config.embedding, config.stack)
+        self.causal = self.stack.causal
+        narrow = config.tied and self.stack.hidden != config.embedding
+        self.narrow = nn.Parameter(torch.empty(config.embedding, self.stack.hidden)) if narrow else None
+        self.head = None if config.tied else nn.Parameter(torch.empty(config.vocabulary, self.stack.hidden))
+        for weight in (self.narrow, self.head):
+            if weight is not None:
+                nn.init.xavier_uniform_(weight)
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
+
+    def initial_state(self, batch: int) -> Any:
+        return self.stack.initial_state(batch)
+
+    def _run(
+        self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        config = self.config
+        table = embedded_dropout(self.embedding, config.dropout_tokens, self.training)
+        x = fixed_dropout(F.embedding(inputs.T, table), config.dropout_inputs, self.training)
+        if keep:
+            hidden, state, inner = self.stack.trace(x, state, lengths, time_first(resets))
+        else:
+            hidden, state = self.stack(x, state, lengths, time_first(resets))
+            inner = {}
+        hidden = fixed_dropout(hidden, config.dropout_outputs, self.training)
+        if self.narrow is not None:
+            hidden = kernels.linear(hidden, self.narrow)
+        logits = kernels.linear(hidden, self.embedding if self.head is None else self.head, self.bias)
+        return logits.transpose(0, 1), state, batch_first(inner)
+
+    # ---- between raw things and tensors
+
+    def feed(self, dataset: TextDataset, *, rows: int, steps: int, training: bool, seed: int = 0) -> Feed:
+        ids = self.ids(dataset)
+        if len(ids) < 2:
+            raise DataError(f"{dataset.name} is too short to predict anything", got=f"{len(ids)} tokens", expected="2 or more")
+        return StreamFeed(ids, rows, steps, seed=seed, shift=training)
+
+    def ids(self, dataset: TextDataset) -> Tensor:
+        """A dataset as one stream of tokens, its documents one after another, a newline between them."""
+        text = "\n".join(dataset.documents)
+        return torch.tensor(self.codec.encode(text), dtype=torch.int64)
+
+    def encode(self, raw: Sequence[Any]) -> Batch:
+        rows = [torch.tensor(self.codec.encode(text), dtype=torch.int64) for text in map(_as_text, raw)]
+        for place, row in enumerate(rows):
+            if len(row) == 0:
+                raise DataError(f"Text {place + 1} is empty", expected="at least one token to continue from")
+        return collate(rows)
+
+    def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
+        """The likeliest next tokens after the last step of each row of logits[B, T, V] (or [B, V])."""
+        last = outputs[:, -1] if outputs.dim() == 3 else outputs
+        probabilities = last.double().softmax(dim=-1)
+        values, tokens = probabilities.topk(min(top, probabilities.shape[1]), dim=-1)
+        return [
+            {
+                "next": [
+                    {"token": self.codec.token(token), "probability": value}
+                    for token, value in zip(row_tokens, row_values, strict=True)
+                ]
+            }
+            for row_tokens, row_values in zip(tokens.tolist(), values.tolist(), strict=True)
+        ]
+
+    # ---- what is optimised and measured
+
+    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        targets = _targets(batch)
+        total = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum")
+        return total, targets.numel()
+
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        total, count = self.loss(outputs, batch)
+        right = (outputs.argmax(dim=-1) == batch.targets).sum()
+        characters = sum(self.codec.characters(row) for row in _targets(batch).tolist())
+        return {
+            "nats": total.double(),
+            "count": torch.tensor(count),
+            "right": right,
+            "characters": torch.tensor(characters),
+        }
+
+    def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        from recurra.data.measures import language_measures
+
+        count = float(sums["count"])
+        measured = language_measures(float(sums["nats"]), count, float(sums["characters"]))
+        return {**measured, "accuracy": float(sums["right"]) / count}
+
+    # ---- on disk
+
+    def codec_texts(self) -> dict[str, str]:
+        return {TOKENIZER_FILE: self.codec.to_text()}
+
+    @classmethod
+    def from_folder(cls, config: Any, folder: Path) -> Self:
+        return cls(LanguageModelConfig.from_file(config, str(folder)), TextCodec.load(folder))
+
+    def summary(self) -> dict[str, Any]:
+        stack = self.config.stack
+        return {
+            "cell": stack.cell,
+            "hidden": stack.hidden,
+            "layers": stack.layers,
+            "parameters": self.parameter_count,
+            "vocabulary": self.config.vocabulary,
+            "level": self.codec.level,
+        }
+
+
+def _as_text(raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise DataError("A language model reads text", got=type(raw).__name__, expected="a string")
+    return raw
+
+
+def _targets(batch: Batch) -> Tensor:
+    if batch.targets is None:
+        raise DataError("This batch has no targets", expected="the next token at each step")
+    return batch.targets

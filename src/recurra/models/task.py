@@ -1,0 +1,149 @@
+"""What a task is, told once: how raw things become tensors, what is optimised, what is answered, what is measured.
+
+Training, prediction, streaming and reports use only this class; none of them names a task.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from recurra.config import Config
+from recurra.data.batches import Batch, Feed
+from recurra.layers import Stack
+from recurra.state import State
+
+Answer = dict[str, Any]
+"""What a person gets back for one input: plain numbers, texts and lists, ready for JSON."""
+
+
+class Task(nn.Module, ABC):
+    """A model for one task: codecs, a stack of recurrent blocks, and a head.
+
+    Batch first. `forward` accepts `state=None` for the beginning. Sums come with counts, so that batches, workers and
+    splits add up.
+    """
+
+    kind: ClassVar[str]
+    config: Config
+    causal: bool
+    stack: Stack
+    best: ClassVar[tuple[str, bool]]
+    """The metric that chooses the best weights, and whether more of it is better."""
+    separator: ClassVar[str] = ""
+    """What stands between two lines of one stream of text."""
+
+    # ---- the network
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> State:
+        """The state before anything was read, for `batch` rows."""
+
+    @abstractmethod
+    def _run(
+        self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        """Outputs, last state and, if `keep`, inner values."""
+
+    def forward(
+        self, inputs: Tensor, state: Any = None, lengths: Tensor | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """inputs[B, T] or [B, T, F], a state or None, lengths[B], resets[B, T] -> outputs and the next state."""
+        outputs, state, _ = self._run(inputs, self._begin(inputs, state), lengths, resets, keep=False)
+        return outputs, state
+
+    def trace(
+        self, inputs: Tensor, state: Any = None, lengths: Tensor | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        """As `forward`, and the inner values of every step by name ("0.r", "1.outputs", ...), each [B, T, H]."""
+        return self._run(inputs, self._begin(inputs, state), lengths, resets, keep=True)
+
+    def _begin(self, inputs: Tensor, state: Any) -> Any:
+        return self.initial_state(inputs.shape[0]) if state is None else state
+
+    # ---- between raw things and tensors
+
+    @abstractmethod
+    def feed(self, dataset: Any, *, rows: int, steps: int, training: bool, seed: int = 0) -> Feed:
+        """A dataset as batches: raw in, tensors out. Raises `DataError` for what this model cannot read."""
+
+    @abstractmethod
+    def encode(self, raw: Sequence[Any]) -> Batch:
+        """Raw inputs as one batch without targets."""
+
+    @abstractmethod
+    def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
+        """Outputs as answers, one a row."""
+
+    # ---- what is optimised and measured
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        """The sum of the losses in nats, and how many there were."""
+
+    @abstractmethod
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Numbers that add up over batches, the loss among them."""
+
+    @abstractmethod
+    def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """The metrics that the added-up numbers mean."""
+
+    # ---- on disk
+
+    @abstractmethod
+    def codec_texts(self) -> dict[str, str]:
+        """What besides config and weights makes the model: file name -> content."""
+
+    @classmethod
+    @abstractmethod
+    def from_folder(cls, config: Any, folder: Path) -> Self:
+        """An untrained model of this kind from a configuration and the codec files in `folder`."""
+
+    # ---- for people
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """What the model is, in words and numbers."""
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers are learnt. It does not depend on the length of a sequence."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def predict(self, raw: Any, *, top: int = 5, rows: int = 64) -> list[Answer]:
+        """An answer for each raw input (a list of them, or one)."""
+        items = [raw] if isinstance(raw, str) else list(raw)
+        answers: list[Answer] = []
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            for start in range(0, len(items), rows):
+                batch = self.encode(items[start : start + rows])
+                outputs, _ = self(batch.inputs, None, batch.lengths)
+                answers += self.decode(outputs, top=top)
+        self.train(was_training)
+        return answers
+
+
+def time_first(resets: Tensor | None) -> Tensor | None:
+    """resets[B, T] -> [T, B]."""
+    return None if resets is None else resets.T
+
+
+def batch_first(inner: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Traced values [T, B, H] -> [B, T, H]."""
+    return {name: value.transpose(0, 1) for name, value in inner.items()}
+
+
+def embedded_dropout(weight: Tensor, probability: float, training: bool) -> Tensor:
+    """Dropout of whole symbols: a row of the embedding is there or not for the whole batch (Gal and Ghahramani 2016)."""
+    if not training or probability == 0.0:
+        return weight
+    kept = torch.empty(weight.shape[0], 1, dtype=weight.dtype, device=weight.device).bernoulli_(1 - probability)
+    return weight * (kept / (1 - probability))

@@ -1,0 +1,200 @@
+"""State: the value that a recurrent network hands from one step to the next.
+
+A state is a frozen dataclass with named fields, each a tensor with the batch as axis 0, a nested state, or a tuple of
+states (one for each block of a stack). It is never written in place: keeping a state is taking a snapshot. Nothing here
+knows which network a state belongs to; what is written to disk carries the name of its model as a content hash.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, dataclass_transform
+
+import torch
+from torch import Tensor
+
+from recurra.errors import StateError
+from recurra.files import open_for_reading, write_file
+
+State = Any
+"""A dataclass made by `state_class`, or a tuple of states. Leaves are tensors whose axis 0 is the batch."""
+
+T = TypeVar("T")
+
+FORMAT = "recurra-state"
+VERSION = "1"
+
+
+@dataclass_transform(frozen_default=True)
+def state_class(cls: type[T]) -> type[T]:
+    """Make `cls` a state: a frozen dataclass that `torch.export`, `torch.compile` and the functions below understand."""
+    frozen = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    torch.export.register_dataclass(frozen)
+    return frozen
+
+
+def map_state(function: Callable[..., Tensor], state: State, *others: State) -> Any:
+    """Apply `function` to each leaf of `state` (and the same leaf of `others`); returns a state of the same structure."""
+    if isinstance(state, Tensor):
+        return function(state, *others)
+    if isinstance(state, tuple):
+        return tuple(map_state(function, *parts) for parts in zip(state, *others, strict=True))
+    names = [field.name for field in dataclasses.fields(state)]
+    return type(state)(
+        **{name: map_state(function, *(getattr(part, name) for part in (state, *others))) for name in names}
+    )
+
+
+def leaves(state: State, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a state by name, in order: `{"0.h": ..., "0.c": ..., "1.h": ...}`."""
+    if isinstance(state, Tensor):
+        return {prefix.rstrip("."): state}
+    if isinstance(state, tuple):
+        named = [(str(index), part) for index, part in enumerate(state)]
+    else:
+        named = [(field.name, getattr(state, field.name)) for field in dataclasses.fields(state)]
+    found: dict[str, Tensor] = {}
+    for name, part in named:
+        found |= leaves(part, f"{prefix}{name}.")
+    return found
+
+
+def select(state: State, rows: Tensor | slice | Sequence[int]) -> Any:
+    """The given rows of the batch. Rows may repeat: that forks them."""
+    index = list(rows) if isinstance(rows, Sequence) else rows
+    return map_state(lambda leaf: leaf[index], state)
+
+
+def merge(states: Sequence[State]) -> Any:
+    """Several states of one network as one batch, in the given order."""
+    if not states:
+        raise StateError("No states to merge", expected="at least one state")
+    return map_state(lambda *parts: torch.cat(parts), *states)
+
+
+def detach(state: State) -> Any:
+    """The same values without their history: gradients stop here (truncated backpropagation through time)."""
+    return map_state(Tensor.detach, state)
+
+
+def batch_size(state: State) -> int | None:
+    """The number of rows, or None for a state without leaves."""
+    sizes = {leaf.shape[0] for leaf in leaves(state).values()}
+    if len(sizes) > 1:
+        raise StateError("The leaves of a state disagree about the batch", got=sorted(sizes), expected="one size")
+    return sizes.pop() if sizes else None
+
+
+def check_like(state: State, template: State) -> None:
+    """Refuse a `state` whose structure, shapes (the batch included) or dtypes differ from `template`'s."""
+    if structure(state) != structure(template):
+        raise StateError(
+            "This state was made by another kind of network",
+            got=structure(state),
+            expected=structure(template),
+            fix="Hand in what this network returned, or start from initial_state(batch)",
+        )
+    for (name, leaf), wanted in zip(leaves(state).items(), leaves(template).values(), strict=True):
+        if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
+            raise StateError(
+                f"State '{name}' does not fit",
+                got=f"{tuple(leaf.shape)} {leaf.dtype}",
+                expected=f"{tuple(wanted.shape)} {wanted.dtype} (the batch is axis 0)",
+                fix="Hand in a state of this batch; select() and merge() change the rows of one",
+            )
+
+
+def structure(state: State) -> str:
+    """The nesting and the names of a state as text, without shapes: `(GRUState(h), GRUState(h))`."""
+    if isinstance(state, Tensor):
+        return "tensor"
+    if isinstance(state, tuple):
+        return f"({', '.join(structure(part) for part in state)})"
+    if not dataclasses.is_dataclass(state):
+        raise StateError("This is no state", got=type(state).__name__, expected="what a network returned as its state")
+    parts = []
+    for field in dataclasses.fields(state):
+        inner = structure(getattr(state, field.name))
+        parts.append(field.name if inner == "tensor" else f"{field.name}={inner}")
+    return f"{type(state).__name__}({', '.join(parts)})"
+
+
+def save_state(path: str | Path, state: State, model: str, extra: dict[str, str] | None = None) -> None:
+    """Write a state as safetensors, bound to the model by its content hash `model`. The file appears whole or not at all."""
+    from safetensors.torch import save
+
+    tensors = {name: leaf.detach().cpu().contiguous() for name, leaf in leaves(state).items()}
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": model,
+        "structure": structure(state),
+        "digest": _digest(tensors),
+        **{f"extra.{key}": value for key, value in (extra or {}).items()},
+    }
+    write_file(Path(path), save(tensors, metadata))
+
+
+def load_state(path: str | Path, template: State, model: str) -> tuple[Any, dict[str, str]]:
+    """Read a state written by `save_state`.
+
+    `template` is the model's `initial_state(1)`; the batch of the file may differ from it. Raises `StateError` for a file
+    that is damaged, of a newer format, or of another model (`model` is the content hash expected).
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    with open_for_reading(path, "state"):
+        pass
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise StateError(
+            f"{path} is no readable state file", got=str(error), fix="It was cut or altered; use another copy"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise StateError(f"{path} is not a state", got="a safetensors file of another kind", expected=FORMAT)
+    if metadata.get("version") != VERSION:
+        raise StateError(
+            f"{path} was written by a newer Recurra",
+            got=f"state format {metadata.get('version')}",
+            expected=f"format {VERSION}",
+            fix="Upgrade with: pip install --upgrade recurra",
+        )
+    if metadata.get("model") != model:
+        raise StateError(
+            f"{path} belongs to another model",
+            got=f"model {str(metadata.get('model'))[:12]}",
+            expected=f"model {model[:12]}",
+            fix="A state only means something to the weights that made it: load that model, or start a new state",
+        )
+    wanted = leaves(template)
+    if set(tensors) != set(wanted) or metadata.get("structure") != structure(template):
+        raise StateError(f"{path} holds other parts", got=metadata.get("structure"), expected=structure(template))
+    if metadata.get("digest") != _digest(tensors):
+        raise StateError(f"{path} was altered after it was written", fix="Use another copy")
+    for name, leaf in tensors.items():
+        if leaf.shape[1:] != wanted[name].shape[1:] or leaf.dtype != wanted[name].dtype:
+            raise StateError(
+                f"State '{name}' in {path} does not fit", got=tuple(leaf.shape), expected=("batch", *wanted[name].shape[1:])
+            )
+    remaining = iter(leaves(template))
+    state = map_state(lambda leaf: tensors[next(remaining)].to(leaf.device), template)
+    batch_size(state)
+    prefix = "extra."
+    return state, {key[len(prefix) :]: value for key, value in metadata.items() if key.startswith(prefix)}
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """A hash of names, shapes, dtypes and bytes, independent of the file's layout."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        leaf = tensors[name].contiguous()
+        digest.update(f"{name} {leaf.dtype} {tuple(leaf.shape)}".encode())
+        digest.update(leaf.view(torch.uint8).numpy().tobytes() if leaf.numel() else b"")
+    return digest.hexdigest()

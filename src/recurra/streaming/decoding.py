@@ -1,0 +1,76 @@
+"""Generation: what a language model says next, drawn a token at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.data.batches import generator
+from recurra.errors import UsageError
+from recurra.models import LanguageModel, Task
+
+
+def generate(
+    model: Task,
+    prompt: str = "",
+    *,
+    length: int = 200,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    state: Any = None,
+) -> Iterator[str]:
+    """Yield `length` tokens as pieces of text that continue `prompt` (from `state` on, if given).
+
+    Arguments:
+    - temperature: below 1 keeps to the likely, above 1 ventures; 0 always takes the likeliest.
+    - top_p: draw from the smallest set of tokens whose probability reaches this (Holtzman et al. 2020).
+    - seed: the same seed draws the same text.
+    """
+    if not isinstance(model, LanguageModel):
+        raise UsageError(f"A model of kind '{model.kind}' cannot generate", expected="a language model")
+    for name, value, fine in (
+        ("length", length, length >= 0),
+        ("temperature", temperature, temperature >= 0),
+        ("top_p", top_p, 0 < top_p <= 1),
+    ):
+        if not fine:
+            raise UsageError(f"'{name}' is out of range", got=value, expected="length >= 0, temperature >= 0, 0 < top_p <= 1")
+    model.eval()
+    random = generator(seed)
+    ids = model.codec.encode(prompt) or [_beginning(model)]
+    known = list(ids)
+    said = model.codec.decode(known)
+    inputs = torch.tensor([ids])
+    with torch.no_grad():
+        for _ in range(length):
+            logits, state = model(inputs, state)
+            token = _draw(logits[0, -1], temperature, top_p, model.codec.unknown, random)
+            known.append(token)
+            # a token of byte pairs may be a part of a character: say only what has become whole
+            text = model.codec.decode(known)
+            if not text.endswith("�") or token == model.codec.unknown:
+                yield text[len(said) :]
+                said = text
+            inputs = torch.tensor([[token]])
+
+
+def _beginning(model: LanguageModel) -> int:
+    """Where no prompt is given: a new line, or the first token there is."""
+    newline = model.codec.encode("\n")
+    return newline[0] if newline else 0
+
+
+def _draw(logits: Tensor, temperature: float, top_p: float, unknown: int | None, random: torch.Generator) -> int:
+    logits = logits.double().clone()
+    if unknown is not None:
+        logits[unknown] = -torch.inf
+    if temperature == 0:
+        return int(logits.argmax())
+    probabilities, tokens = (logits / temperature).softmax(dim=0).sort(descending=True)
+    before = probabilities.cumsum(0) - probabilities
+    probabilities = torch.where(before < top_p, probabilities, torch.zeros_like(probabilities))
+    return int(tokens[torch.multinomial(probabilities, 1, generator=random)])

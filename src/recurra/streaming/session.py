@@ -1,0 +1,78 @@
+"""A session: one sequence read piece by piece, whose state can be kept, handed over and continued from.
+
+It knows a model only through `Task`. Pushing a sequence in any pieces gives the answers of pushing it whole; on the CPU
+bit for bit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recurra.errors import UsageError
+from recurra.models import Answer, Task, fingerprint
+from recurra.state import check_like, load_state, map_state, save_state
+
+
+class Session:
+    """Reads a sequence with `model` from `state` on (from the beginning if None).
+
+    The model's weights must not change while the session lives. Raises `UsageError` for a model that needs the future.
+    """
+
+    def __init__(self, model: Task, state: Any = None, *, steps: int = 0) -> None:
+        if not model.causal:
+            raise UsageError(
+                "A bidirectional model needs the whole sequence, so it cannot stream",
+                fix="Use predict, or fit a model without --bidirectional",
+            )
+        template = model.initial_state(1)
+        if state is not None:
+            check_like(state, template)
+        self._model = model.eval()
+        self._state = template if state is None else state
+        self._steps = steps
+
+    @property
+    def steps(self) -> int:
+        """How many steps were read since the beginning of the sequence."""
+        return self._steps
+
+    @property
+    def state(self) -> Any:
+        """The state after all that was read: a value, never written again."""
+        return self._state
+
+    def push(self, raw: Any, *, top: int = 5) -> Answer:
+        """Read one more piece (a text, or an array [T, F]) and answer for all that was read so far."""
+        batch = self._model.encode([raw])
+        with torch.no_grad():
+            outputs, self._state = self._model(batch.inputs, self._state, batch.lengths)
+        self._steps += batch.units
+        return self._model.decode(outputs, top=top)[0]
+
+    def snapshot(self) -> Any:
+        """The state, to keep; `restore` goes back to it."""
+        return self._state
+
+    def restore(self, state: Any) -> None:
+        """Go on from `state`, which this model gave. Raises `StateError` for a foreign one."""
+        check_like(state, self._model.initial_state(1))
+        self._state = state
+
+    def fork(self) -> Session:
+        """A second session from here on; neither touches the other."""
+        return Session(self._model, map_state(torch.clone, self._state), steps=self._steps)
+
+    def save(self, path: str | Path) -> None:
+        """Write the state, bound to this model by its content hash."""
+        save_state(path, self._state, fingerprint(self._model), {"steps": str(self._steps)})
+
+    @classmethod
+    def load(cls, model: Task, path: str | Path) -> Session:
+        """Continue from a file written by `save`. Raises `StateError` for a damaged file or another model's state."""
+        state, extra = load_state(path, model.initial_state(1), fingerprint(model))
+        steps = extra.get("steps", "0")
+        return cls(model, state, steps=int(steps) if steps.isdigit() else 0)

@@ -1,0 +1,27 @@
+"""Shared by all tests: quiet threads, poisoned memory, and no warning left unheard."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory():
+    """Fresh memory holds NaN, so that reading what was never written cannot hide."""
+    before = torch.utils.deterministic.fill_uninitialized_memory
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = before
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Each test draws the same numbers, alone or among others."""
+    torch.manual_seed(0)

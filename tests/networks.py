@@ -1,0 +1,114 @@
+"""The table of networks that the laws are tested on: every cell, layer and model behind one face, time first.
+
+A new cell, layer or model is one more row here, and all laws run on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recurra.cells import CELLS, GRU, Elman
+from recurra.data.codecs import LabelCodec, SeriesCodec
+from recurra.data.text_codec import TextCodec
+from recurra.layers import Bidirectional, Block, Stack, StackConfig
+from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig
+
+INPUTS, HIDDEN = 5, 11
+CODEC = TextCodec.learn(["abcdefgh"], "characters")
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers."""
+
+    name: str
+    make: Callable[[], Any]
+    batch_first: bool = False
+    per_step: bool = True
+    tokens: bool = False
+
+    def build(self, dtype: torch.dtype = torch.float32) -> Any:
+        """A network with random parameters, biases included, in evaluation mode."""
+        torch.manual_seed(3)
+        network: nn.Module = self.make().to(dtype).eval()
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.4)
+        return network
+
+    def inputs(self, steps: int, batch: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+        """Random inputs, [T, B, I] or whole numbers [T, B]."""
+        random = torch.Generator().manual_seed(seed)
+        if self.tokens:
+            return torch.randint(0, CODEC.size, (steps, batch), generator=random)
+        return torch.randn(steps, batch, INPUTS, generator=random, dtype=torch.float64).to(dtype)
+
+    def run(
+        self, network: Any, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """Time-first inputs -> outputs (time first, or [B, ...] where it answers once) and state."""
+        return self._call(network.forward, inputs, state, lengths, resets)[:2]
+
+    def trace(self, network: Any, inputs: Tensor, state: Any, lengths: Tensor | None = None) -> tuple[Tensor, Any, Any]:
+        outputs, state, inner = self._call(network.trace, inputs, state, lengths, None)
+        if self.batch_first:
+            inner = {name: value.transpose(0, 1) for name, value in inner.items()}
+        return outputs, state, inner
+
+    def _call(self, function: Any, inputs: Tensor, state: Any, lengths: Any, resets: Any) -> Any:
+        if not self.batch_first:
+            return function(inputs, state, lengths, resets)
+        resets = None if resets is None else resets.T
+        outputs, *rest = function(inputs.transpose(0, 1), state, lengths, resets)
+        return (outputs.transpose(0, 1) if self.per_step else outputs, *rest)
+
+
+def _language(cell: str, **options: Any) -> Callable[[], LanguageModel]:
+    stack = StackConfig(cell=cell, hidden=HIDDEN, layers=2, residual=True)
+    return lambda: LanguageModel(
+        LanguageModelConfig(stack=stack, vocabulary=CODEC.size, embedding=INPUTS, **options), CODEC
+    )
+
+
+def _classifier(cell: str, tokens: bool, **options: Any) -> Callable[[], Classifier]:
+    bidirectional = options.pop("bidirectional", False)
+    stack = StackConfig(cell=cell, hidden=HIDDEN, layers=2, bidirectional=bidirectional)
+    codec = CODEC if tokens else SeriesCodec.learn([torch.randn(9, INPUTS).numpy()])
+    sizes = {"vocabulary": CODEC.size, "embedding": INPUTS} if tokens else {"features": INPUTS}
+    config = ClassifierConfig(stack=stack, classes=3, **sizes, **options)
+    return lambda: Classifier(config, LabelCodec(["a", "b", "c"]), codec)
+
+
+NETWORKS: list[Network] = [
+    *(Network(name, lambda kind=kind: kind(INPUTS, HIDDEN)) for name, kind in CELLS.items()),
+    *(Network(f"{name}-reversed", lambda kind=kind: kind(INPUTS, HIDDEN, reverse=True)) for name, kind in CELLS.items()),
+    Network("elman-relu", lambda: Elman(INPUTS, HIDDEN, activation="relu")),
+    Network("gru-reset-before", lambda: GRU(INPUTS, HIDDEN, reset_after=False)),
+    *(
+        Network(f"stack-{name}", lambda name=name: Stack.build(INPUTS, StackConfig(cell=name, hidden=HIDDEN, layers=3, residual=True)))
+        for name in CELLS
+    ),
+    *(
+        Network(f"block-{name}", lambda kind=kind: Block(kind(INPUTS, INPUTS), dropout=0.5, residual=True))
+        for name, kind in CELLS.items()
+    ),
+    *(
+        Network(f"bidirectional-{name}", lambda kind=kind: Bidirectional(kind(INPUTS, HIDDEN), kind(INPUTS, HIDDEN, reverse=True)))
+        for name, kind in CELLS.items()
+    ),
+    *(Network(f"language-{name}", _language(name), batch_first=True, tokens=True) for name in CELLS),
+    Network("language-untied", _language("gru", tied=False), batch_first=True, tokens=True),
+    *(Network(f"classify-text-{name}", _classifier(name, True), batch_first=True, per_step=False, tokens=True) for name in CELLS),
+    *(Network(f"classify-series-{name}", _classifier(name, False), batch_first=True, per_step=False) for name in CELLS),
+    *(
+        Network(f"classify-{name}-max", _classifier(name, True, summary="max"), batch_first=True, per_step=False, tokens=True)
+        for name in CELLS
+    ),
+    Network(
+        "classify-both-ways", _classifier("gru", True, bidirectional=True), batch_first=True, per_step=False, tokens=True
+    ),
+]

@@ -1,0 +1,22 @@
+"""The one table of tolerances: how far a fast kernel may be from the reference in float64, and never further.
+
+Values are (relative, absolute), as `torch.testing.assert_close` takes them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TOLERANCES = {
+    (torch.float64, "values"): (1e-10, 1e-12),
+    (torch.float64, "gradients"): (1e-9, 1e-11),
+    (torch.float32, "values"): (2e-5, 2e-6),
+    (torch.float32, "gradients"): (1e-4, 2e-5),
+}
+
+
+def assert_close(actual: Tensor, expected: Tensor, what: str = "values") -> None:
+    """`actual` in its own dtype against `expected`, compared in float64."""
+    relative, absolute = TOLERANCES[actual.dtype, what]
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=relative, atol=absolute)
