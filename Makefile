@@ -31,13 +31,14 @@ lint: setup
 	$(BIN)/pyright
 
 bench: setup
-	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/run.py
 
 docs: setup
-	$(BIN)/python docs/build.py
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: setup
 	$(BIN)/python -m build --wheel --outdir dist .
 
 clean:
-	rm -rf build dist $(STAMP)
+	rm -rf build dist site $(STAMP)

@@ -290,6 +290,8 @@ def test_wrong_paths_are_refused(write: Write, tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(DataError, match="Put texts in a list"):
         read("a text\nof two lines")
+    with pytest.raises(DataError, match="Put texts in a list"):
+        read("a long text " * 1_000)
     with pytest.raises(DataError, match="not fetched from the network"):
         read("https://example.org/a.txt")
     with pytest.raises(DataError, match="The path is empty"):

@@ -12,7 +12,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from recurra.cells import CELLS, GRU, LSTM, Cell, Elman, FeedForward, Recurrent
-    from recurra.errors import DataError, EnvironmentFailure, Interrupted, ModelError, RecurraError, StateError, UsageError
+    from recurra.errors import (
+        DataError,
+        EnvironmentFailure,
+        Interrupted,
+        ModelError,
+        RecurraError,
+        StateError,
+        UsageError,
+    )
     from recurra.fitting import FitOptions, Model, fit, load
     from recurra.kernels import backend
     from recurra.layers import Bidirectional, Block, Stack, StackConfig

@@ -12,7 +12,7 @@ from recurra.errors import ModelError, UsageError
 class Config(BaseModel):
     """A frozen record of settings. Unknown names and wrong types are refused, so a misspelt option cannot pass."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
     def from_user(cls, **values: Any) -> Self:

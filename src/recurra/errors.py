@@ -26,7 +26,7 @@ class RecurraError(Exception):
         if expected is not None:
             parts.append(f"Expected: {expected}.")
         if fix is not None:
-            parts.append(fix.rstrip(".") + ".")
+            parts.append(fix if fix.endswith("?") else fix.rstrip(".") + ".")
         super().__init__(" ".join(parts))
 
 

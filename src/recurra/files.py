@@ -11,7 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from recurra.errors import DataError, EnvironmentFailure, ModelError, RecurraError, StateError
+from recurra.errors import DataError, EnvironmentFailure, ModelError, RecurraError, StateError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks; there only the renames protect
+    fcntl = None
 
 _MISSING: dict[str, type[RecurraError]] = {"data": DataError, "model": ModelError, "state": StateError}
 
@@ -33,7 +38,7 @@ def _refusal(path: Path, doing: str, error: OSError) -> EnvironmentFailure:
 
 def _way_out(error: OSError) -> str:
     match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return "The disk is full: free some space, or choose another folder with --out. What was there before is untouched"
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return "Choose a place you may write to, or ask its owner for permission"
@@ -49,9 +54,11 @@ def open_for_reading(path: Path, kind: str) -> BinaryIO:
     """Open a person's file of a `kind` ("data", "model", "state"), or say what is wrong with the path."""
     missing = _MISSING[kind]
     try:
-        return open(path, "rb")  # noqa: SIM115 (the caller closes it)
+        return open(path, "rb")
     except FileNotFoundError as error:
         raise missing(f"No such {kind} file: {path}", fix="See that the path is right") from error
+    except ValueError as error:  # a NUL character
+        raise missing(f"No such {kind} file: {str(path)!r}", fix="See that the path is right") from error
     except IsADirectoryError as error:
         raise missing(f"{path} is a folder", expected=f"a {kind} file") from error
     except OSError as error:
@@ -59,30 +66,37 @@ def open_for_reading(path: Path, kind: str) -> BinaryIO:
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write beside the target, sync, rename: a reader sees the old file or the new one, never a part."""
-    data = content.encode() if isinstance(content, str) else content
+    """Write beside the target, sync, rename: a reader sees the old file or the new one, never a part.
+
+    Half a surrogate pair in a text, which names of files and broken JSON can hold, is written as the escape \\udXXX.
+    """
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with disk_errors(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        target = Path(os.path.realpath(path))  # a link stays a link
+        if target.exists() and not target.is_file():
+            raise EnvironmentFailure(f"Cannot write {path}", got="a folder or a device", expected="a file, or a free name")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
+            os.replace(name, target)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        _sync_folder(target.parent)
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of `path` when the block ends well, and vanishes otherwise."""
+    target = Path(os.path.realpath(path))
     with disk_errors(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         yield temporary
         with disk_errors(path, "write"):
@@ -91,17 +105,70 @@ def new_folder(path: Path) -> Iterator[Path]:
                 if file.is_file():
                     _sync_file(file)
             _sync_folder(temporary)
-            replaced = None
-            if path.exists():
-                replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-                os.rename(path, replaced / "old")
-            os.rename(temporary, path)
-            _sync_folder(path.parent)
-            if replaced is not None:
-                shutil.rmtree(replaced)
-    except BaseException:
+            _take_place(temporary, target)
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
+
+
+def _take_place(temporary: Path, target: Path) -> None:
+    """Rename `temporary` to `target`; what stood there goes only when the new one is in its place."""
+    if not target.exists():
+        os.rename(temporary, target)
+        _sync_folder(target.parent)
+        return
+    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
+    try:
+        os.rename(target, aside / "old")
+        try:
+            os.rename(temporary, target)
+        except BaseException:
+            os.rename(aside / "old", target)
+            raise
+        _sync_folder(target.parent)
+    finally:
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Hold `path` against other runs on this machine, by a locked file beside it that no crash can leave locked.
+
+    Raises `UsageError` where another run holds it, `EnvironmentFailure` where nothing can be written there.
+    """
+    target = Path(os.path.realpath(path))
+    lock = target.parent / f".{target.name}.lock"
+    with disk_errors(path, "write"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle = _locked(lock, path)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked(lock: Path, path: Path) -> int:
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is None:
+                return handle
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # whoever held it before removes it: a lock on a removed file keeps nobody out
+            if lock.exists() and os.path.samestat(os.fstat(handle), os.stat(lock)):
+                return handle
+        except BlockingIOError as error:
+            os.close(handle)
+            raise UsageError(
+                f"Another run is writing to {path}", fix="Wait until it has ended, or choose another --out"
+            ) from error
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system without locks
+                return handle
+            os.close(handle)
+            raise
+        os.close(handle)
 
 
 def _umask() -> int:

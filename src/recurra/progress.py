@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Protocol, Self
 if TYPE_CHECKING:
     from rich.live import Live
 
-# Which measure the line shows where validation gives several: the loss of a language model stands beside the
-# training loss in the same unit.
 _FIRST_CHOICE = ("accuracy", "macro_f1", "loss")
 _RATE_WINDOW = 10.0  # seconds over which units per second are averaged
 _LIVE_PAUSE = 0.1  # seconds between two drawings of the live line
@@ -100,7 +98,7 @@ class Progress:
         """Tell the measures of one validation and whether it is the best so far."""
         if not metrics:
             return
-        name = next((choice for choice in _FIRST_CHOICE if choice in metrics), next(iter(metrics)))
+        name = _telling(metrics)
         self._validated = f"validation {_measure(name, metrics[name])}"
         if best:
             self._best = f"best {_measure(name, metrics[name])}"
@@ -278,6 +276,12 @@ def _write(line: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):  # closed, or nobody reads it any more
         return
+
+
+def _telling(metrics: Mapping[str, float]) -> str:
+    """Which measure the line shows: for a language model the loss, which stands beside the training loss."""
+    choices = ("loss",) if "perplexity" in metrics else _FIRST_CHOICE
+    return next((choice for choice in choices if choice in metrics), next(iter(metrics)))
 
 
 def _measure(name: str, value: float) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from recurra.errors import StateError
-from recurra.files import open_for_reading, write_file
+from recurra.files import disk_errors, open_for_reading, write_file
 
 State = Any
 """A dataclass made by `state_class`, or a tuple of states. Leaves are tensors whose axis 0 is the batch."""
@@ -32,7 +32,9 @@ VERSION = "1"
 def state_class(cls: type[T]) -> type[T]:
     """Make `cls` a state: a frozen dataclass that `torch.export`, `torch.compile` and the functions below understand."""
     frozen = dataclasses.dataclass(frozen=True, eq=False)(cls)
-    torch.export.register_dataclass(frozen)
+    torch.export.register_dataclass(frozen, serialized_type_name=f"recurra.{cls.__name__}")
+    # an exported program keeps the example inputs it was traced with, and torch loads those by a list of known types
+    torch.serialization.add_safe_globals([frozen])
     return frozen
 
 
@@ -132,7 +134,7 @@ def save_state(path: str | Path, state: State, model: str, extra: dict[str, str]
         "version": VERSION,
         "model": model,
         "structure": structure(state),
-        "digest": _digest(tensors),
+        "digest": _digest(tensors, extra or {}),
         **{f"extra.{key}": value for key, value in (extra or {}).items()},
     }
     write_file(Path(path), save(tensors, metadata))
@@ -144,19 +146,48 @@ def load_state(path: str | Path, template: State, model: str) -> tuple[Any, dict
     `template` is the model's `initial_state(1)`; the batch of the file may differ from it. Raises `StateError` for a file
     that is damaged, of a newer format, or of another model (`model` is the content hash expected).
     """
-    from safetensors import SafetensorError, safe_open
 
     path = Path(path)
+    wanted = leaves(template)
+    metadata, tensors = _read(path, model, wanted)
+    if metadata.get("structure") != structure(template):
+        raise StateError(f"{path} holds other parts", got=metadata.get("structure"), expected=structure(template))
+    extra = {key.removeprefix("extra."): value for key, value in metadata.items() if key.startswith("extra.")}
+    if metadata.get("digest") != _digest(tensors, extra):
+        raise StateError(f"{path} was altered after it was written", fix="Use another copy")
+    if not all(torch.isfinite(leaf).all() for leaf in tensors.values()):
+        raise StateError(f"{path} holds NaN or infinity", fix="Use another copy, or start a new state")
+    remaining = iter(wanted)
+    state = map_state(lambda leaf: tensors[next(remaining)].to(leaf.device), template)
+    batch_size(state)
+    return state, extra
+
+
+def _read(path: Path, model: str, wanted: dict[str, Tensor]) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a state file of this model, with the names, shapes and dtypes of `wanted`."""
+    from safetensors import SafetensorError, safe_open
+
     with open_for_reading(path, "state"):
         pass
     try:
-        with safe_open(path, framework="pt") as file:
+        with disk_errors(path, "read"), safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
+            _check_metadata(path, metadata, model)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise StateError(
             f"{path} is no readable state file", got=str(error), fix="It was cut or altered; use another copy"
         ) from error
+    if set(tensors) != set(wanted):
+        raise StateError(f"{path} holds other parts", got=", ".join(tensors) or "none", expected=", ".join(wanted))
+    for name, leaf in tensors.items():
+        if leaf.dim() == 0 or leaf.shape[1:] != wanted[name].shape[1:] or leaf.dtype != wanted[name].dtype:
+            expected = ("batch", *wanted[name].shape[1:])
+            raise StateError(f"State '{name}' in {path} does not fit", got=tuple(leaf.shape), expected=expected)
+    return metadata, tensors
+
+
+def _check_metadata(path: Path, metadata: dict[str, str], model: str) -> None:
     if metadata.get("format") != FORMAT:
         raise StateError(f"{path} is not a state", got="a safetensors file of another kind", expected=FORMAT)
     if metadata.get("version") != VERSION:
@@ -173,26 +204,13 @@ def load_state(path: str | Path, template: State, model: str) -> tuple[Any, dict
             expected=f"model {model[:12]}",
             fix="A state only means something to the weights that made it: load that model, or start a new state",
         )
-    wanted = leaves(template)
-    if set(tensors) != set(wanted) or metadata.get("structure") != structure(template):
-        raise StateError(f"{path} holds other parts", got=metadata.get("structure"), expected=structure(template))
-    if metadata.get("digest") != _digest(tensors):
-        raise StateError(f"{path} was altered after it was written", fix="Use another copy")
-    for name, leaf in tensors.items():
-        if leaf.shape[1:] != wanted[name].shape[1:] or leaf.dtype != wanted[name].dtype:
-            raise StateError(
-                f"State '{name}' in {path} does not fit", got=tuple(leaf.shape), expected=("batch", *wanted[name].shape[1:])
-            )
-    remaining = iter(leaves(template))
-    state = map_state(lambda leaf: tensors[next(remaining)].to(leaf.device), template)
-    batch_size(state)
-    prefix = "extra."
-    return state, {key[len(prefix) :]: value for key, value in metadata.items() if key.startswith(prefix)}
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """A hash of names, shapes, dtypes and bytes, independent of the file's layout."""
+def _digest(tensors: dict[str, Tensor], extra: dict[str, str]) -> str:
+    """A hash of names, shapes, dtypes, bytes and what is kept beside them, independent of the file's layout."""
     digest = hashlib.sha256()
+    for name in sorted(extra):
+        digest.update(f"{name}={extra[name]}\n".encode("utf-8", "surrogatepass"))
     for name in sorted(tensors):
         leaf = tensors[name].contiguous()
         digest.update(f"{name} {leaf.dtype} {tuple(leaf.shape)}".encode())

@@ -1,10 +1,33 @@
-"""How the commands speak: JSON a line, or plain text, on stdout."""
+"""How the commands speak: answers as JSON or plain text on stdout, talk on stderr."""
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any
+
+# what turns the direction of all that follows; words written from right to left need none of it
+_TURNING = {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
+def tell(text: str) -> None:
+    """A line of talk on stderr; a stderr that nobody reads is no reason to stop."""
+    try:
+        print(printable(text), file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return
+
+
+def printable(text: str) -> str:
+    """A text that cannot command the terminal: control characters but new lines and tabs as escapes."""
+    if text.isprintable():
+        return text
+    text = text.translate(_TURNING)
+    return "".join(
+        character if (character >= " " and not "\x7f" <= character < "\xa0") or character in "\n\t" else ascii(character)[1:-1]
+        for character in text
+    )
 
 
 def say_json(value: Any) -> None:
@@ -28,9 +51,10 @@ def show_answer(answer: dict[str, Any], raw: str = "") -> str:
         return "  ".join(f"{visible(item['token'])} {item['probability']:.3f}" for item in answer["next"])
     shares = "  ".join(f"{name} {share:.3f}" for name, share in answer["probabilities"].items())
     line = f"{answer['label']}\t{shares}"
-    return f"{line}\t{raw}" if raw else line
+    # one line for each input, whatever it holds
+    return printable(f"{line}\t{raw}" if raw else line).replace("\n", "⏎")
 
 
 def visible(token: str) -> str:
     """A token with white space that can be seen."""
-    return token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "∅"
+    return printable(token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣")) or "∅"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,41 +13,60 @@ from typing import Any
 import numpy as np
 
 import recurra
-from recurra.cli.talk import say_json, show_answer
+from recurra.cli.talk import say_json, show_answer, tell
 from recurra.data.checking import as_sequence
 from recurra.data.datasets import LabelledDataset
 from recurra.data.reading import read
 from recurra.errors import DataError, RecurraError
 from recurra.fitting.stopping import Stopping
-from recurra.models import LanguageModel
+from recurra.models import Answer, LanguageModel
 from recurra.progress import table
+from recurra.streaming import Session
 
 CHUNK = 256
+ENDINGS = (".txt", ".tsv", ".csv", ".jsonl", ".json", ".parquet", ".npz", ".gz")
 
 
 def predict(folder: Path, inputs: str, top: int, text: str | None, as_json: bool) -> None:
     model = recurra.load(folder)
+    number = 0
     for chunk in _chunks(_inputs(model, inputs, text)):
-        for raw, answer in zip(chunk, model.predict(chunk, top=top), strict=True):
+        for raw, answer in _answers(model, chunk, top, number):
             if as_json:
                 say_json({**({"input": raw} if isinstance(raw, str) else {}), **answer})
             else:
                 print(show_answer(answer, raw if isinstance(raw, str) else ""), flush=True)
+        number += len(chunk)
+
+
+def _answers(model: recurra.Model, chunk: list[Any], top: int, before: int) -> Iterator[tuple[Any, Answer]]:
+    """Inputs with their answers; one that cannot be read costs no answer to those before it."""
+    try:
+        yield from zip(chunk, model.predict(chunk, top=top), strict=True)
+    except RecurraError:
+        for place, raw in enumerate(chunk, start=before + 1):
+            try:
+                answers = model.predict([raw], top=top)
+            except RecurraError as error:
+                raise type(error)(f"Input {place}: {error}") from error
+            yield raw, answers[0]
 
 
 def _inputs(model: recurra.Model, given: str, column: str | None) -> Iterator[Any]:
     """What to answer for: the rows of a file, the lines of stdin, or the text itself."""
     if given == "-":
         if sys.stdin.isatty():
-            print("Type a line and press Enter; end with Ctrl-D.", file=sys.stderr)
-        yield from (_piece(model, line) for line in _lines())
-    elif Path(given).is_file():
-        if model.kind == "language":
-            yield from (line for line in read(given, task="language")[0].documents[0].splitlines() if line)  # pyright: ignore[reportAttributeAccessIssue]
+            tell("Type a line and press Enter; end with Ctrl-D.")
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            yield _piece(model, _decoded(line, number))
+    elif os.path.isfile(given):
+        dataset, _, _ = read(given, task=model.kind, text=column, need_labels=False)
+        if isinstance(dataset, LabelledDataset):
+            yield from dataset.inputs
         else:
-            dataset, _, _ = read(given, task=model.kind, text=column, need_labels=False)
-            if isinstance(dataset, LabelledDataset):
-                yield from dataset.inputs
+            yield from (line for document in dataset.documents for line in document.split("\n") if line)
+    elif (given.lower().endswith(ENDINGS) and " " not in given) or given.endswith(os.sep):
+        raise DataError(f"No such data file: {given}", fix="See that the path is right; a text can also come on stdin")
     else:
         yield _piece(model, given)
 
@@ -54,32 +75,42 @@ def _chunks(items: Iterator[Any]) -> Iterator[list[Any]]:
     # a person at a terminal wants each answer at once; a file goes in batches
     size = 1 if sys.stdin.isatty() else CHUNK
     chunk: list[Any] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
+    try:
+        for item in items:
+            chunk.append(item)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except RecurraError:
+        # what came before the bad line has its answer
+        if chunk:
             yield chunk
-            chunk = []
+        raise
     if chunk:
         yield chunk
 
 
-def _lines() -> Iterator[str]:
-    """The lines of stdin without their ends; raises `DataError` for bytes that are no UTF-8."""
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            yield line.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise DataError(f"Line {number} of stdin is not UTF-8", got=f"byte {error.start}", fix="Convert it with iconv") from error
+def _decoded(line: bytes, number: int) -> str:
+    """A line of stdin without its end; raises `DataError` for bytes that are no UTF-8."""
+    try:
+        return line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        got = f"byte 0x{line[error.start]:02X} at byte {error.start}"
+        raise DataError(f"Line {number} of stdin is not UTF-8", got=got, fix="Convert it with iconv") from error
 
 
 def _piece(model: recurra.Model, line: str) -> Any:
     """A line as the model reads it: text, or for a model of numbers a JSON list of steps (or one step)."""
     if not isinstance(model.task, LanguageModel) and model.task.config.features is not None:  # pyright: ignore[reportAttributeAccessIssue]
+        expected = "a JSON list such as [[1.0, 2.0], ...]"
         try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError("This model reads numbers", got=line[:40], expected="a JSON list such as [[1.0, 2.0], ...]") from error
-        if isinstance(values, list) and values and not isinstance(values[0], list):
+            # a whole number may have more digits than Python reads
+            values = json.loads(line, parse_int=float)
+        except (ValueError, RecursionError) as error:
+            raise DataError("This model reads numbers", got=repr(line[:40]), expected=expected) from error
+        if not isinstance(values, list):
+            raise DataError("This model reads numbers", got=repr(line[:40]), expected=expected)
+        if values and not isinstance(values[0], list):
             values = [values]
         sequence = as_sequence(values)
         if not isinstance(sequence, np.ndarray):
@@ -96,11 +127,10 @@ def generate(
     if as_json:
         say_json({"prompt": prompt, "text": "".join(pieces)})
         return
-    sys.stdout.write(prompt)
+    print(prompt, end="")
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        print(piece, end="", flush=True)
+    print()
 
 
 def evaluate(folder: Path, data: str, text: str | None, label: str | None, as_json: bool) -> None:
@@ -114,34 +144,48 @@ def evaluate(folder: Path, data: str, text: str | None, label: str | None, as_js
 
 def stream(folder: Path, state: Path | None, top: int, as_json: bool) -> None:
     model = recurra.load(folder)
-    if state is not None and state.exists():
+    if state is not None and os.path.lexists(state):
         session = model.resume(state)
-        print(f"continuing after {session.steps} steps", file=sys.stderr)
+        tell(f"continuing after {session.steps} steps")
     else:
         session = model.session()
-    failed: RecurraError | None = None
     with Stopping() as stop:
-        for line in _lines():
-            try:
-                piece = _piece(model, line)
-                # the lines of a text are parted by the new lines between them
-                joined = f"{model.task.separator}{piece}" if isinstance(piece, str) and session.steps else piece
-                answer = session.push(joined, top=top)
-            except RecurraError as error:
-                # one bad line must not cost the state
-                failed = error
-                answer = {"error": {"kind": type(error).__name__, "message": str(error)}}
-                print(f"error: {error}", file=sys.stderr)
-            if as_json:
-                say_json({"input": line, "step": session.steps, **answer})
-            elif "error" not in answer:
-                print(show_answer(answer), flush=True)
-            if stop():
-                break
-    if state is not None:
-        session.save(state)
-        print(f"the state after {session.steps} steps is in {state}", file=sys.stderr)
-    if failed is not None:
-        raise SystemExit(failed.exit_code)
-    if stop():
-        raise SystemExit(130)
+        if state is not None:
+            # a place that cannot be written shows before the work, not after it
+            session.save(state)
+        try:
+            code = _follow(model, session, stop, top, as_json)
+        finally:
+            if state is not None:
+                session.save(state)
+                tell(f"the state after {session.steps} steps is in {state}")
+    if code:
+        raise SystemExit(code)
+
+
+def _follow(model: recurra.Model, session: Session, stop: Stopping, top: int, as_json: bool) -> int:
+    """Push the lines of stdin and answer each; the exit code. One bad line must not cost the state."""
+    code = 0
+    for number in itertools.count(1):
+        try:
+            with stop.waiting():
+                raw = sys.stdin.buffer.readline()
+        except KeyboardInterrupt:
+            return 130
+        if not raw:
+            break
+        line = raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
+        try:
+            piece = _piece(model, _decoded(raw, number))
+            # the lines of a text are parted by the new lines between them
+            joined = f"{model.task.separator}{piece}" if isinstance(piece, str) and session.steps else piece
+            answer = session.push(joined, top=top)
+        except RecurraError as error:
+            code = error.exit_code
+            answer = {"error": {"kind": type(error).__name__, "message": str(error)}}
+            tell(f"error: line {number}: {error}")
+        if as_json:
+            say_json({"input": line, "step": session.steps, **answer})
+        elif "error" not in answer:
+            print(show_answer(answer), flush=True)
+    return code

@@ -70,7 +70,11 @@ def as_sequence(value: Any) -> np.ndarray | str:
     Numbers too large for float32 become infinite, which `not_finite` then names.
     """
     try:
+        if isinstance(value, np.ndarray) and np.iscomplexobj(value):
+            return "holds complex numbers"
         array = np.asarray(value, dtype=np.float64)
+    except OverflowError:
+        return "holds a number too large for any float"
     except (ValueError, TypeError):
         widths = {len(step) if isinstance(step, (list, tuple, np.ndarray)) else 0 for step in value}
         if len(widths) > 1:

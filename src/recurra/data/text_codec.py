@@ -234,7 +234,7 @@ def read_json(path: Path) -> dict[str, Any]:
         data = file.read()
     try:
         values = json.loads(data)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a number of thousands of digits
         fix = "The file was cut or altered: copy the model's folder again"
         raise ModelError(f"{path} is damaged", got=error, fix=fix) from error
     if not isinstance(values, dict):
@@ -345,6 +345,8 @@ def _read_tokens(vocabulary: object, path: Path) -> list[str]:
     ids = list(vocabulary.values())
     if not all(type(i) is int for i in ids) or sorted(ids) != list(range(len(ids))):
         raise ModelError(f"{path} is damaged", got="a vocabulary whose ids are not 0, 1, 2, … each once")
+    if any(_without_surrogates(token) != token for token in vocabulary):
+        raise ModelError(f"{path} is damaged", got="a token with half a surrogate pair")
     return _in_order(vocabulary)
 
 

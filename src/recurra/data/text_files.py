@@ -6,9 +6,9 @@ Knows encodings and magic numbers; knows nothing of columns, rows or tasks.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from difflib import get_close_matches
-from itertools import pairwise
 from pathlib import Path
 
 from recurra.errors import DataError
@@ -43,7 +43,7 @@ _ENCODING_SAMPLE = 200_000  # bytes
 
 def read_bytes(path: Path) -> bytes:
     """The file's bytes, unpacked where the name ends in .gz."""
-    if not path.exists():
+    if not os.path.exists(path):  # of a name that is too long, Path.exists would raise
         near = get_close_matches(path.name, _siblings(path), n=1, cutoff=0.6)
         hint = f"Did you mean {path.parent / near[0]}?" if near else "See that the path is right"
         raise DataError(f"No such data file: {path}", fix=f"{hint} (a string is a path; texts themselves go in a list)")
@@ -132,7 +132,7 @@ def _wrong_encoding(data: bytes, start: int, path: Path) -> DataError:
 def likely_encoding(data: bytes) -> str:
     """The iconv name of the encoding that reads `data`, which is not UTF-8, as the most ordinary text."""
     sample = data[:_ENCODING_SAMPLE]
-    best, best_score = "WINDOWS-1252", 0.0
+    best, best_score = "WINDOWS-1252", 0.02  # accented letters read as rare characters score less
     for encoding, common in _COMMON.items():
         try:
             text = sample.decode(encoding, "strict" if len(sample) == len(data) else "ignore")
@@ -142,10 +142,7 @@ def likely_encoding(data: bytes) -> str:
         asian = sum("\u2e80" <= character <= "\uffef" for character in other)
         if not other or asian < 0.8 * len(other):
             continue
-        # Accented Latin letters read as Chinese stand alone in words; real text comes in runs, so ASCII letters that
-        # touch such characters on both sides speak against it.
-        touching = sum(a.isascii() and a.isalpha() and b > "\x7f" for a, b in pairwise(text))
-        score = 0.3 - touching / len(other) + sum(character in common for character in other) / len(other)
+        score = sum(character in common for character in other) / len(other)
         if score > best_score:
             best, best_score = encoding, score
     return best

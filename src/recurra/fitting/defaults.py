@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
 from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.datasets import LabelledDataset, TextDataset
 from recurra.data.text_codec import TextCodec
@@ -12,8 +18,11 @@ from recurra.layers import StackConfig
 from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig, Task
 from recurra.training import Recipe
 
+Model = TypeVar("Model", bound=Task)
+
 MINUTES = 10.0
 MANY_SYMBOLS = 1000
+SMALL = 2000
 
 
 def build(dataset: TextDataset | LabelledDataset, options: FitOptions) -> tuple[Task, Recipe]:
@@ -43,6 +52,10 @@ def _language(dataset: TextDataset, options: FitOptions) -> tuple[LanguageModel,
     minimum = 2 if (level == "words" or symbols > MANY_SYMBOLS) else 1
     size = options.vocabulary or (20_000 if level == "words" else 4_000 if level == "bpe" else None)
     codec = TextCodec.learn(dataset.documents, level, size=size, minimum=minimum)
+    if codec.size < 2:
+        raise DataError(
+            f"{dataset.name} has no {level} that come twice, so there is nothing to learn", fix="Give more text, or take --level characters"
+        )
     many = codec.size > MANY_SYMBOLS
     dropout = 0.1 if options.dropout is None else options.dropout
     stack = _stack(options, hidden=512, dropout=dropout)
@@ -64,7 +77,7 @@ def _language(dataset: TextDataset, options: FitOptions) -> tuple[LanguageModel,
         weight_decay=0.01,
         seed=options.seed,
     )
-    return LanguageModel(config, codec), recipe
+    return _that_fits(lambda: LanguageModel(config, codec)), recipe
 
 
 def _classifier(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, Recipe]:
@@ -98,16 +111,42 @@ def _classifier(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifi
             features=codec.features,
             dropout_outputs=dropout,
         )
+    # small data needs many passes: some 2,000 steps in all, in batches small enough to leave that many
+    small = len(dataset) < SMALL
+    rows = options.rows or (16 if small else 32)
     epochs = options.epochs
     if epochs is None and options.minutes is None:
-        epochs = 20
+        epochs = max(8, min(40, round(2000 * rows / len(dataset))))
     recipe = Recipe.from_user(
         minutes=options.minutes,
         epochs=epochs,
-        rate=options.rate or 2e-3,
-        rows=options.rows or 32,
-        steps=options.steps or 128,
+        rate=options.rate or (4e-3 if small else 2e-3),
+        rows=rows,
         weight_decay=0.05,
         seed=options.seed,
     )
-    return Classifier(config, labels, codec), recipe
+    return _that_fits(lambda: Classifier(config, labels, codec)), recipe
+
+
+def _that_fits(make: Callable[[], Model]) -> Model:
+    """What `make` makes, after it was made once on no memory at all and counted."""
+    with torch.device("meta"):
+        count = make().parameter_count
+    needed = 4 * 4 * count  # the weights, their gradients and the two moments of AdamW
+    there = _memory()
+    if needed > there:
+        raise UsageError(
+            "The model does not fit into the memory of this machine",
+            got=f"{count:,} parameters, {needed / 1e9:,.0f} GB in training",
+            expected=f"at most {there / 1e9:,.0f} GB",
+            fix="Take a smaller --hidden, or fewer --layers",
+        )
+    return make()
+
+
+def _memory() -> float:
+    """The bytes of memory that the machine has; infinite where it does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from recurra.errors import UsageError
 from recurra.files import disk_errors, write_file
-from recurra.models import Task, save_model, save_weights
+from recurra.models import Task, check_replaceable, save_model, save_weights
 from recurra.training import Position, load_position, save_position
 
 METRICS, RECORD = "metrics.jsonl", "record.json"
@@ -25,13 +27,15 @@ class Destination:
         self._arguments = arguments
         self._created = False
         self.position: Position | None = None
-        if folder.exists() and not fresh:
+        if not str(folder).isprintable():
+            raise UsageError(f"{str(folder)!r} is no good name for a folder", expected="letters that can be shown")
+        if fresh:
+            check_replaceable(folder)
+        elif os.path.lexists(folder):
             self._look(folder)
 
     def _look(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is a file", expected="a folder, or a name that is free", fix="Choose another --out")
-        found = load_position(folder)
+        found = load_position(folder) if os.path.isdir(folder) else None
         if found is not None:
             position, arguments = found
             if arguments != self._arguments:
@@ -42,12 +46,10 @@ class Destination:
                 )
             self.position = position
             self._created = True
-        elif (folder / "config.json").exists():
-            raise UsageError(
-                f"{folder} already holds a model", fix="Choose another --out, or replace it with --fresh"
-            )
-        elif any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty", fix="Choose another --out, or replace all in it with --fresh")
+            return
+        check_replaceable(folder)
+        if any(folder.iterdir()):
+            raise UsageError(f"{folder} already holds a model", fix="Choose another --out, or replace it with --fresh")
 
     def save_best(self, model: Task) -> None:
         """Keep the model's weights as they are now."""
@@ -63,24 +65,30 @@ class Destination:
             with disk_errors(self.folder / METRICS, "write"), open(self.folder / METRICS, "a", encoding="utf-8") as file:
                 file.write(json.dumps(event, ensure_ascii=False) + "\n")
 
-    def pause(self, position: Position) -> None:
-        """Keep all that is needed to go on."""
+    def pause(self, model: Task, position: Position) -> bool:
+        """Keep all that is needed to go on; before the first validation the model goes there as it is.
+
+        False where nothing was kept, since an older model stands there and the new one is not known to be any good.
+        """
+        if not self._created:
+            if os.path.lexists(self.folder / "config.json"):
+                return False
+            self.save_best(model)
         save_position(self.folder, position, self._arguments)
+        return True
 
     def finish(self, record: dict[str, Any]) -> None:
         """Write the record; from here on the folder is a finished model."""
-        import shutil
-
         write_file(self.folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
         shutil.rmtree(self.folder / "training", ignore_errors=True)
 
 
 def free_name(stem: str) -> Path:
-    """`STEM-model`, or `STEM-model-2`, ... where that holds a finished model."""
+    """`STEM-model`, or `STEM-model-2`, ... where that is taken, but for an unfinished run that can go on."""
     number = 1
     while True:
         folder = Path(f"{stem}-model" if number == 1 else f"{stem}-model-{number}")
-        if not (folder / RECORD).exists():
+        if not os.path.lexists(folder) or ((folder / "training").is_dir() and not (folder / RECORD).exists()):
             return folder
         number += 1
 

@@ -19,6 +19,7 @@ from recurra.data.checking import Problem, leakage
 from recurra.data.datasets import LabelledDataset, TextDataset
 from recurra.data.reading import read
 from recurra.errors import Interrupted, UsageError
+from recurra.files import sole_writer
 from recurra.fitting.baselines import Row, compare
 from recurra.fitting.defaults import build
 from recurra.fitting.destination import Destination, free_name
@@ -29,7 +30,7 @@ from recurra.fitting.stopping import Stopping
 from recurra.inspection import write_card, write_report
 from recurra.models import LanguageModel, Task, fingerprint, load_model
 from recurra.progress import Progress, table
-from recurra.training import Outcome, Recipe, train
+from recurra.training import Outcome, Position, Recipe, train
 
 Dataset = TextDataset | LabelledDataset
 
@@ -79,9 +80,10 @@ def fit(
     torch.manual_seed(options.seed)
     task, recipe = build(sets.train, options)
     folder = Path(out) if out is not None else free_name(_stem(data))
-    arguments = {**options.model_dump(), "data": _digest(sets)}
-    destination = Destination(folder, arguments, fresh)
-    return _Run(sets, options, task, recipe, destination, _command(data, valid, test, out, choices), quiet).go()
+    arguments = {**options.model_dump(exclude={"baselines"}), "data": _digest(sets)}
+    with sole_writer(folder):
+        destination = Destination(folder, arguments, fresh)
+        return _Run(sets, options, task, recipe, destination, _command(data, valid, test, out, choices), quiet).go()
 
 
 class _Run:
@@ -100,33 +102,57 @@ class _Run:
 
     def go(self) -> Model:
         started = time.monotonic()
-        outcome = self._train()
         folder = self._destination.folder
-        if not outcome.finished:
-            self._destination.pause(outcome.position)
-            raise Interrupted(
-                f"Stopped after {outcome.position.seconds:.0f} s; the best weights so far are kept in {folder}",
-                fix=f"Go on with: {self._command}\nOr use what there is: recurra info {shlex.quote(str(folder))}",
-            )
-        best = load_model(folder)
-        record = self._record(best, outcome, time.monotonic() - started)
-        self._destination.finish(record)
-        write_report(folder / "report.html", record)
-        write_card(folder / "README.md", record)
+        with Stopping() as stop:
+            outcome = self._train(stop)
+            if not outcome.finished:
+                raise self._stopped(outcome.position)
+            # from here on a run that is broken off need not train again
+            outcome.position.tensors = {}
+            self._destination.pause(self._task, outcome.position)
+            try:
+                with stop.waiting():
+                    best = load_model(folder)
+                    record = self._record(best, outcome, time.monotonic() - started)
+            except KeyboardInterrupt as error:
+                raise Interrupted(
+                    f"Stopped while measuring; the model is trained and stands in {folder}",
+                    fix=f"For the rest, go on with: {self._command}",
+                ) from error
+            write_report(folder / "report.html", record)
+            write_card(folder / "README.md", record)
+            self._destination.finish(record)
         if not self._quiet:
             with Progress() as talk:
                 talk.note(_result(record, folder))
         return Model(best, folder, record)
 
-    def _train(self) -> Outcome:
+    def _stopped(self, position: Position) -> Interrupted:
+        """Keep where the run stands, and say what there is and how to go on."""
+        folder, spent = self._destination.folder, f"Stopped after {position.seconds:.0f} s"
+        if not self._destination.pause(self._task, position):
+            return Interrupted(
+                f"{spent}, before the first validation; nothing was written, and {folder} holds what it held",
+                fix=f"Start again with: {self._command} --fresh",
+            )
+        best = "before the first validation; the weights as they are now are" if position.best is None else "the best weights so far are"
+        return Interrupted(
+            f"{spent}; {best} kept in {folder}",
+            fix=f"Go on with: {self._command}\nOr use what there is: recurra info {shlex.quote(str(folder))}",
+        )
+
+    def _train(self, stop: Stopping) -> Outcome:
         task, recipe, sets, destination = self._task, self._recipe, self._sets, self._destination
         feed = task.feed(sets.train, rows=recipe.rows, steps=recipe.steps, training=True, seed=recipe.seed)
         valid = task.feed(sets.valid, rows=32, steps=512, training=False)
+        if sets.test is not None:
+            # what the model cannot read shows before the training, not after it
+            task.feed(sets.test, rows=1, steps=512, training=False)
         about = task.summary()
         start = destination.position
         seconds = None if recipe.minutes is None else 60 * recipe.minutes
         steps = None if recipe.epochs is None else recipe.epochs * len(feed)
-        with Stopping() as stop, Progress(seconds, steps, unit=feed.unit, quiet=self._quiet) as progress:
+        with Progress(seconds, steps, unit=feed.unit, quiet=self._quiet) as progress:
             progress.note(
                 f"{about['cell']} {about['layers']}×{about['hidden']}, {about['parameters']:,} parameters, "
                 f"{recipe.rate:g} rate; the model goes to {destination.folder}"
@@ -173,6 +199,7 @@ class _Run:
             "model": best.summary(),
             "recipe": self._recipe.model_dump(),
             "history": outcome.position.history,
+            "best_step": max((entry["step"] for entry in outcome.position.history if entry["best"]), default=0),
             "metrics": {name: metrics for name, (metrics, _) in measured.items()},
             "baselines": [row.as_dict() for row in rows],
             "fingerprint": fingerprint(best),
@@ -228,7 +255,8 @@ def _digest(sets: _Data) -> str:
 
 def _stem(data: Any) -> str:
     if isinstance(data, (str, Path)):
-        return Path(data).name.split(".")[0] or "recurra"
+        stem = Path(data).name.split(".")[0]
+        return "".join(character if character.isprintable() else "_" for character in stem) or "recurra"
     return "recurra"
 
 

@@ -94,11 +94,17 @@ def load(folder: str | Path) -> Model:
     if path.is_file():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            record = found if isinstance(found, dict) else {}
-        except ValueError:
+            record = found if isinstance(found, dict) and _are_metrics(found.get("metrics", {})) else {}
+        except (ValueError, RecursionError, OSError):
             # the record is talk; a model whose record was damaged still works
             record = {}
     return Model(task, folder, record)
+
+
+def _are_metrics(found: Any) -> bool:
+    """Whether these are numbers by name, by split."""
+    splits = found.values() if isinstance(found, dict) else [None]
+    return all(isinstance(split, dict) and all(isinstance(value, float) for value in split.values()) for split in splits)
 
 
 def measure(

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from recurra.config import Config
 
+# beyond any machine, and within what 64 bits can count
+MANY = 1 << 31
 
 class FitOptions(Config):
     """Choices for `fit`. None means: decide from the data."""
@@ -21,13 +23,13 @@ class FitOptions(Config):
     activation: str | None = None
     bidirectional: bool = False
     level: Literal["characters", "words", "bpe"] | None = None
-    vocabulary: int | None = Field(None, gt=1)
+    vocabulary: int | None = Field(None, gt=1, le=MANY)
     summary: Literal["last", "max"] | None = None
     dropout: float | None = Field(None, ge=0, lt=1)
     minutes: float | None = Field(None, gt=0)
-    epochs: int | None = Field(None, gt=0)
+    epochs: int | None = Field(None, gt=0, le=MANY)
     rate: float | None = Field(None, gt=0)
-    rows: int | None = Field(None, gt=0)
-    steps: int | None = Field(None, gt=0)
-    seed: int = Field(0, ge=0)
+    rows: int | None = Field(None, gt=0, le=MANY)
+    steps: int | None = Field(None, gt=0, le=MANY)
+    seed: int = Field(0, ge=0, lt=1 << 63)
     baselines: bool = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ try:
     missing: str | None = None
 except ImportError as error:
     _native = None
-    missing = f"the native build is missing ({error})"
+    missing = f"the native build cannot be loaded ({error})"
 
 BACKENDS = ("auto", "native", "reference")
 ACTIVATIONS = {"tanh": 0, "relu": 1, "sigmoid": 2, "identity": 3}
@@ -106,10 +106,9 @@ def _serves(kernel: str, dtype: torch.dtype, inputs: dict[str, Any]) -> bool:
     return False
 
 
-def forward(kernel: str) -> Callable[..., Any]:
-    """The CPU implementation of a kernel's forward operation."""
+def forward(kernel: str, names: Sequence[str]) -> Callable[..., Any]:
+    """The CPU implementation of a kernel's forward operation, whose arguments have these names."""
     run, slow = _FORWARD[kernel], getattr(reference, kernel)
-    names = slow.__code__.co_varnames[: slow.__code__.co_argcount]
 
     def implementation(*args: Any) -> tuple[Tensor, ...]:
         inputs = dict(zip(names, args, strict=True))
@@ -120,18 +119,19 @@ def forward(kernel: str) -> Callable[..., Any]:
     return implementation
 
 
-def backward(kernel: str, derived: Callable[..., Any]) -> Callable[..., Any]:
-    """The CPU implementation of a kernel's backward operation; `derived` is the one made from the reference."""
-    run = _BACKWARD[kernel]
-    slow = getattr(reference, kernel)
-    names = slow.__code__.co_varnames[: slow.__code__.co_argcount]
-    gradients = {"elman": 3, "gru": 3, "lstm": 5}[kernel]
+def backward(
+    kernel: str, names: Sequence[str], grad_names: Sequence[str], gates: int, derived: Callable[..., Any]
+) -> Callable[..., Any]:
+    """The CPU implementation of a kernel's backward operation: gradients, the forward's arguments, what it kept.
+
+    `gates` is the place of the gradient of the gates, which only `derived`, the operation made from the reference, takes.
+    """
+    run, count = _BACKWARD[kernel], len(grad_names)
 
     def implementation(*args: Any) -> tuple[Tensor, ...]:
-        grads, rest = args[:gradients], args[gradients:]
+        grads, rest = args[:count], args[count:]
         inputs, kept = dict(zip(names, rest, strict=False)), rest[len(names) :]
-        through_gates = grads[-2 if kernel == "lstm" else -1] is not None
-        if through_gates or not _serves(kernel, inputs["x"].dtype, inputs):
+        if grads[gates] is not None or not _serves(kernel, inputs["x"].dtype, inputs):
             return derived(*args)
         return run(grads, inputs, kept)
 
@@ -153,7 +153,7 @@ def _view(tensor: Tensor | None) -> Any:
     return None if tensor is None else to_dlpack(tensor.detach().contiguous())
 
 
-def _elman_forward(x, h, weight, lengths, resets, mask, norm, activation, reverse, keep):  # noqa: ANN001, ANN202
+def _elman_forward(x, h, weight, lengths, resets, mask, norm, activation, reverse, keep):
     outputs, h_last = x.new_empty(x.shape), h.new_empty(h.shape)
     gates = x.new_empty(x.shape if keep else 0)
     _native.elman_forward(
@@ -163,8 +163,8 @@ def _elman_forward(x, h, weight, lengths, resets, mask, norm, activation, revers
     return outputs, h_last, gates
 
 
-def _gru_forward(  # noqa: ANN202
-    x, h, weight, bias, lengths, resets, mask, norm, reset_after, reverse, keep  # noqa: ANN001
+def _gru_forward(
+    x, h, weight, bias, lengths, resets, mask, norm, reset_after, reverse, keep
 ):
     outputs, h_last = x.new_empty(*x.shape[:2], h.shape[1]), h.new_empty(h.shape)
     gates = x.new_empty((*x.shape[:2], 4 * h.shape[1]) if keep else 0)
@@ -175,8 +175,8 @@ def _gru_forward(  # noqa: ANN202
     return outputs, h_last, gates
 
 
-def _lstm_forward(  # noqa: ANN202
-    x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep  # noqa: ANN001
+def _lstm_forward(
+    x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep
 ):
     steps, batch = x.shape[:2]
     outputs, h_last, c_last = x.new_empty(steps, batch, h.shape[1]), h.new_empty(h.shape), c.new_empty(c.shape)
@@ -282,3 +282,5 @@ def _beside(previous: list[Tensor], other: Tensor) -> list[tuple[Tensor, Tensor]
 
 _FORWARD = {"elman": _elman_forward, "gru": _gru_forward, "lstm": _lstm_forward}
 _BACKWARD = {"elman": _elman_backward, "gru": _gru_backward, "lstm": _lstm_backward}
+KERNELS = frozenset(_FORWARD)
+"""The kernels that have a native version."""

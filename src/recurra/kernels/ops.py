@@ -49,20 +49,20 @@ class Kernel:
         return len(self.results.split(", "))
 
 
-def _elman_shapes(x, h, weight, lengths, resets, mask, norm, activation, reverse, keep):  # noqa: ANN001
+def _elman_shapes(x, h, weight, lengths, resets, mask, norm, activation, reverse, keep):
     steps, batch = x.shape[:2]
     hidden = h.shape[1]
     return (steps, batch, hidden), (batch, hidden), (steps, batch, hidden) if keep else (0,)
 
 
-def _gru_shapes(x, h, weight, bias, lengths, resets, mask, norm, reset_after, reverse, keep):  # noqa: ANN001
+def _gru_shapes(x, h, weight, bias, lengths, resets, mask, norm, reset_after, reverse, keep):
     steps, batch = x.shape[:2]
     hidden = h.shape[1]
     return (steps, batch, hidden), (batch, hidden), (steps, batch, 4 * hidden) if keep else (0,)
 
 
-def _lstm_shapes(  # noqa: ANN202
-    x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep  # noqa: ANN001
+def _lstm_shapes(
+    x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep
 ):
     steps, batch = x.shape[:2]
     hidden, width = c.shape[1], h.shape[1]
@@ -153,7 +153,8 @@ def _register(kernel: Kernel) -> None:
     _library.define(f"{name}({kernel.arguments}) -> ({kernel.results})")
     forward = getattr(torch.ops.recurra, name).default
     _library.impl(name, getattr(reference, name), "CompositeExplicitAutograd")
-    _library.impl(name, native.forward(name), "CPU")
+    if name in native.KERNELS:
+        _library.impl(name, native.forward(name, kernel.names), "CPU")
 
     def forward_shape(*args: Any) -> tuple[Tensor, ...]:
         return tuple(args[0].new_empty(shape) for shape in kernel.shapes(*args))
@@ -179,7 +180,9 @@ def _register(kernel: Kernel) -> None:
         return tuple(inputs["x"].new_empty(0 if value is None else value.shape) for value in given)
 
     _library.impl(f"{name}_backward", derived, "CompositeExplicitAutograd")
-    _library.impl(f"{name}_backward", native.backward(name, derived), "CPU")
+    if name in native.KERNELS:
+        through_gates = len(grad_names) - kernel.saved
+        _library.impl(f"{name}_backward", native.backward(name, kernel.names, grad_names, through_gates, derived), "CPU")
     torch.library.register_fake(f"recurra::{name}_backward", backward_shape, lib=_library)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

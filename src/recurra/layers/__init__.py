@@ -1,5 +1,5 @@
 """Layers: cells composed. They know the protocol of a cell and nothing of a task."""
 
-from recurra.layers.stack import Bidirectional, DirectionsState, Block, Stack, StackConfig, fixed_dropout
+from recurra.layers.stack import Bidirectional, Block, DirectionsState, Stack, StackConfig, fixed_dropout
 
 __all__ = ["Bidirectional", "Block", "DirectionsState", "Stack", "StackConfig", "fixed_dropout"]

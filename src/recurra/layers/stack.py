@@ -124,8 +124,8 @@ class StackConfig(Config):
     """What a stack is made of. `activation` is for the cells that have one (feedforward, elman)."""
 
     cell: str = "gru"
-    hidden: int = Field(256, gt=0)
-    layers: int = Field(1, gt=0)
+    hidden: int = Field(256, gt=0, le=1 << 20)
+    layers: int = Field(1, gt=0, le=1000)
     activation: str | None = None
     bidirectional: bool = False
     residual: bool = False

@@ -1,6 +1,6 @@
 """Models: one file a task, all speaking `Task`. `MODELS` is the table of them by kind."""
 
-from recurra.models.checkpoint import MODELS, fingerprint, load_model, save_model, save_weights
+from recurra.models.checkpoint import MODELS, check_replaceable, fingerprint, load_model, save_model, save_weights
 from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
 from recurra.models.language import LanguageModel, LanguageModelConfig
 from recurra.models.task import Answer, Task
@@ -14,6 +14,7 @@ __all__ = [
     "LanguageModel",
     "LanguageModelConfig",
     "Task",
+    "check_replaceable",
     "fingerprint",
     "load_model",
     "save_model",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recurra.data.codecs import CODEC_FILE
+from recurra.data.text_codec import TOKENIZER_FILE
 from recurra.errors import ModelError, UsageError
-from recurra.files import new_folder, open_for_reading, write_file
+from recurra.files import disk_errors, new_folder, open_for_reading, write_file
 from recurra.models.classifier import Classifier
 from recurra.models.language import LanguageModel
 from recurra.models.task import Task
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
+# all that stands in a model folder: what is more is a person's own
+FILES = (
+    CONFIG, WEIGHTS, TOKENIZER_FILE, CODEC_FILE, "record.json", "metrics.jsonl", "report.html", "README.md", "training",
+)  # fmt: skip
 MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier)}
 
 
@@ -32,12 +39,39 @@ def fingerprint(model: Task) -> str:
 
 
 def save_model(model: Task, folder: str | Path, extra: Mapping[str, str] | None = None) -> None:
-    """Write the whole folder, in one rename; `extra` are further files by name. What stood there is replaced."""
+    """Write the whole folder, in one rename; `extra` are further files by name. A model that stood there is replaced.
+
+    Raises `UsageError` where something else stands there.
+    """
+    check_replaceable(Path(folder))
     with new_folder(Path(folder)) as temporary:
         write_file(temporary / CONFIG, _config_text(model))
         for name, text in {**model.codec_texts(), **(extra or {})}.items():
             write_file(temporary / name, text)
         save_weights(model, temporary)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to replace anything but a model: what a person keeps in a folder would be lost. Raises `UsageError`."""
+    if not os.path.lexists(folder):
+        return
+    if not os.path.isdir(folder):
+        raise UsageError(f"{folder} is a file", expected="a folder, or a name that is free", fix="Choose another name")
+    real = os.path.realpath(folder)
+    if os.path.commonpath([real, os.getcwd()]) == real:
+        raise UsageError(f"{folder} is the folder you are in", expected="a folder of its own for the model")
+    names = sorted(os.listdir(folder))
+    # a write that was killed leaves .NAME.something
+    foreign = [name for name in names if name not in FILES and not name.startswith(tuple(f".{own}." for own in FILES))]
+    if names and not foreign and WEIGHTS not in names and "training" not in names:
+        foreign = names
+    if foreign:
+        raise UsageError(
+            f"{folder} is not empty, and what is there would be lost",
+            got=", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""),
+            expected="a model folder, an empty one, or a name that is free",
+            fix="Choose another name, or move away what is there",
+        )
 
 
 def save_weights(model: Task, folder: str | Path) -> None:
@@ -57,34 +91,37 @@ def load_model(folder: str | Path) -> Task:
     from safetensors import SafetensorError, safe_open
 
     folder = Path(folder)
-    if not folder.exists():
+    if not os.path.exists(folder):
         raise ModelError(f"No such model folder: {folder}", fix="See that the path is right; `recurra fit` makes one")
-    if not folder.is_dir() or not (folder / CONFIG).is_file():
+    if not os.path.isfile(folder / CONFIG):
         raise ModelError(
             f"{folder} is no model", expected=f"a folder with {CONFIG} and {WEIGHTS}", fix="`recurra fit` makes one"
         )
     about, text = _read_config(folder / CONFIG)
     try:
-        model = MODELS[about["kind"]].from_folder(about["config"], folder)
+        # on no memory at all: what config.json claims is believed only where the weights are there
+        with torch.device("meta"):
+            model = MODELS[about["kind"]].from_folder(about["config"], folder)
     except UsageError as error:
-        raise ModelError(f"The parts of {folder} do not belong together", got=str(error)) from error
+        raise ModelError(f"The parts of {folder} do not belong together", got=str(error).rstrip(".")) from error
     path = folder / WEIGHTS
     with open_for_reading(path, "model"):
         pass
     try:
-        with safe_open(path, framework="pt") as file:
+        with disk_errors(path, "read"), safe_open(path, framework="pt") as file:
             recorded = (file.metadata() or {}).get("recurra")
+            _check_shapes(path, {name: file.get_slice(name).get_shape() for name in file.keys()}, model)  # noqa: SIM118
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ModelError(f"{path} is damaged", got=str(error), fix="It was cut or altered; use another copy") from error
-    _check_tensors(path, tensors, _tensors(model))
+    _check_values(path, tensors, model)
     if recorded != _fingerprint(text, model.codec_texts(), tensors):
         raise ModelError(
             f"The parts of {folder} do not belong together",
             got="another content hash than the one recorded with the weights",
             fix="A file was altered or comes from another model; use another copy, or fit again",
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict(tensors, assign=True)
     return model.eval()
 
 
@@ -122,32 +159,39 @@ def _read_config(path: Path) -> tuple[dict[str, Any], str]:
     text = _read_text(path)
     try:
         about = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is damaged", got=str(error), fix="Use another copy") from error
     if not isinstance(about, dict) or not {"kind", "format", "config"} <= set(about):
         raise ModelError(f"{path} is no configuration of a model", expected="kind, format and config")
-    if not isinstance(about["format"], int) or about["format"] > FORMAT:
+    if type(about["format"]) is not int or about["format"] < 1:
+        raise ModelError(f"{path} is damaged", got=f"format {str(about['format'])[:40]}", expected=f"format {FORMAT}")
+    if about["format"] > FORMAT:
         raise ModelError(
             f"{path} was written by a newer Recurra",
-            got=f"format {about['format']}",
-            expected=f"format {FORMAT} or older",
+            got=f"format {str(about['format'])[:40]}",
+            expected=f"format {FORMAT}",
             fix="Upgrade with: pip install --upgrade recurra",
         )
-    if about["kind"] not in MODELS:
-        raise ModelError(f"{path}: unknown kind of model", got=about["kind"], expected=", ".join(MODELS))
+    if about["kind"] not in list(MODELS):
+        raise ModelError(f"{path}: unknown kind of model", got=repr(about["kind"])[:80], expected=", ".join(MODELS))
     return about, text
 
 
-def _check_tensors(path: Path, got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def _check_shapes(path: Path, got: Mapping[str, list[int]], model: Task) -> None:
+    wanted = model.state_dict()
     if set(got) != set(wanted):
         odd = sorted(set(got) ^ set(wanted))
         raise ModelError(f"{path} does not fit its config.json", got=f"different tensors: {', '.join(odd[:5])}")
-    for name, tensor in got.items():
-        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
-            raise ModelError(
-                f"{path}: '{name}' does not fit config.json",
-                got=f"{tuple(tensor.shape)} {tensor.dtype}",
-                expected=f"{tuple(wanted[name].shape)} {wanted[name].dtype}",
-            )
+    for name, shape in got.items():
+        if tuple(shape) != wanted[name].shape:
+            expected = tuple(wanted[name].shape)
+            raise ModelError(f"{path}: '{name}' does not fit config.json", got=tuple(shape), expected=expected)
+
+
+def _check_values(path: Path, tensors: Mapping[str, Tensor], model: Task) -> None:
+    wanted = model.state_dict()
+    for name, tensor in tensors.items():
+        if tensor.dtype != wanted[name].dtype:
+            raise ModelError(f"{path}: '{name}' has the wrong type", got=tensor.dtype, expected=wanted[name].dtype)
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{path}: '{name}' holds NaN or infinity", fix="Use another copy, or fit again")

@@ -42,7 +42,7 @@ class ClassifierConfig(Config):
     classes: int = Field(gt=0)
     vocabulary: int | None = None
     features: int | None = None
-    embedding: int = Field(128, gt=0)
+    embedding: int = Field(128, gt=0, le=1 << 20)
     summary: Literal["last", "max"] = "last"
     dropout_tokens: float = Field(0.0, ge=0, lt=1)
     dropout_inputs: float = Field(0.0, ge=0, lt=1)

@@ -27,7 +27,7 @@ class LanguageModelConfig(Config):
 
     stack: StackConfig = StackConfig()
     vocabulary: int = Field(gt=0)
-    embedding: int = Field(128, gt=0)
+    embedding: int = Field(128, gt=0, le=1 << 20)
     tied: bool = True
     dropout_tokens: float = Field(0.0, ge=0, lt=1)
     dropout_inputs: float = Field(0.0, ge=0, lt=1)

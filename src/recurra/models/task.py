@@ -6,7 +6,7 @@ Training, prediction, streaming and reports use only this class; none of them na
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,8 +15,12 @@ from torch import Tensor, nn
 
 from recurra.config import Config
 from recurra.data.batches import Batch, Feed
+from recurra.errors import DataError, UsageError
 from recurra.layers import Stack
 from recurra.state import State
+
+PIECE = 1 << 14
+"""Tokens or steps run at once where only the end matters."""
 
 Answer = dict[str, Any]
 """What a person gets back for one input: plain numbers, texts and lists, ready for JSON."""
@@ -118,17 +122,48 @@ class Task(nn.Module, ABC):
 
     def predict(self, raw: Any, *, top: int = 5, rows: int = 64) -> list[Answer]:
         """An answer for each raw input (a list of them, or one)."""
+        if not isinstance(raw, Iterable):
+            raise DataError("There is nothing to answer for", got=type(raw).__name__, expected="a list of inputs, or a text")
         items = [raw] if isinstance(raw, str) else list(raw)
         answers: list[Answer] = []
         was_training = self.training
         self.eval()
-        with torch.no_grad():
-            for start in range(0, len(items), rows):
-                batch = self.encode(items[start : start + rows])
-                outputs, _ = self(batch.inputs, None, batch.lengths)
-                answers += self.decode(outputs, top=top)
+        for start in range(0, len(items), rows):
+            answers += self.answer(self.encode(items[start : start + rows]), top=top)[0]
         self.train(was_training)
         return answers
+
+    @torch.no_grad()
+    def answer(self, batch: Batch, state: Any = None, *, top: int = 5) -> tuple[list[Answer], Any]:
+        """An answer after the last valid step of each row, and the state there."""
+        if top < 1:
+            raise UsageError("'top' is out of range", got=top, expected="1 or more")
+        outputs, state = self.read(batch, state)
+        return self.decode(outputs, top=top), state
+
+    def read(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
+        """The outputs[B, ...] at the last valid step of each row, and the state there.
+
+        A long sequence goes through in pieces, so that what it takes does not grow with its length; a model that needs the
+        future takes it whole.
+        """
+        inputs, lengths = batch.inputs, batch.lengths
+        rows, steps = inputs.shape[:2]
+        if lengths is None:
+            lengths = torch.full((rows,), steps)
+        piece = max(1, PIECE // rows) if self.causal else max(1, steps)
+        state = self._begin(inputs, state)
+        last: Tensor | None = None
+        for start in range(0, max(1, steps), piece):
+            part = inputs[:, start : start + piece]
+            left = (lengths - start).clamp(0, part.shape[1])
+            outputs, state = self(part, state, None if (left == part.shape[1]).all() else left)
+            if outputs.dim() == 3:
+                ends = outputs[torch.arange(rows), (left - 1).clamp(min=0)]
+                outputs = ends if last is None else torch.where((left > 0)[:, None], ends, last)
+            last = outputs
+        assert last is not None
+        return last, state
 
 
 def time_first(resets: Tensor | None) -> Tensor | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recurra.data.batches import generator
-from recurra.errors import UsageError
+from recurra.data.batches import Batch, generator
+from recurra.errors import DataError, UsageError
 from recurra.models import LanguageModel, Task
 
 
@@ -23,7 +24,7 @@ def generate(
     seed: int = 0,
     state: Any = None,
 ) -> Iterator[str]:
-    """Yield `length` tokens as pieces of text that continue `prompt` (from `state` on, if given).
+    """`length` tokens as pieces of text that continue `prompt` (from `state` on, if given), drawn as they are asked for.
 
     Arguments:
     - temperature: below 1 keeps to the likely, above 1 ventures; 0 always takes the likeliest.
@@ -34,21 +35,33 @@ def generate(
         raise UsageError(f"A model of kind '{model.kind}' cannot generate", expected="a language model")
     for name, value, fine in (
         ("length", length, length >= 0),
-        ("temperature", temperature, temperature >= 0),
+        ("temperature", temperature, 0 <= temperature < math.inf),
         ("top_p", top_p, 0 < top_p <= 1),
     ):
         if not fine:
             raise UsageError(f"'{name}' is out of range", got=value, expected="length >= 0, temperature >= 0, 0 < top_p <= 1")
-    model.eval()
-    random = generator(seed)
+    if not isinstance(prompt, str):
+        raise DataError("A prompt is a text", got=type(prompt).__name__, expected="a string")
+    return _pieces(model.eval(), prompt, length, temperature, top_p, generator(seed), state)
+
+
+def _pieces(
+    model: LanguageModel,
+    prompt: str,
+    length: int,
+    temperature: float,
+    top_p: float,
+    random: torch.Generator,
+    state: Any,
+) -> Iterator[str]:
     ids = model.codec.encode(prompt) or [_beginning(model)]
     known = list(ids)
     said = model.codec.decode(known)
     inputs = torch.tensor([ids])
     with torch.no_grad():
         for _ in range(length):
-            logits, state = model(inputs, state)
-            token = _draw(logits[0, -1], temperature, top_p, model.codec.unknown, random)
+            logits, state = model.read(Batch(inputs), state)
+            token = _draw(logits[0], temperature, top_p, model.codec.unknown, random)
             known.append(token)
             # a token of byte pairs may be a part of a character: say only what has become whole
             text = model.codec.decode(known)
@@ -70,7 +83,8 @@ def _draw(logits: Tensor, temperature: float, top_p: float, unknown: int | None,
         logits[unknown] = -torch.inf
     if temperature == 0:
         return int(logits.argmax())
-    probabilities, tokens = (logits / temperature).softmax(dim=0).sort(descending=True)
+    # from the greatest down, so that no temperature is too low for a finite quotient
+    probabilities, tokens = ((logits - logits.max()) / temperature).softmax(dim=0).sort(descending=True)
     before = probabilities.cumsum(0) - probabilities
     probabilities = torch.where(before < top_p, probabilities, torch.zeros_like(probabilities))
     return int(tokens[torch.multinomial(probabilities, 1, generator=random)])

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from recurra.errors import UsageError
+from recurra.errors import StateError, UsageError
 from recurra.models import Answer, Task, fingerprint
 from recurra.state import check_like, load_state, map_state, save_state
 
@@ -48,10 +48,9 @@ class Session:
     def push(self, raw: Any, *, top: int = 5) -> Answer:
         """Read one more piece (a text, or an array [T, F]) and answer for all that was read so far."""
         batch = self._model.encode([raw])
-        with torch.no_grad():
-            outputs, self._state = self._model(batch.inputs, self._state, batch.lengths)
-        self._steps += batch.units
-        return self._model.decode(outputs, top=top)[0]
+        answers, state = self._model.answer(batch, self._state, top=top)
+        self._state, self._steps = state, self._steps + batch.units
+        return answers[0]
 
     def snapshot(self) -> Any:
         """The state, to keep; `restore` goes back to it."""
@@ -74,5 +73,7 @@ class Session:
     def load(cls, model: Task, path: str | Path) -> Session:
         """Continue from a file written by `save`. Raises `StateError` for a damaged file or another model's state."""
         state, extra = load_state(path, model.initial_state(1), fingerprint(model))
-        steps = extra.get("steps", "0")
-        return cls(model, state, steps=int(steps) if steps.isdigit() else 0)
+        steps = extra.get("steps", "")
+        if not (steps.isascii() and steps.isdigit() and len(steps) < 20):
+            raise StateError(f"{path} does not tell how many steps were read", got=repr(steps)[:40], fix="Use another copy")
+        return cls(model, state, steps=int(steps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,7 +55,6 @@ def train(
 class _Run:
     def __init__(self, model: Task, feed: Feed, valid: Feed, recipe: Recipe, position: Position) -> None:
         self._model, self._feed, self._valid, self._recipe, self._position = model, feed, valid, recipe, position
-        self._names = [name for name, _ in model.named_parameters()]
         matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
         vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
         # biases are not decayed: shrinking them only shifts what the unit answers
@@ -68,6 +68,7 @@ class _Run:
         self._state: Any = None
         self._started = time.monotonic() - position.seconds
         self._checked = position.step
+        self._recent: list[float] = []
         if position.tensors:
             self._restore(position.tensors)
         else:
@@ -111,20 +112,24 @@ class _Run:
         total, count = model.loss(outputs, batch)
         loss = total / count
         value = float(loss.detach())
-        if value != value or value in (float("inf"), float("-inf")):
-            raise DataError(
-                "The loss is no longer a number",
-                got=f"{value} at step {position.step}",
-                fix="Try a lower --rate, and look for extreme values in the data",
-            )
+        if not math.isfinite(value):
+            raise self._not_a_number(value)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), self._recipe.clip, foreach=True)
         self._optimiser.step()
+        self._recent.append(value)
         position.step += 1
         position.units += batch.units if self._feed.unit == "tokens" else len(batch.inputs)
         position.seconds = time.monotonic() - self._started
         return {**self._numbers(), "rate": rate, "loss": value}
+
+    def _not_a_number(self, value: float) -> DataError:
+        return DataError(
+            "The loss is no longer a number",
+            got=f"{value} at step {self._position.step}",
+            fix="Try a lower --rate, and look for extreme values in the data",
+        )
 
     def _numbers(self) -> Event:
         position = self._position
@@ -164,8 +169,13 @@ class _Run:
     def _check(self, event: Event, on_best: Callable[[], None]) -> None:
         position, (name, more_is_better) = self._position, self._model.best
         metrics, _ = evaluate(self._model, self._valid)
+        if not math.isfinite(metrics["loss"]):
+            raise self._not_a_number(metrics["loss"])
         self._checked = position.step
         event["valid"] = metrics
+        # one batch is too noisy to draw a curve from
+        event["loss"] = sum(self._recent) / len(self._recent) if self._recent else None
+        self._recent = []
         best = position.best
         # equal counts are told apart by the loss
         rank = (metrics[name] if more_is_better else -metrics[name], -metrics["loss"])

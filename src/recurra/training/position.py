@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,8 +38,11 @@ def save_position(folder: Path, position: Position, arguments: dict[str, Any]) -
 
     about = {key: value for key, value in asdict(position).items() if key != "tensors"}
     with new_folder(folder / FOLDER) as temporary:
-        write_file(temporary / NUMBERS, json.dumps({"format": FORMAT, "arguments": arguments, **about}, ensure_ascii=False))
-        write_file(temporary / TENSORS, save({name: value.contiguous() for name, value in position.tensors.items()}))
+        tensors = save({name: value.contiguous() for name, value in position.tensors.items()})
+        numbers = json.dumps({"format": FORMAT, "arguments": arguments, **about}, sort_keys=True)
+        digest = _digest(numbers, tensors)
+        write_file(temporary / TENSORS, tensors)
+        write_file(temporary / NUMBERS, json.dumps({"digest": digest, "numbers": numbers}))
 
 
 def load_position(folder: Path) -> tuple[Position, dict[str, Any]] | None:
@@ -51,19 +55,26 @@ def load_position(folder: Path) -> tuple[Position, dict[str, Any]] | None:
         return None
     try:
         with open_for_reading(path, "model") as file:
-            about = json.loads(file.read())
+            whole = json.loads(file.read())
         with open_for_reading(path.with_name(TENSORS), "model") as file:
-            tensors = load(file.read())
+            data = file.read()
+        if whole["digest"] != _digest(whole["numbers"], data):
+            raise ValueError("a file that was cut or altered")
+        about, tensors = json.loads(whole["numbers"]), load(data)
         if about.pop("format") != FORMAT:
             raise ModelError(f"{path} was written by another version", fix="Start over with --fresh")
         arguments = about.pop("arguments")
         return Position(**about, tensors=tensors), arguments
-    except (ValueError, TypeError, KeyError, SafetensorError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SafetensorError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(
             f"The training state in {folder / FOLDER} is damaged", got=str(error), fix="Start over with --fresh"
         ) from error
+
+
+def _digest(numbers: str, tensors: bytes) -> str:
+    return hashlib.sha256(numbers.encode() + tensors).hexdigest()
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:

@@ -29,7 +29,6 @@ class Recipe(Config):
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
     evaluations: int = Field(20, gt=0)
-    average: float = Field(0.0, ge=0, lt=1)
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")

@@ -1,0 +1,97 @@
+"""The two apples on scenes held out of training: what came before decides, and only a state carries it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import recurra
+
+SCENES = Path(__file__).parents[1] / "examples" / "two_apples"
+FRUIT, PHONE = "快过圣诞节了，好想要一个苹果", "手机坏了，好想要一个苹果"
+
+
+def rows(split: str) -> list[dict[str, str]]:
+    with open(SCENES / f"{split}.tsv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> recurra.Model:
+    """What the default `fit` makes of the training scenes."""
+    return recurra.fit(
+        SCENES / "train.tsv", test=SCENES / "test.tsv", text="text", label="label",
+        out=tmp_path_factory.mktemp("apples") / "model", baselines=False, quiet=True,
+    )  # fmt: skip
+
+
+def test_the_recurrent_model_knows_which_is_meant(classifier: recurra.Model) -> None:
+    assert classifier.metrics["test"]["accuracy"] >= 0.90
+    scenes = rows("test")
+    answers = classifier.predict([row["text"] for row in scenes])
+    right = [answer["label"] == row["label"] for answer, row in zip(answers, scenes, strict=True)]
+    assert np.mean(right) == pytest.approx(classifier.metrics["test"]["accuracy"])
+
+
+def test_the_two_apples(classifier: recurra.Model) -> None:
+    fruit, phone = classifier.predict([FRUIT, PHONE])
+    assert (fruit["label"], phone["label"]) == ("苹果:水果", "苹果:手机")
+
+
+def test_the_meaning_is_carried_by_the_state(classifier: recurra.Model) -> None:
+    """The same ending pushed after two beginnings; and pushed after the other's state, it takes the other's meaning."""
+    fruit, phone = classifier.session(), classifier.session()
+    fruit.push("快过圣诞节了，")
+    phone.push("手机坏了，")
+    swapped = phone.fork()
+    swapped.restore(fruit.state)
+    answers = [session.push("好想要一个苹果")["label"] for session in (fruit, phone, swapped)]
+    assert answers == ["苹果:水果", "苹果:手机", "苹果:水果"]
+
+
+def test_a_network_without_a_state_stays_at_chance() -> None:
+    """It sees the whole ending that the two meanings share, knows the word from it, and can only guess the meaning."""
+    scenes = {split: rows(split) for split in ("train", "test")}
+    width = 6
+    known = sorted({character for row in scenes["train"] for character in row["text"][-width:]})
+    places = {character: place for place, character in enumerate(known)}
+
+    def seen(split: str) -> tuple[np.ndarray, list[str]]:
+        x = np.zeros((len(scenes[split]), 1, width * len(known)), dtype=np.float32)
+        for number, row in enumerate(scenes[split]):
+            for place, character in enumerate(row["text"][-width:]):
+                x[number, 0, place * len(known) + places[character]] = 1.0
+        return x, [row["label"] for row in scenes[split]]
+
+    from recurra.data.reading import read
+    from recurra.fitting.defaults import build
+    from recurra.fitting.fitted import measure
+    from recurra.fitting.options import FitOptions
+    from recurra.training import train
+
+    train_set, test_set = (read(seen(split))[0] for split in ("train", "test"))
+    task, recipe = build(train_set, FitOptions(cell="feedforward", epochs=15))
+    feed = task.feed(train_set, rows=recipe.rows, steps=1, training=True)
+    train(task, feed, task.feed(test_set, rows=64, steps=1, training=False), recipe)
+    accuracy = measure(task, test_set)[0]["accuracy"]
+    assert 0.4 < accuracy < 0.6
+    words = {row["label"]: row["word"] for row in scenes["test"]}
+    answers = task.predict(list(test_set.inputs))
+    of_the_word = [words[answer["label"]] == row["word"] for answer, row in zip(answers, scenes["test"], strict=True)]
+    assert np.mean(of_the_word) > 0.99
+
+
+def test_the_next_word_depends_on_the_context(tmp_path: Path) -> None:
+    """After the same five last characters, the language model ranks what comes next differently: no 5-gram could."""
+    text = tmp_path / "scenes.txt"
+    text.write_text("\n".join(row["text"] for row in rows("train")), encoding="utf-8")
+    model = recurra.fit(text, hidden=64, epochs=12, rows=16, out=tmp_path / "model", baselines=False, quiet=True)
+    first, second = model.predict([FRUIT.removesuffix("苹果"), PHONE.removesuffix("苹果")], top=20)
+    ranks = [[item["token"] for item in answer["next"]] for answer in (first, second)]
+    assert ranks[0] != ranks[1]
+    chances = [{item["token"]: item["probability"] for item in answer["next"]} for answer in (first, second)]
+    moved = max(abs(chances[0][token] - chances[1].get(token, 0.0)) for token in chances[0])
+    assert moved > 0.01
