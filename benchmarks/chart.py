@@ -42,7 +42,7 @@ def draw(stem: Path, results: list[Result], title: str) -> list[Path]:
     handles, texts = axes[0, 0].get_legend_handles_labels()
     figure.suptitle(title, fontsize=10)
     unique = dict(zip(texts, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside upper right", ncols=3, frameon=False)
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     paths = [stem.with_suffix(suffix) for suffix in (".png", ".svg")]
     for path in paths:
         figure.savefig(path, dpi=150)

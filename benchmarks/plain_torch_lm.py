@@ -2,7 +2,7 @@
 
     python plain_torch_lm.py TRAIN VALID --cell gru --hidden 256 --layers 1 --minutes 1
 
-Same model, batches, optimiser, schedule and number of validations as `recurra fit` takes by default. Prints one line of
+Same model, batches, optimiser, schedule and number of validations as `recurra fit` is given. Prints one line of
 JSON: characters trained on, seconds of training (validation included), and the validation loss.
 """
 

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rows import Row, rows
+
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "build" / "bench"
 TESTS = ("tests/test_kernels.py", "tests/test_native.py")
@@ -25,6 +27,13 @@ UNVERIFIED = "NOT VERIFIED: the kernel tests were not run, so these numbers may 
 
 def main() -> int:
     choices = _choices()
+    chosen = rows(choices.quick, choices.only)
+    if choices.list:
+        print("\n".join(row.name for row in chosen))
+        return 0
+    if not chosen:
+        print(f"No row matches {choices.only!r}; --list names them.", file=sys.stderr)
+        return 2
     if choices.verify and not _verified():
         print(
             "The kernel tests fail, so nothing is timed. (--no-verify times anyway, while developing.)", file=sys.stderr
@@ -32,7 +41,7 @@ def main() -> int:
         return 1
     # before torch is imported: it and its libraries look here once
     os.environ["OMP_NUM_THREADS"] = str(choices.threads)
-    return _measure(choices)
+    return _measure(choices, chosen)
 
 
 def _choices() -> argparse.Namespace:
@@ -56,8 +65,6 @@ def _choices() -> argparse.Namespace:
         re.compile(choices.only or "")
     except re.error as error:
         parser.error(f"--only is no regular expression: {error}")
-    if choices.list:
-        choices.verify = False
     return choices
 
 
@@ -70,17 +77,7 @@ def _verified() -> bool:
     return subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode == 0
 
 
-def _measure(choices: argparse.Namespace) -> int:
-    from rows import Row, rows
-
-    chosen = rows(choices.quick, choices.only)
-    if choices.list:
-        print("\n".join(row.name for row in chosen))
-        return 0
-    if not chosen:
-        print(f"No row matches {choices.only!r}; --list names them.", file=sys.stderr)
-        return 2
-
+def _measure(choices: argparse.Namespace, chosen: list[Row]) -> int:
     import torch
 
     import chart
@@ -123,7 +120,7 @@ def _measure(choices: argparse.Namespace) -> int:
     report.show(results, about)
     choices.out.mkdir(parents=True, exist_ok=True)
     report.write(choices.out / "bench.json", results, about)
-    title = f"Recurra {about['recurra']} and torch {about['torch']}, {about['processor']}, {choices.threads} threads"
+    title = f"Recurra {about['recurra']} and torch {about['torch']}, {about['processor']}, threads: {choices.threads}"
     pictures = chart.draw(choices.out / "bench", results, "\n".join([title, *warnings]))
     print("\n" + "  ".join(str(path) for path in [choices.out / "bench.json", *pictures]))
     for warning in warnings:

@@ -16,7 +16,7 @@ Call = Callable[[], object]
 Samples = dict[str, list[float]]
 
 SAMPLE = 0.01  # seconds that one sample should last at the least
-PAUSE = 0.003  # seconds until the waiting threads of the one before have gone to sleep
+PAUSE = 0.02  # seconds; the threads of torch keep a core busy for half of that after each call
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def next_word() -> None:
     text = WORK / "scenes.txt"
     text.write_text("\n".join(row["text"] for row in rows("train")), encoding="utf-8")
     model, state = WORK / "language", WORK / "my.state"
-    recurra("fit", text, "--hidden", "128", "--epochs", "30", "--dropout", "0.3", "--out", model, "--fresh")
+    recurra("fit", text, "--out", model, "--fresh")
     print("\nAfter the same last words 好想要一个, two contexts, two rankings of what comes next:")
     for scene in (FRUIT, PHONE):
         recurra("predict", model, scene.removesuffix("苹果"), "--top", "8")
@@ -77,8 +77,8 @@ def digits() -> None:
             np.savez(WORK / f"{name}-{split}.npz", x=images[places].reshape(shape).astype(np.float32), y=labels[places])
     results = {}
     for name, cell in (("rows", "gru"), ("whole", "feedforward")):
-        out = recurra("fit", WORK / f"{name}-train.npz", "--test", WORK / f"{name}-test.npz", "--cell", cell,
-                      "--epochs", "20", "--no-baselines", "--out", WORK / f"digits-{name}", "--fresh", "--json", silent=True)  # fmt: skip
+        files = WORK / f"{name}-train.npz", "--test", WORK / f"{name}-test.npz", "--out", WORK / f"digits-{name}"
+        out = recurra("fit", *files, "--cell", cell, "--no-baselines", "--fresh", "--json", silent=True)
         results[name] = json.loads(out)["metrics"]["test"]["accuracy"]
     print(f"  right on 397 held-out digits: row by row with a state {results['rows']:.1%}, "
           f"the whole image through an ordinary network {results['whole']:.1%}")  # fmt: skip

@@ -5,6 +5,8 @@ sequences of two features), `both` (a bidirectional classifier) and `language`; 
 `good.npz` and `good.txt`, and the state `good.state` of `texts`.
 """
 
+# ruff: noqa: E501 (a table reads best with a case on a line)
+
 from __future__ import annotations
 
 import io
@@ -18,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+import recurra
 from recurra.cli.main import main
+from recurra.errors import DataError, EnvironmentFailure, ModelError, RecurraError, StateError, UsageError
 
 USAGE, DATA, MODEL, STATE, MACHINE = 2, 3, 4, 5, 6
 FIT = "--hidden 8 --epochs 1 --no-baselines --out new"
@@ -334,4 +338,35 @@ CASES = [
     Case("state: below a file", nothing, "stream texts --state good.txt/new", MACHINE, r"Cannot write good\.txt/new", b"good\n"),
     Case("state: no place to write", nothing, "stream texts --state /proc/new", MACHINE, r"Cannot write /proc/new", b"good\n"),
     Case("state: a name too long", nothing, f"stream texts --state {'x' * 300}", MACHINE, r"shorter name", b"good\n"),
+]  # fmt: skip
+
+# the same in Python: what it is, the call, the error, and what it must say
+API: list[tuple[str, Callable[[], object], type[RecurraError], str]] = [
+    *(
+        (f"fit {what!r:.30}", lambda what=what: recurra.fit(what, out="new", quiet=True), DataError, r"\w")
+        for what in [None, 5, [], [1, 2], [None], {}, {"text": 5}, b"abc", (["a"], ["b", "c"]), np.zeros(5), [[]], [{}], ["a", 5], "\0"]
+    ),
+    ("fit with a misspelt choice", lambda: recurra.fit("good.tsv", hiden=3), UsageError, "'hiden'"),
+    ("fit with a choice of a wrong type", lambda: recurra.fit("good.tsv", hidden="8"), UsageError, "'hidden'.*'8'"),
+    ("fit with a truth for a number", lambda: recurra.fit("good.tsv", hidden=True), UsageError, "'hidden'.*True"),
+    ("predict a number", lambda: recurra.load("texts").predict(5), DataError, "int"),
+    ("predict numbers for texts", lambda: recurra.load("texts").predict([5]), DataError, "reads text"),
+    ("predict nothing", lambda: recurra.load("numbers").predict([None]), DataError, "dimensions"),
+    ("predict other features", lambda: recurra.load("numbers").predict([np.zeros((3, 3))]), DataError, "features.*3"),
+    ("predict with top 0", lambda: recurra.load("texts").predict(["a"], top=0), UsageError, "'top'"),
+    ("push with top -1", lambda: recurra.load("texts").session().push("a", top=-1), UsageError, "'top'"),
+    ("push a number", lambda: recurra.load("language").session().push(5), DataError, "reads text"),
+    ("generate from a number", lambda: recurra.load("language").generate(5), DataError, "prompt"),  # pyright: ignore[reportArgumentType]
+    ("go on from a word", lambda: recurra.load("texts").session("state"), StateError, "no state"),
+    ("go on from another's state", lambda: recurra.load("texts").session(recurra.load("language").task.initial_state(1)), StateError, "another kind"),
+    ("go on from two at once", lambda: recurra.load("texts").session(recurra.load("texts").task.initial_state(2)), StateError, "does not fit"),
+    ("resume a name that is none", lambda: recurra.load("texts").resume("\0"), StateError, "No such state"),
+    ("load a name that is none", lambda: recurra.load("\0"), ModelError, "No such model"),
+    ("load nothing", lambda: recurra.load(""), ModelError, "no model"),
+    ("evaluate nothing", lambda: recurra.load("texts").evaluate([]), DataError, "empty"),
+    ("save over a file", lambda: recurra.load("texts").save("good.txt"), UsageError, "is a file"),
+    ("save over all there is", lambda: recurra.load("texts").save("."), UsageError, "you are in"),
+    ("save over one's own", lambda: recurra.load("texts").save("mine"), UsageError, r"diary"),
+    ("save a state over a device", lambda: recurra.load("texts").session().save("/dev/null"), EnvironmentFailure, "device"),
+    ("save a state over a folder", lambda: recurra.load("texts").session().save("texts"), EnvironmentFailure, "folder"),
 ]  # fmt: skip

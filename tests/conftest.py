@@ -13,12 +13,10 @@ import torch
 @pytest.fixture(autouse=True)
 def poisoned_memory():
     """Fresh memory holds NaN, so that reading what was never written cannot hide."""
-    before = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    # torch fills new memory with NaN in this mode (torch.utils.deterministic.fill_uninitialized_memory, on by default)
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = before
 
 
 @pytest.fixture(autouse=True)

@@ -85,11 +85,17 @@ def _classifier(cell: str, tokens: bool, **options: Any) -> Callable[[], Classif
 
 NETWORKS: list[Network] = [
     *(Network(name, lambda kind=kind: kind(INPUTS, HIDDEN)) for name, kind in CELLS.items()),
-    *(Network(f"{name}-reversed", lambda kind=kind: kind(INPUTS, HIDDEN, reverse=True)) for name, kind in CELLS.items()),
+    *(
+        Network(f"{name}-reversed", lambda kind=kind: kind(INPUTS, HIDDEN, reverse=True))
+        for name, kind in CELLS.items()
+    ),
     Network("elman-relu", lambda: Elman(INPUTS, HIDDEN, activation="relu")),
     Network("gru-reset-before", lambda: GRU(INPUTS, HIDDEN, reset_after=False)),
     *(
-        Network(f"stack-{name}", lambda name=name: Stack.build(INPUTS, StackConfig(cell=name, hidden=HIDDEN, layers=3, residual=True)))
+        Network(
+            f"stack-{name}",
+            lambda name=name: Stack.build(INPUTS, StackConfig(cell=name, hidden=HIDDEN, layers=3, residual=True)),
+        )
         for name in CELLS
     ),
     *(
@@ -97,18 +103,34 @@ NETWORKS: list[Network] = [
         for name, kind in CELLS.items()
     ),
     *(
-        Network(f"bidirectional-{name}", lambda kind=kind: Bidirectional(kind(INPUTS, HIDDEN), kind(INPUTS, HIDDEN, reverse=True)))
+        Network(
+            f"bidirectional-{name}",
+            lambda kind=kind: Bidirectional(kind(INPUTS, HIDDEN), kind(INPUTS, HIDDEN, reverse=True)),
+        )
         for name, kind in CELLS.items()
     ),
     *(Network(f"language-{name}", _language(name), batch_first=True, tokens=True) for name in CELLS),
     Network("language-untied", _language("gru", tied=False), batch_first=True, tokens=True),
-    *(Network(f"classify-text-{name}", _classifier(name, True), batch_first=True, per_step=False, tokens=True) for name in CELLS),
+    *(
+        Network(f"classify-text-{name}", _classifier(name, True), batch_first=True, per_step=False, tokens=True)
+        for name in CELLS
+    ),
     *(Network(f"classify-series-{name}", _classifier(name, False), batch_first=True, per_step=False) for name in CELLS),
     *(
-        Network(f"classify-{name}-max", _classifier(name, True, summary="max"), batch_first=True, per_step=False, tokens=True)
+        Network(
+            f"classify-{name}-max",
+            _classifier(name, True, summary="max"),
+            batch_first=True,
+            per_step=False,
+            tokens=True,
+        )
         for name in CELLS
     ),
     Network(
-        "classify-both-ways", _classifier("gru", True, bidirectional=True), batch_first=True, per_step=False, tokens=True
+        "classify-both-ways",
+        _classifier("gru", True, bidirectional=True),
+        batch_first=True,
+        per_step=False,
+        tokens=True,
     ),
 ]

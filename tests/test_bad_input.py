@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bad_input_cases import CASES, DATA, DIGITS, FIT, LABELS, MACHINE, MODEL, STATE, USAGE, Case, noise, run, table
 
 import recurra
-from recurra.errors import DataError, EnvironmentFailure, ModelError, RecurraError, StateError, UsageError
+from bad_input_cases import API, CASES, DATA, DIGITS, FIT, LABELS, MACHINE, MODEL, STATE, USAGE, Case, noise, run, table
+from recurra.errors import EnvironmentFailure, ModelError, RecurraError, StateError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,18 @@ def test_bad_input_as_json(place: Path) -> None:
 # ---- input that is odd, and must work
 
 
-HOSTILE = ["🎉🎉", "<script>alert(1)</script>", "$\\frac{$", "\x1b[2J", "\u202eabc", "_^{", "\x00", "%s{0}", "שלום", "'\"><img>"]
+HOSTILE = [
+    "🎉🎉",
+    "<script>alert(1)</script>",
+    "$\\frac{$",
+    "\x1b[2J",
+    "\u202eabc",
+    "_^{",
+    "\x00",
+    "%s{0}",
+    "שלום",
+    "'\"><img>",
+]
 
 
 def test_hostile_texts_and_labels(place: Path) -> None:
@@ -138,7 +149,11 @@ def test_answers_do_not_depend_on_company(place: Path) -> None:
 
 
 def test_long_inputs_go_through_in_pieces(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = {"language": ["the cat sat on", "the", "mat"], "texts": ["a good bad film", "bad", ""], "both": ["a good", ""]}
+    inputs = {
+        "language": ["the cat sat on", "the", "mat"],
+        "texts": ["a good bad film", "bad", ""],
+        "both": ["a good", ""],
+    }
     whole = {name: recurra.load(name).predict(texts) for name, texts in inputs.items()}
     monkeypatch.setattr("recurra.models.task.PIECE", 6)
     assert {name: recurra.load(name).predict(texts) for name, texts in inputs.items()} == whole
@@ -182,7 +197,13 @@ def test_odd_names(place: Path) -> None:
 
 @pytest.mark.parametrize(
     "record",
-    ["[]", '{"metrics": 5}', '{"metrics": {"valid": {"loss": "x"}}}', "[" * 100_000, '{"metrics": {"a": {"b": ' + DIGITS[:400] + "}}}"],
+    [
+        "[]",
+        '{"metrics": 5}',
+        '{"metrics": {"valid": {"loss": "x"}}}',
+        "[" * 100_000,
+        '{"metrics": {"a": {"b": ' + DIGITS[:400] + "}}}",
+    ],
     ids=["a list", "a number", "a word", "without end", "too large"],
 )  # fmt: skip
 def test_the_record_is_only_talk(place: Path, record: str) -> None:
@@ -311,37 +332,6 @@ def test_a_second_run_keeps_out_of_the_first(place: Path, monkeypatch: pytest.Mo
 
 
 # ---- in Python
-
-
-API: list[tuple[str, Callable[[], object], type[RecurraError], str]] = [
-    *(
-        (f"fit {what!r:.30}", lambda what=what: recurra.fit(what, out="new", quiet=True), DataError, r"\w")
-        for what in [None, 5, [], [1, 2], [None], {}, {"text": 5}, b"abc", (["a"], ["b", "c"]), np.zeros(5), [[]], [{}], ["a", 5], "\0"]
-    ),
-    ("fit with a misspelt choice", lambda: recurra.fit("good.tsv", hiden=3), UsageError, "'hiden'"),
-    ("fit with a choice of a wrong type", lambda: recurra.fit("good.tsv", hidden="8"), UsageError, "'hidden'.*'8'"),
-    ("fit with a truth for a number", lambda: recurra.fit("good.tsv", hidden=True), UsageError, "'hidden'.*True"),
-    ("predict a number", lambda: recurra.load("texts").predict(5), DataError, "int"),
-    ("predict numbers for texts", lambda: recurra.load("texts").predict([5]), DataError, "reads text"),
-    ("predict nothing", lambda: recurra.load("numbers").predict([None]), DataError, "dimensions"),
-    ("predict other features", lambda: recurra.load("numbers").predict([np.zeros((3, 3))]), DataError, "features.*3"),
-    ("predict with top 0", lambda: recurra.load("texts").predict(["a"], top=0), UsageError, "'top'"),
-    ("push with top -1", lambda: recurra.load("texts").session().push("a", top=-1), UsageError, "'top'"),
-    ("push a number", lambda: recurra.load("language").session().push(5), DataError, "reads text"),
-    ("generate from a number", lambda: recurra.load("language").generate(5), DataError, "prompt"),  # pyright: ignore[reportArgumentType]
-    ("go on from a word", lambda: recurra.load("texts").session("state"), StateError, "no state"),
-    ("go on from another's state", lambda: recurra.load("texts").session(recurra.load("language").task.initial_state(1)), StateError, "another kind"),
-    ("go on from two at once", lambda: recurra.load("texts").session(recurra.load("texts").task.initial_state(2)), StateError, "does not fit"),
-    ("resume a name that is none", lambda: recurra.load("texts").resume("\0"), StateError, "No such state"),
-    ("load a name that is none", lambda: recurra.load("\0"), ModelError, "No such model"),
-    ("load nothing", lambda: recurra.load(""), ModelError, "no model"),
-    ("evaluate nothing", lambda: recurra.load("texts").evaluate([]), DataError, "empty"),
-    ("save over a file", lambda: recurra.load("texts").save("good.txt"), UsageError, "is a file"),
-    ("save over all there is", lambda: recurra.load("texts").save("."), UsageError, "you are in"),
-    ("save over one's own", lambda: recurra.load("texts").save("mine"), UsageError, r"diary"),
-    ("save a state over a device", lambda: recurra.load("texts").session().save("/dev/null"), EnvironmentFailure, "device"),
-    ("save a state over a folder", lambda: recurra.load("texts").session().save("texts"), EnvironmentFailure, "folder"),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(("call", "kind", "message"), [pytest.param(*row[1:], id=row[0]) for row in API])

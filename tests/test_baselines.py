@@ -136,9 +136,7 @@ def test_language_baselines_choose_the_order_of_the_text_and_report_every_set():
     assert valid.metrics["perplexity"] == pytest.approx(math.exp(valid.metrics["loss"]))
     assert set(valid.metrics) == {"loss", "perplexity"}
     tokens_a_character = len(ids[3500:]) / 1004
-    assert test.metrics["bits_per_character"] == pytest.approx(
-        test.metrics["loss"] * tokens_a_character / math.log(2)
-    )
+    assert test.metrics["bits_per_character"] == pytest.approx(test.metrics["loss"] * tokens_a_character / math.log(2))
     assert valid.seconds == test.seconds > 0
 
 
@@ -150,9 +148,7 @@ def test_an_order_that_does_not_help_is_no_reason_to_stop_before_order_three():
     ids = np.array(tokens)
     lower = language_baselines(ids[:1500], {"valid": ids[1500:]}, 2, None, highest=2)["valid"][0]
     assert lower.detail.startswith("order 1,")
-    assert language_baselines(ids[:1500], {"valid": ids[1500:]}, 2, None)["valid"][0].detail.startswith(
-        "order 3,"
-    )
+    assert language_baselines(ids[:1500], {"valid": ids[1500:]}, 2, None)["valid"][0].detail.startswith("order 3,")
 
 
 def test_language_baselines_without_a_validation_set_say_which_order_they_took():
@@ -379,9 +375,7 @@ def test_odd_data_still_gets_its_figures():
     none = dataset([], [])
     assert linear_of(classification_baselines(tiny, one_class)["valid"]).metrics["accuracy"] in (0.5, 1.0)
     assert linear_of(classification_baselines(one_class, tiny)["valid"]).metrics["accuracy"] == 0.5
-    assert linear_of(classification_baselines(tiny, unseen)["valid"]).metrics["accuracy"] == pytest.approx(
-        1 / 3
-    )
+    assert linear_of(classification_baselines(tiny, unseen)["valid"]).metrics["accuracy"] == pytest.approx(1 / 3)
     assert linear_of(classification_baselines(empty, tiny)["valid"]).metrics["accuracy"] == 0.5
     assert linear_of(classification_baselines(tiny, empty)["valid"]).metrics["accuracy"] == 0.5
     results = classification_baselines(tiny, none, tiny)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from tolerances import assert_close
 from torch import Tensor, nn
 
 from recurra.cells import CELLS
 from recurra.layers import Stack, StackConfig
 from recurra.state import leaves
+from tolerances import assert_close
 
 WIDTH, HIDDEN = 3, 8
 
@@ -35,7 +35,9 @@ def test_compiled_whole(cell: str) -> None:
             for leaf in leaves(after).values():
                 loss = loss + leaf.sum()
             loss.backward()
-            gradients.append([parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None])
+            gradients.append(
+                [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
+            )
         plain, other = network(x, network.initial_state(batch)), compiled(x, network.initial_state(batch))
         assert_close(other[0], plain[0])
         for one, two in zip(*gradients, strict=True):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import CODEC
 from torch import Tensor
 
+from networks import CODEC
 from recurra.cells import CELLS, GRU, LSTM, Elman, FeedForward
 from recurra.data.codecs import LabelCodec
 from recurra.data.text_codec import TextCodec
@@ -98,7 +98,9 @@ def test_3_the_state_is_the_callers_and_not_the_networks(name: str) -> None:
         _, second = cell(y[t : t + 1], second)
         assert torch.equal(outputs, alone[t])
     assert all(torch.equal(kept[key], value) for key, value in cell.state_dict().items())
-    assert {key: id(value) for key, value in vars(cell).items()} == {key: id(value) for key, value in attributes.items()}
+    assert {key: id(value) for key, value in vars(cell).items()} == {
+        key: id(value) for key, value in attributes.items()
+    }
 
 
 def test_3_the_first_state_is_zero() -> None:

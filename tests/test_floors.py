@@ -29,7 +29,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] == "recurra":
-                    found.add((alias.name.split(".") + ["fitting"])[1])
+                    found.add([*alias.name.split("."), "fitting"][1])
     return found
 
 
@@ -48,13 +48,19 @@ def test_a_file_imports_only_from_below(path: Path) -> None:
         assert FLOORS[other] < FLOORS[here], f"{here} (floor {FLOORS[here]}) imports {other} (floor {FLOORS[other]})"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if room(path) in ("data", "baselines")], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if room(path) in ("data", "baselines")], ids=lambda path: path.stem
+)
 def test_data_and_baselines_know_no_networks(path: Path) -> None:
     assert imports(path) <= ROOMS_OF_DATA | {"baselines"}
 
 
 def test_only_one_file_talks_to_the_dispatcher() -> None:
-    users = {str(path.relative_to(PACKAGE)) for path in FILES if "torch.library" in path.read_text(encoding="utf-8").split('"""', 2)[2]}
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        if "torch.library" in path.read_text(encoding="utf-8").split('"""', 2)[2]
+    }
     assert users == {"kernels/ops.py"}
 
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from networks import NETWORKS, Network
-from tolerances import assert_close
 from torch import Tensor
 
+from networks import NETWORKS, Network
 from recurra.kernels import backend
 from recurra.state import batch_size, leaves, map_state, merge, select, structure
+from tolerances import assert_close
 
 STEPS, BATCH = 6, 4
 
@@ -36,7 +36,9 @@ def network(request: pytest.FixtureRequest) -> Network:
 
 def same(got: Any, wanted: Any, chosen: str) -> None:
     """Equal bits under the native backend, equal within the table under the reference. Tensors or states."""
-    pairs = [(got, wanted)] if isinstance(got, Tensor) else zip(leaves(got).values(), leaves(wanted).values(), strict=True)
+    pairs = (
+        [(got, wanted)] if isinstance(got, Tensor) else zip(leaves(got).values(), leaves(wanted).values(), strict=True)
+    )
     for one, other in pairs:
         assert one.shape == other.shape and one.dtype == other.dtype
         if chosen == "native":
@@ -148,7 +150,11 @@ def test_6_resets(network: Network, chosen: str) -> None:
             pieces.append(outputs)
             if t < STEPS:
                 now, start = part.initial_state(1), t
-        same(torch.cat(pieces) if network.per_step else pieces[-1], whole[:, row : row + 1] if network.per_step else whole[row : row + 1], chosen)
+        same(
+            torch.cat(pieces) if network.per_step else pieces[-1],
+            whole[:, row : row + 1] if network.per_step else whole[row : row + 1],
+            chosen,
+        )
         same(now, select(end, [row]), chosen)
 
 
@@ -248,7 +254,10 @@ def test_any_cut_of_any_batch(data: st.DataObject, chosen: str) -> None:
     whole, end = network.run(model, x, state, lengths, resets)
     now = select(state, [row])
     pieces = []
-    for span, length in ((slice(0, cut), min(int(lengths[row]), cut)), (slice(cut, None), max(int(lengths[row]) - cut, 0))):
+    for span, length in (
+        (slice(0, cut), min(int(lengths[row]), cut)),
+        (slice(cut, None), max(int(lengths[row]) - cut, 0)),
+    ):
         outputs, now = network.run(
             model, x[span, row : row + 1], now, torch.tensor([length]), resets[span, row : row + 1]
         )

@@ -106,9 +106,7 @@ def test_endings_hold_the_word_and_hide_the_context(endings: dict[str, str]) -> 
     assert len({window for window, _ in windows}) == len(windows)
 
 
-def test_no_long_run_of_context_is_on_both_sides(
-    sides: dict[str, list[Scene]], endings: dict[str, str]
-) -> None:
+def test_no_long_run_of_context_is_on_both_sides(sides: dict[str, list[Scene]], endings: dict[str, str]) -> None:
     length = LONGEST_SHARED_RUN + 1
     runs: dict[str, set[str]] = {}
     for side, scenes in sides.items():

@@ -9,6 +9,12 @@ import numpy as np
 import pytest
 
 import recurra
+from recurra.data.datasets import LabelledDataset
+from recurra.data.reading import read
+from recurra.fitting.defaults import build
+from recurra.fitting.fitted import measure
+from recurra.fitting.options import FitOptions
+from recurra.training import train
 
 SCENES = Path(__file__).parents[1] / "examples" / "two_apples"
 FRUIT, PHONE = "快过圣诞节了，好想要一个苹果", "手机坏了，好想要一个苹果"
@@ -47,7 +53,7 @@ def test_the_meaning_is_carried_by_the_state(classifier: recurra.Model) -> None:
     fruit.push("快过圣诞节了，")
     phone.push("手机坏了，")
     swapped = phone.fork()
-    swapped.restore(fruit.state)
+    swapped.restore(fruit.snapshot())
     answers = [session.push("好想要一个苹果")["label"] for session in (fruit, phone, swapped)]
     assert answers == ["苹果:水果", "苹果:手机", "苹果:水果"]
 
@@ -66,13 +72,8 @@ def test_a_network_without_a_state_stays_at_chance() -> None:
                 x[number, 0, place * len(known) + places[character]] = 1.0
         return x, [row["label"] for row in scenes[split]]
 
-    from recurra.data.reading import read
-    from recurra.fitting.defaults import build
-    from recurra.fitting.fitted import measure
-    from recurra.fitting.options import FitOptions
-    from recurra.training import train
-
     train_set, test_set = (read(seen(split))[0] for split in ("train", "test"))
+    assert isinstance(test_set, LabelledDataset)
     task, recipe = build(train_set, FitOptions(cell="feedforward", epochs=15))
     feed = task.feed(train_set, rows=recipe.rows, steps=1, training=True)
     train(task, feed, task.feed(test_set, rows=64, steps=1, training=False), recipe)

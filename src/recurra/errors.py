@@ -1,7 +1,7 @@
 """Errors a person can act on: who speaks, what came, what was expected, how to mend it.
 
 Every error that bad input can cause is one of these. The command line prints the message without a traceback and
-ends with `exit_code`; Python callers can catch `RecurraError`, or the built-in class that each also is.
+ends with `exit_code`; Python callers can catch `RecurraError`, or the built-in class that most also are.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def _refusal(path: Path, doing: str, error: OSError) -> EnvironmentFailure:
 def _way_out(error: OSError) -> str:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-            return "The disk is full: free some space, or choose another folder with --out. What was there before is untouched"
+            return "The disk is full: free some space, or choose another folder. What was there before is untouched"
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return "Choose a place you may write to, or ask its owner for permission"
         case errno.ENOTDIR | errno.EEXIST:
@@ -74,7 +74,9 @@ def write_file(path: Path, content: bytes | str) -> None:
     with disk_errors(path, "write"):
         target = Path(os.path.realpath(path))  # a link stays a link
         if target.exists() and not target.is_file():
-            raise EnvironmentFailure(f"Cannot write {path}", got="a folder or a device", expected="a file, or a free name")
+            raise EnvironmentFailure(
+                f"Cannot write {path}", got="a folder or a device", expected="a file, or a free name"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:

@@ -53,10 +53,7 @@ def series_predictions(
         return flat
 
     features = standard(raw)
-    tables = {
-        split: standard(flatten(sequences, channels, longest, steps))
-        for split, sequences in evaluations.items()
-    }
+    tables = {split: standard(flatten(sequences, channels, longest, steps)) for split, sequences in evaluations.items()}
 
     model, best, chosen = None, (-1, 0.0), MIDDLE
     positions = np.searchsorted(final, choosing)

@@ -23,9 +23,7 @@ MOST_CHARACTERS = {"words": 20_000_000, "characters": 3_000_000}  # of training 
 MOST_WORK = 40_000_000  # n-grams of all texts x classes x strengths, about 15 seconds of fitting
 MOST_WEIGHTS = 20_000_000  # n-grams x classes, 160 MB for each of a handful of arrays
 
-CHINESE_OR_JAPANESE = re.compile(
-    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
+CHINESE_OR_JAPANESE = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 WORD = r"\w+|[^\w\s]"  # punctuation marks are words of their own
 LONGEST_AVERAGE_WORD = 20  # letters; beyond it there are no spaces to speak of, as in Thai or DNA
 
@@ -122,9 +120,7 @@ def _ngram_tables(
     return features, {split: table(counter.transform, texts) for split, texts in evaluations.items()}
 
 
-def _fit(
-    features: Any, targets: np.ndarray, weights: np.ndarray, strength: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _fit(features: Any, targets: np.ndarray, weights: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients [n-grams, classes] with the weights multiplied in, and intercepts [classes].
 
     Two classes share one problem: the second against the first.

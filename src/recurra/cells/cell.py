@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +43,16 @@ class Cell(nn.Module, ABC):
     - reverse: take the steps from the last to the first (the backward half of a bidirectional layer).
     """
 
+    has_activation: ClassVar[bool] = False
+    """Whether the constructor takes `activation`, a name from `kernels.ACTIVATIONS`."""
+
     def __init__(self, inputs: int, hidden: int, *, reverse: bool = False) -> None:
         super().__init__()
         for name, size in (("inputs", inputs), ("hidden", hidden)):
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                raise UsageError(f"{type(self).__name__}: '{name}' is wrong", got=repr(size), expected="a whole number > 0")
+                raise UsageError(
+                    f"{type(self).__name__}: '{name}' is wrong", got=repr(size), expected="a whole number > 0"
+                )
         self.inputs = inputs
         self.hidden = hidden
         self.reverse = reverse
@@ -100,13 +105,22 @@ def check_sequence(
             expected=f"(T, B, {width}): time, batch, input width",
         )
     steps, batch = inputs.shape[:2]
-    if lengths is not None and (lengths.dtype != torch.int64 or lengths.shape != (batch,)):
-        raise DataError(
-            f"{who}: the lengths are wrong", got=f"{tuple(lengths.shape)} {lengths.dtype}", expected=f"({batch},) torch.int64"
-        )
+    if lengths is not None:
+        _check_lengths(who, lengths, steps, batch)
     if resets is not None and (resets.dtype != torch.bool or resets.shape != (steps, batch)):
         raise DataError(
             f"{who}: the resets are wrong",
             got=f"{tuple(resets.shape)} {resets.dtype}",
             expected=f"({steps}, {batch}) torch.bool",
         )
+
+
+def _check_lengths(who: str, lengths: Tensor, steps: int, batch: int) -> None:
+    if lengths.dtype != torch.int64 or lengths.shape != (batch,):
+        got = f"{tuple(lengths.shape)} {lengths.dtype}"
+        raise DataError(f"{who}: the lengths are wrong", got=got, expected=f"({batch},) torch.int64")
+    # to look at the values would wait for a GPU, and has no meaning while a graph is traced
+    if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and batch:
+        low, high = (int(value) for value in lengths.aminmax())
+        if low < 0 or high > steps:
+            raise DataError(f"{who}: the lengths are out of range", got=f"{low} to {high}", expected=f"0 to {steps}")

@@ -1,4 +1,4 @@
-"""The classic cells: FeedForward (no memory at all), Elman, GRU and LSTM. Equations and papers: docs/equations.md.
+"""The classic cells: FeedForward (no state at all), Elman, GRU and LSTM. Equations and papers: docs/equations.md.
 
 A cell projects all steps in one product and hands the rest to its kernel. Parameters have the names of the formula
 `S_t = f(W_in X_t + W_S S_{t-1} + b)`; gates are stacked along axis 0 in torch's order (GRU r, z, n; LSTM i, f, g, o).
@@ -38,7 +38,7 @@ class GRUState:
 
 @state_class
 class LSTMState:
-    """h[B, H], the last output, and c[B, H], the cell's own memory."""
+    """h[B, H], the last output, and c[B, H], what the cell keeps to itself."""
 
     h: Tensor
     c: Tensor
@@ -69,6 +69,8 @@ class FeedForward(Cell):
     Arguments: inputs I, hidden H, activation (a name from `kernels.ACTIVATIONS`).
     """
 
+    has_activation = True
+
     def __init__(self, inputs: int, hidden: int, *, activation: str = "tanh", reverse: bool = False) -> None:
         super().__init__(inputs, hidden, reverse=reverse)
         self.activation = _activation(activation)
@@ -98,6 +100,8 @@ class Elman(Cell):
 
     Arguments: inputs I, hidden H, activation (a name from `kernels.ACTIVATIONS`), reverse. Traced: z, the sum before f.
     """
+
+    has_activation = True
 
     def __init__(self, inputs: int, hidden: int, *, activation: str = "tanh", reverse: bool = False) -> None:
         super().__init__(inputs, hidden, reverse=reverse)

@@ -23,7 +23,7 @@ def info(folder: Path, as_json: bool) -> None:
         "fingerprint": model.fingerprint,
         "bytes": sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
         "metrics": model.metrics,
-        **{key: model.record[key] for key in ("date", "version", "command", "training_seconds") if key in model.record},
+        **{key: model.record[key] for key in ("date", "version", "command", "seconds") if key in model.record},
     }
     if as_json:
         say_json(about)
@@ -32,7 +32,9 @@ def info(folder: Path, as_json: bool) -> None:
     rows += [[name, _short(value)] for name, value in about["model"].items()]
     for split, metrics in about["metrics"].items():
         rows += [[f"{split} {name}", f"{value:.4f}"] for name, value in metrics.items()]
-    rows += [[key, _short(about[key])] for key in ("fingerprint", "bytes", "date", "training_seconds", "command") if key in about]
+    rows += [
+        [key, _short(about[key])] for key in ("fingerprint", "bytes", "date", "seconds", "command") if key in about
+    ]
     print(table(rows, ["", str(folder)]))
 
 
@@ -50,7 +52,8 @@ def doctor(as_json: bool) -> None:
         "torch": torch.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
-        "native": kernels.missing or f"built for {', '.join(kernels.instruction_sets())}; runs {kernels.instruction_set()}",
+        "native": kernels.missing
+        or f"built for {', '.join(kernels.instruction_sets())}; runs {kernels.instruction_set()}",
     }
     if as_json:
         say_json({"versions": versions, "kernels": backends})
@@ -66,7 +69,9 @@ def kernel_table() -> list[dict[str, str]]:
     found = []
     for name in (*kernels.KERNELS, "linear"):
         reason = kernels.unsupported(torch.float32)
-        native = ("native", f"float32 and float64, {kernels.instruction_set()}") if reason is None else ("reference", reason)
+        native = (
+            ("native", f"float32 and float64, {kernels.instruction_set()}") if reason is None else ("reference", reason)
+        )
         found.append({"kernel": name, "device": "cpu", "backend": native[0], "why": native[1]})
         for device, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
             why = "no kernel of ours for this device yet" if there else "no such device here"

@@ -43,10 +43,12 @@ def fit(
     hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
     activation: Annotated[str | None, typer.Option(help="For feedforward and elman: tanh, relu, ...")] = None,
-    bidirectional: Annotated[bool, typer.Option("--bidirectional", help="Read both ways (classify; cannot stream).")] = False,
+    bidirectional: Annotated[
+        bool, typer.Option("--bidirectional", help="Read both ways (classify; cannot stream).")
+    ] = False,
     level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
-    summary: Annotated[str | None, typer.Option(help="Classify from the last state, or the max over all steps.")] = None,
+    summary: Annotated[str | None, typer.Option(help="Classify from the last output, or the max over all.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Share dropped in training, 0 to 1.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,
     test: Annotated[str | None, typer.Option(help="Test file, measured once at the end.")] = None,
@@ -74,14 +76,16 @@ def fit(
     if json:
         from recurra.cli.talk import say_json
 
-        keys = ("kind", "out", "seconds", "training_seconds", "model", "metrics", "baselines", "fingerprint", "next")
+        keys = ("kind", "out", "seconds", "total_seconds", "model", "metrics", "baselines", "fingerprint", "next")
         say_json({key: model.record[key] for key in keys})
 
 
 @app.command()
 def predict(
     model: ModelFolder,
-    inputs: Annotated[str, typer.Argument(metavar="[FILE|TEXT|-]", help="A file, a text, or - for lines on stdin.")] = "-",
+    inputs: Annotated[
+        str, typer.Argument(metavar="[FILE|TEXT|-]", help="A file, a text, or - for lines on stdin.")
+    ] = "-",
     top: Top = 5,
     text: TextColumn = None,
     json: Json = False,

@@ -25,7 +25,9 @@ def printable(text: str) -> str:
         return text
     text = text.translate(_TURNING)
     return "".join(
-        character if (character >= " " and not "\x7f" <= character < "\xa0") or character in "\n\t" else ascii(character)[1:-1]
+        character
+        if (character >= " " and not "\x7f" <= character < "\xa0") or character in "\n\t"
+        else ascii(character)[1:-1]
         for character in text
     )
 

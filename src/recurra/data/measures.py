@@ -21,14 +21,10 @@ def accuracy_and_f1(confusion: np.ndarray) -> dict[str, float]:
     """
     counts = np.asarray(confusion, dtype=np.float64)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
-        raise DataError(
-            "A confusion matrix must be square", got=f"shape {counts.shape}", expected="[classes, classes]"
-        )
+        raise DataError("A confusion matrix must be square", got=f"shape {counts.shape}", expected="[classes, classes]")
     total = float(counts.sum())
     if total <= 0:
-        raise DataError(
-            "Nothing to measure: the confusion matrix counts no rows", fix="Evaluate at least one row"
-        )
+        raise DataError("Nothing to measure: the confusion matrix counts no rows", fix="Evaluate at least one row")
     right = np.diagonal(counts)
     # F1 = 2 tp / (2 tp + fp + fn), and the denominator is the row sum plus the column sum.
     seen = counts.sum(axis=0) + counts.sum(axis=1)

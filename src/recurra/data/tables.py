@@ -154,7 +154,9 @@ def parse_json_lines(text: str, name: str) -> Table:
                 f"{name}, line {number} is not JSON", got=got, expected="one object a line", fix=fix
             ) from None
         except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists within lists without end
-            raise DataError(f"{name}, line {number} cannot be read", got=error, fix="Mend or remove that line") from None
+            raise DataError(
+                f"{name}, line {number} cannot be read", got=error, fix="Mend or remove that line"
+            ) from None
         if not isinstance(record, dict):
             raise DataError(
                 f"{name}, line {number} is no JSON object",

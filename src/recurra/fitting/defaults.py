@@ -21,6 +21,7 @@ from recurra.training import Recipe
 Model = TypeVar("Model", bound=Task)
 
 MINUTES = 10.0
+EPOCHS = 40
 MANY_SYMBOLS = 1000
 SMALL = 2000
 
@@ -54,30 +55,38 @@ def _language(dataset: TextDataset, options: FitOptions) -> tuple[LanguageModel,
     codec = TextCodec.learn(dataset.documents, level, size=size, minimum=minimum)
     if codec.size < 2:
         raise DataError(
-            f"{dataset.name} has no {level} that come twice, so there is nothing to learn", fix="Give more text, or take --level characters"
+            f"{dataset.name} has no {level} that come twice, so there is nothing to learn",
+            fix="Give more text, or take --level characters",
         )
     many = codec.size > MANY_SYMBOLS
-    dropout = 0.1 if options.dropout is None else options.dropout
-    stack = _stack(options, hidden=512, dropout=dropout)
+    hidden, rows, steps, dropout = _language_size(dataset.characters)
+    dropout = dropout if options.dropout is None else options.dropout
     config = LanguageModelConfig.from_user(
-        stack=stack,
+        stack=_stack(options, hidden=hidden, dropout=dropout),
         vocabulary=codec.size,
         embedding=256 if many else 128,
         tied=many,
-        dropout_inputs=0.0,
         dropout_outputs=dropout,
     )
-    minutes = options.minutes if options.minutes or options.epochs else MINUTES
+    chosen = options.minutes is not None or options.epochs is not None
     recipe = Recipe.from_user(
-        minutes=minutes,
-        epochs=options.epochs,
+        minutes=options.minutes if chosen else MINUTES,
+        epochs=options.epochs if chosen else EPOCHS,
         rate=options.rate or 4e-3,
-        rows=options.rows or 32,
-        steps=options.steps or 128,
-        weight_decay=0.01,
+        rows=options.rows or rows,
+        steps=options.steps or steps,
         seed=options.seed,
     )
     return _that_fits(lambda: LanguageModel(config, codec)), recipe
+
+
+def _language_size(characters: int) -> tuple[int, int, int, float]:
+    """(hidden, rows, steps, dropout) for a text: a short one needs many small steps, and drops more against rote."""
+    if characters < 50_000:
+        return 128, 8, 64, 0.3
+    if characters < 400_000:
+        return 256, 16, 64, 0.2
+    return 512, 32, 128, 0.1
 
 
 def _classifier(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, Recipe]:

@@ -62,7 +62,10 @@ class Destination:
     def log(self, event: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl, once there is a folder."""
         if self._created:
-            with disk_errors(self.folder / METRICS, "write"), open(self.folder / METRICS, "a", encoding="utf-8") as file:
+            with (
+                disk_errors(self.folder / METRICS, "write"),
+                open(self.folder / METRICS, "a", encoding="utf-8") as file,
+            ):
                 file.write(json.dumps(event, ensure_ascii=False) + "\n")
 
     def pause(self, model: Task, position: Position) -> bool:

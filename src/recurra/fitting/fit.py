@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from recurra.config import Config
 from recurra.data.checking import Problem, leakage
 from recurra.data.datasets import LabelledDataset, TextDataset
 from recurra.data.reading import read
@@ -27,9 +26,10 @@ from recurra.fitting.fitted import Model, measure
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import split_labelled, split_text
 from recurra.fitting.stopping import Stopping
+from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
 from recurra.models import LanguageModel, Task, fingerprint, load_model
-from recurra.progress import Progress, table
+from recurra.progress import Progress
 from recurra.training import Outcome, Position, Recipe, train
 
 Dataset = TextDataset | LabelledDataset
@@ -83,7 +83,15 @@ def fit(
     arguments = {**options.model_dump(exclude={"baselines"}), "data": _digest(sets)}
     with sole_writer(folder):
         destination = Destination(folder, arguments, fresh)
-        return _Run(sets, options, task, recipe, destination, _command(data, valid, test, out, choices), quiet).go()
+        return _Run(
+            sets,
+            options,
+            task,
+            recipe,
+            destination,
+            same_again(data, {"valid": valid, "test": test, "out": out}, options),
+            quiet,
+        ).go()
 
 
 class _Run:
@@ -124,7 +132,7 @@ class _Run:
             self._destination.finish(record)
         if not self._quiet:
             with Progress() as talk:
-                talk.note(_result(record, folder))
+                talk.note(result_table(record, folder))
         return Model(best, folder, record)
 
     def _stopped(self, position: Position) -> Interrupted:
@@ -135,7 +143,11 @@ class _Run:
                 f"{spent}, before the first validation; nothing was written, and {folder} holds what it held",
                 fix=f"Start again with: {self._command} --fresh",
             )
-        best = "before the first validation; the weights as they are now are" if position.best is None else "the best weights so far are"
+        best = (
+            "before the first validation; the weights as they are now are"
+            if position.best is None
+            else "the best weights so far are"
+        )
         return Interrupted(
             f"{spent}; {best} kept in {folder}",
             fix=f"Go on with: {self._command}\nOr use what there is: recurra info {shlex.quote(str(folder))}",
@@ -157,11 +169,14 @@ class _Run:
                 f"{about['cell']} {about['layers']}×{about['hidden']}, {about['parameters']:,} parameters, "
                 f"{recipe.rate:g} rate; the model goes to {destination.folder}"
             )
+            before = 0 if start is None else start.units
             if start is not None:
                 progress.note(f"going on from step {start.step}")
 
             def on_step(event: dict[str, Any], done: float) -> None:
-                progress.update(event["step"], done, event["units"], event.get("loss"), event.get("rate"))
+                # units from before a stop would make the rate absurd
+                units = event["units"] - before
+                progress.update(event["step"], done, units, event.get("loss"), event.get("rate"))
                 if "valid" in event:
                     progress.validation(event["valid"], event["best"])
                 if "valid" in event or event["step"] % 50 == 0:
@@ -186,8 +201,8 @@ class _Run:
             "command": self._command,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "version": __version__,
-            "seconds": round(seconds, 1),
-            "training_seconds": round(outcome.position.seconds, 1),
+            "seconds": round(outcome.position.seconds, 1),
+            "total_seconds": round(seconds, 1),
             "out": str(folder),
             "data": {
                 "name": sets.train.name,
@@ -203,7 +218,7 @@ class _Run:
             "metrics": {name: metrics for name, (metrics, _) in measured.items()},
             "baselines": [row.as_dict() for row in rows],
             "fingerprint": fingerprint(best),
-            "next": _next(best, folder),
+            "next": next_commands(best, folder),
         }
         last = list(measured.values())[-1][1]
         if "confusion" in last:
@@ -246,7 +261,9 @@ def _digest(sets: _Data) -> str:
     for dataset in (sets.train, sets.valid):
         parts: list[Any] = dataset.documents if isinstance(dataset, TextDataset) else dataset.inputs
         for part in parts:
-            digest.update(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else np.ascontiguousarray(part))
+            digest.update(
+                part.encode("utf-8", "surrogatepass") if isinstance(part, str) else np.ascontiguousarray(part).tobytes()
+            )
             digest.update(b"\0")
         if isinstance(dataset, LabelledDataset):
             digest.update(json.dumps(dataset.labels).encode())
@@ -260,28 +277,6 @@ def _stem(data: Any) -> str:
     return "recurra"
 
 
-def _command(data: Any, valid: Any, test: Any, out: Any, choices: dict[str, Any]) -> str:
-    """The command line that does the same."""
-    given = {"valid": valid, "test": test, "out": out, **choices}
-    words = ["recurra", "fit", str(data) if isinstance(data, (str, Path)) else "DATA"]
-    for name, value in given.items():
-        option = f"--{name.replace('_', '-')}"
-        if value is None or value == FitOptions.model_fields.get(name, Config).default if name in FitOptions.model_fields else value is None:
-            continue
-        if isinstance(value, bool):
-            words.append(option if value else f"--no-{option[2:]}")
-        else:
-            words += [option, str(value) if isinstance(value, (str, int, float, Path)) else "DATA"]
-    return shlex.join(words)
-
-
-def _next(task: Task, folder: Path) -> list[str]:
-    where = shlex.quote(str(folder))
-    if task.kind == "language":
-        return [f'recurra generate {where} --prompt "..."', f"recurra stream {where} --state my.state", f"recurra info {where}"]
-    return [f'recurra predict {where} "..."', f"recurra evaluate {where} FILE", f"recurra info {where}"]
-
-
 def _token_losses(task: LanguageModel, dataset: TextDataset, count: int = 400) -> dict[str, list[Any]]:
     """The loss of each of the first tokens of a text, for the report."""
     ids = task.ids(dataset)[: count + 1]
@@ -291,22 +286,3 @@ def _token_losses(task: LanguageModel, dataset: TextDataset, count: int = 400) -
         logits, _ = task(ids[None, :-1])
     losses = torch.nn.functional.cross_entropy(logits[0], ids[1:], reduction="none")
     return {"tokens": [task.codec.token(token) for token in ids[1:].tolist()], "losses": losses.tolist()}
-
-
-def _result(record: dict[str, Any], folder: Path) -> str:
-    """The table of results with the baselines, and what to do next."""
-    split = "test" if "test" in record["metrics"] else "valid"
-    names = ["loss", "perplexity", "accuracy"] if record["kind"] == "language" else ["accuracy", "macro_f1", "loss"]
-    model = record["model"]
-    ours = [f"{model['cell']} {model['layers']}×{model['hidden']}", record["metrics"][split], record["training_seconds"]]
-    rows = [ours, *([row["name"], row["metrics"], row["seconds"]] for row in record["baselines"] if row["split"] == split)]
-    lines = [
-        [name, *(f"{metrics[key]:.4f}" if key in metrics else "" for key in names), f"{seconds:.0f} s"]
-        for name, metrics, seconds in rows
-    ]
-    told = {"valid": "validation", "test": "test"}[split]
-    following = "\n".join(f"  {command}" for command in record["next"])
-    return (
-        f"\nOn the {told} set:\n{table(lines, ['', *names, 'time'])}\n\n"
-        f"Model: {folder}   report: {folder / 'report.html'}\nNext:\n{following}"
-    )

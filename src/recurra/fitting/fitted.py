@@ -59,7 +59,8 @@ class Model:
 
     def evaluate(self, data: Any, *, text: str | None = None, label: str | None = None) -> dict[str, float]:
         """The metrics on data of any form that `fit` takes."""
-        dataset, _, _ = read(data, task=self.kind, text=text, label=label)
+        # whether the classes are fit to learn from is no question here
+        dataset, _, _ = read(data, task=self.kind, text=text, label=label, need_labels=False)
         return measure(self.task, dataset)[0]
 
     def session(self, state: Any = None) -> Session:
@@ -104,7 +105,9 @@ def load(folder: str | Path) -> Model:
 def _are_metrics(found: Any) -> bool:
     """Whether these are numbers by name, by split."""
     splits = found.values() if isinstance(found, dict) else [None]
-    return all(isinstance(split, dict) and all(isinstance(value, float) for value in split.values()) for split in splits)
+    return all(
+        isinstance(split, dict) and all(isinstance(value, float) for value in split.values()) for split in splits
+    )
 
 
 def measure(
@@ -112,7 +115,9 @@ def measure(
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """(metrics, their sums) of a task on a dataset; a text is read as one stream unless `rows` says in how many."""
     if isinstance(dataset, LabelledDataset) and dataset.labels is None:
-        raise DataError(f"{dataset.name} has no labels", expected="a label for each row", fix="Name the column with --label")
+        raise DataError(
+            f"{dataset.name} has no labels", expected="a label for each row", fix="Name the column with --label"
+        )
     if rows is None:
         rows = 1 if isinstance(dataset, TextDataset) else EVALUATION_ROWS
     return evaluate(task, task.feed(dataset, rows=rows, steps=EVALUATION_STEPS, training=False))

@@ -66,5 +66,7 @@ def subset(dataset: LabelledDataset, places: list[int], name: str) -> LabelledDa
 
 def _labels(dataset: LabelledDataset) -> list[str]:
     if dataset.labels is None:
-        raise DataError(f"{dataset.name} has no labels", expected="a label for each row", fix="Name the column with --label")
+        raise DataError(
+            f"{dataset.name} has no labels", expected="a label for each row", fix="Name the column with --label"
+        )
     return dataset.labels

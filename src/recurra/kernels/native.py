@@ -15,17 +15,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import to_dlpack
+from torch.utils.dlpack import to_dlpack  # pyright: ignore[reportPrivateImportUsage]
 
 from recurra.errors import UsageError
 from recurra.kernels import reference
 
+_native: Any = None
+missing: str | None = None
 try:
-    from recurra import _native  # pyright: ignore[reportAttributeAccessIssue]
+    from recurra import _native as _built  # pyright: ignore[reportAttributeAccessIssue]
 
-    missing: str | None = None
+    _native = _built
 except ImportError as error:
-    _native = None
     missing = f"the native build cannot be loaded ({error})"
 
 BACKENDS = ("auto", "native", "reference")
@@ -163,9 +164,7 @@ def _elman_forward(x, h, weight, lengths, resets, mask, norm, activation, revers
     return outputs, h_last, gates
 
 
-def _gru_forward(
-    x, h, weight, bias, lengths, resets, mask, norm, reset_after, reverse, keep
-):
+def _gru_forward(x, h, weight, bias, lengths, resets, mask, norm, reset_after, reverse, keep):
     outputs, h_last = x.new_empty(*x.shape[:2], h.shape[1]), h.new_empty(h.shape)
     gates = x.new_empty((*x.shape[:2], 4 * h.shape[1]) if keep else 0)
     _native.gru_forward(
@@ -175,9 +174,7 @@ def _gru_forward(
     return outputs, h_last, gates
 
 
-def _lstm_forward(
-    x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep
-):
+def _lstm_forward(x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep):
     steps, batch = x.shape[:2]
     outputs, h_last, c_last = x.new_empty(steps, batch, h.shape[1]), h.new_empty(h.shape), c.new_empty(c.shape)
     gates = x.new_empty(x.shape if keep else 0)

@@ -61,9 +61,7 @@ def _gru_shapes(x, h, weight, bias, lengths, resets, mask, norm, reset_after, re
     return (steps, batch, hidden), (batch, hidden), (steps, batch, 4 * hidden) if keep else (0,)
 
 
-def _lstm_shapes(
-    x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep
-):
+def _lstm_shapes(x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep):
     steps, batch = x.shape[:2]
     hidden, width = c.shape[1], h.shape[1]
     gates, cells = ((steps, batch, 4 * hidden), (steps, batch, hidden)) if keep else ((0,), (0,))
@@ -138,8 +136,7 @@ def _derived_gradient(kernel: Kernel, inputs: dict[str, Any], grads: Sequence[Te
             create_graph=create_graph,
         )
     return {
-        name: torch.zeros_like(wanted[name]) if grad is None else grad
-        for name, grad in zip(wanted, found, strict=True)
+        name: torch.zeros_like(wanted[name]) if grad is None else grad for name, grad in zip(wanted, found, strict=True)
     }
 
 
@@ -182,7 +179,9 @@ def _register(kernel: Kernel) -> None:
     _library.impl(f"{name}_backward", derived, "CompositeExplicitAutograd")
     if name in native.KERNELS:
         through_gates = len(grad_names) - kernel.saved
-        _library.impl(f"{name}_backward", native.backward(name, kernel.names, grad_names, through_gates, derived), "CPU")
+        _library.impl(
+            f"{name}_backward", native.backward(name, kernel.names, grad_names, through_gates, derived), "CPU"
+        )
     torch.library.register_fake(f"recurra::{name}_backward", backward_shape, lib=_library)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -290,9 +289,10 @@ def lstm(
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x[..., K] W^T + b. In inference on the CPU every output is one chain of additions in a fixed order (native), so it
+    """x[..., K] W[M, K]^T + b[M].
 
-    depends neither on the batch nor on how the sequence was cut; while a gradient is recorded it is one product of BLAS.
+    In inference on the CPU every output is one chain of additions in a fixed order (native), so it depends neither on the
+    batch nor on how the sequence was cut; while a gradient is recorded it is one product of BLAS.
     """
     if recording(x, weight, bias):
         return reference.linear(x, weight, bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -124,12 +125,12 @@ class StackConfig(Config):
     """What a stack is made of. `activation` is for the cells that have one (feedforward, elman)."""
 
     cell: str = "gru"
-    hidden: int = Field(256, gt=0, le=1 << 20)
-    layers: int = Field(1, gt=0, le=1000)
+    hidden: int = Field(default=256, gt=0, le=1 << 20)
+    layers: int = Field(default=1, gt=0, le=1000)
     activation: str | None = None
     bidirectional: bool = False
     residual: bool = False
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the inputs of each block but the first dropped in training; the first one's are the model's affair."""
 
 
@@ -140,7 +141,7 @@ class Stack(nn.Module):
         super().__init__()
         if not blocks:
             raise UsageError("A stack needs at least one block", got="none")
-        for before, after in zip(blocks, blocks[1:], strict=False):
+        for before, after in pairwise(blocks):
             if before.hidden != after.inputs:
                 raise UsageError("The blocks of a stack do not fit", got=f"{before.hidden} out, {after.inputs} in")
         self.blocks = nn.ModuleList(blocks)
@@ -156,15 +157,20 @@ class Stack(nn.Module):
         kind = CELLS[config.cell]
         options: dict[str, Any] = {}
         if config.activation is not None:
-            if config.cell not in ("feedforward", "elman"):
-                raise UsageError(f"The cell '{config.cell}' has no free activation", fix="Leave it out, or take elman")
+            if not kind.has_activation:
+                free = ", ".join(name for name, each in CELLS.items() if each.has_activation)
+                raise UsageError(
+                    f"The cell '{config.cell}' has no free activation", fix=f"Leave it out, or take one of: {free}"
+                )
             options["activation"] = config.activation
         blocks: list[Block] = []
         width = inputs
         for layer in range(config.layers):
             cell: Cell | Bidirectional = kind(width, config.hidden, **options)
             if config.bidirectional:
-                cell = Bidirectional(kind(width, config.hidden, **options), kind(width, config.hidden, reverse=True, **options))
+                cell = Bidirectional(
+                    kind(width, config.hidden, **options), kind(width, config.hidden, reverse=True, **options)
+                )
             dropout = config.dropout if layer else 0.0
             blocks.append(Block(cell, dropout=dropout, residual=config.residual and cell.inputs == cell.hidden))
             width = cell.hidden
@@ -204,7 +210,9 @@ class Stack(nn.Module):
         check_sequence("Stack", inputs, self.inputs, lengths, resets)
         _check_parts("Stack", state, tuple)
         if len(state) != len(self.blocks):
-            raise StateError("Stack: the state has the wrong number of parts", got=len(state), expected=len(self.blocks))
+            raise StateError(
+                "Stack: the state has the wrong number of parts", got=len(state), expected=len(self.blocks)
+            )
 
 
 def _check_parts(who: str, state: Any, kind: type) -> None:
@@ -217,5 +225,3 @@ def _nearest(name: str) -> str | None:
 
     close = get_close_matches(name, CELLS, n=1)
     return f"Did you mean '{close[0]}'?" if close else None
-
-

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -42,14 +43,14 @@ class ClassifierConfig(Config):
     classes: int = Field(gt=0)
     vocabulary: int | None = None
     features: int | None = None
-    embedding: int = Field(128, gt=0, le=1 << 20)
+    embedding: int = Field(default=128, gt=0, le=1 << 20)
     summary: Literal["last", "max"] = "last"
-    dropout_tokens: float = Field(0.0, ge=0, lt=1)
-    dropout_inputs: float = Field(0.0, ge=0, lt=1)
-    dropout_outputs: float = Field(0.0, ge=0, lt=1)
+    dropout_tokens: float = Field(default=0.0, ge=0, lt=1)
+    dropout_inputs: float = Field(default=0.0, ge=0, lt=1)
+    dropout_outputs: float = Field(default=0.0, ge=0, lt=1)
 
 
-class Classifier(Task):
+class Classifier(Task[ClassifierConfig]):
     """Tokens[B, T] or numbers[B, T, F] -> logits[B, classes] after the last valid step."""
 
     kind: ClassVar[str] = "classify"
@@ -150,6 +151,12 @@ class Classifier(Task):
             return [torch.tensor(ids, dtype=torch.int64) for ids in self.codec.encode_many(list(raw))]
         return [torch.from_numpy(self.codec.encode(row)).to(self.bias.dtype) for row in raw]
 
+    def is_one(self, raw: Any) -> bool:
+        if isinstance(self.codec, TextCodec):
+            return isinstance(raw, str)
+        # [T, F]; with one feature a table is many sequences [N, T], as `fit` reads it
+        return isinstance(raw, np.ndarray) and raw.ndim == 2 and raw.shape[1] == self.codec.features > 1
+
     def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
         """The label, and the `top` likeliest labels with their probabilities, for each row of logits[B, classes]."""
         probabilities = outputs.double().softmax(dim=-1)
@@ -194,7 +201,11 @@ class Classifier(Task):
 
     def summary(self) -> dict[str, Any]:
         stack = self.config.stack
-        words = {"vocabulary": self.config.vocabulary, "level": self.codec.level} if isinstance(self.codec, TextCodec) else {}
+        words = (
+            {"vocabulary": self.config.vocabulary, "level": self.codec.level}
+            if isinstance(self.codec, TextCodec)
+            else {}
+        )
         return {
             "cell": stack.cell,
             "hidden": stack.hidden,

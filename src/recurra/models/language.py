@@ -27,14 +27,14 @@ class LanguageModelConfig(Config):
 
     stack: StackConfig = StackConfig()
     vocabulary: int = Field(gt=0)
-    embedding: int = Field(128, gt=0, le=1 << 20)
+    embedding: int = Field(default=128, gt=0, le=1 << 20)
     tied: bool = True
-    dropout_tokens: float = Field(0.0, ge=0, lt=1)
-    dropout_inputs: float = Field(0.0, ge=0, lt=1)
-    dropout_outputs: float = Field(0.0, ge=0, lt=1)
+    dropout_tokens: float = Field(default=0.0, ge=0, lt=1)
+    dropout_inputs: float = Field(default=0.0, ge=0, lt=1)
+    dropout_outputs: float = Field(default=0.0, ge=0, lt=1)
 
 
-class LanguageModel(Task):
+class LanguageModel(Task[LanguageModelConfig]):
     """Tokens[B, T] -> logits[B, T, V] of the next token at each step. Its state is the stack's."""
 
     kind: ClassVar[str] = "language"
@@ -46,7 +46,9 @@ class LanguageModel(Task):
         if codec.size != config.vocabulary:
             raise UsageError("The vocabulary does not fit", got=f"{codec.size} tokens", expected=config.vocabulary)
         if config.stack.bidirectional:
-            raise UsageError("A language model cannot be bidirectional", fix="It would read the answer before giving it")
+            raise UsageError(
+                "A language model cannot be bidirectional", fix="It would read the answer before giving it"
+            )
         self.config = config
         self.codec = codec
         self.embedding = nn.Parameter(torch.randn(config.vocabulary, config.embedding) / math.sqrt(config.embedding))
@@ -85,7 +87,9 @@ class LanguageModel(Task):
     def feed(self, dataset: TextDataset, *, rows: int, steps: int, training: bool, seed: int = 0) -> Feed:
         ids = self.ids(dataset)
         if len(ids) < 2:
-            raise DataError(f"{dataset.name} is too short to predict anything", got=f"{len(ids)} tokens", expected="2 or more")
+            raise DataError(
+                f"{dataset.name} is too short to predict anything", got=f"{len(ids)} tokens", expected="2 or more"
+            )
         return StreamFeed(ids, rows, steps, seed=seed, shift=training)
 
     def ids(self, dataset: TextDataset) -> Tensor:
@@ -99,6 +103,9 @@ class LanguageModel(Task):
             if len(row) == 0:
                 raise DataError(f"Text {place + 1} is empty", expected="at least one token to continue from")
         return collate(rows)
+
+    def is_one(self, raw: Any) -> bool:
+        return isinstance(raw, str)
 
     def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
         """The likeliest next tokens after the last step of each row of logits[B, T, V] (or [B, V])."""

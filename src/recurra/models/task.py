@@ -1,6 +1,6 @@
 """What a task is, told once: how raw things become tensors, what is optimised, what is answered, what is measured.
 
-Training, prediction, streaming and reports use only this class; none of them names a task.
+Training, prediction and streaming sessions use only this class and name no task.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,13 @@ from recurra.state import State
 PIECE = 1 << 14
 """Tokens or steps run at once where only the end matters."""
 
+ConfigT = TypeVar("ConfigT", bound=Config)
+
 Answer = dict[str, Any]
 """What a person gets back for one input: plain numbers, texts and lists, ready for JSON."""
 
 
-class Task(nn.Module, ABC):
+class Task(nn.Module, ABC, Generic[ConfigT]):
     """A model for one task: codecs, a stack of recurrent blocks, and a head.
 
     Batch first. `forward` accepts `state=None` for the beginning. Sums come with counts, so that batches, workers and
@@ -34,7 +36,7 @@ class Task(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
-    config: Config
+    config: ConfigT
     causal: bool
     stack: Stack
     best: ClassVar[tuple[str, bool]]
@@ -81,6 +83,10 @@ class Task(nn.Module, ABC):
         """Raw inputs as one batch without targets."""
 
     @abstractmethod
+    def is_one(self, raw: Any) -> bool:
+        """Whether this is a single input and not a list of them."""
+
+    @abstractmethod
     def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
         """Outputs as answers, one a row."""
 
@@ -123,8 +129,10 @@ class Task(nn.Module, ABC):
     def predict(self, raw: Any, *, top: int = 5, rows: int = 64) -> list[Answer]:
         """An answer for each raw input (a list of them, or one)."""
         if not isinstance(raw, Iterable):
-            raise DataError("There is nothing to answer for", got=type(raw).__name__, expected="a list of inputs, or a text")
-        items = [raw] if isinstance(raw, str) else list(raw)
+            raise DataError(
+                "There is nothing to answer for", got=type(raw).__name__, expected="a list of inputs, or a text"
+            )
+        items = [raw] if self.is_one(raw) else list(raw)
         answers: list[Answer] = []
         was_training = self.training
         self.eval()
@@ -144,8 +152,8 @@ class Task(nn.Module, ABC):
     def read(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """The outputs[B, ...] at the last valid step of each row, and the state there.
 
-        A long sequence goes through in pieces, so that what it takes does not grow with its length; a model that needs the
-        future takes it whole.
+        A long sequence goes through in pieces, so that what it takes does not grow with its length; a model that
+        needs the future takes it whole.
         """
         inputs, lengths = batch.inputs, batch.lengths
         rows, steps = inputs.shape[:2]

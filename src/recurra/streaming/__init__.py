@@ -1,6 +1,6 @@
 """Streaming: a model run one piece at a time, with the state as a value."""
 
 from recurra.streaming.decoding import generate
-from recurra.streaming.session import Session
+from recurra.streaming.session import Session, Snapshot
 
-__all__ = ["Session", "generate"]
+__all__ = ["Session", "Snapshot", "generate"]

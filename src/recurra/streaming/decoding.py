@@ -19,8 +19,8 @@ def generate(
     prompt: str = "",
     *,
     length: int = 200,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
     seed: int = 0,
     state: Any = None,
 ) -> Iterator[str]:
@@ -39,7 +39,9 @@ def generate(
         ("top_p", top_p, 0 < top_p <= 1),
     ):
         if not fine:
-            raise UsageError(f"'{name}' is out of range", got=value, expected="length >= 0, temperature >= 0, 0 < top_p <= 1")
+            raise UsageError(
+                f"'{name}' is out of range", got=value, expected="length >= 0, temperature >= 0, 0 < top_p <= 1"
+            )
     if not isinstance(prompt, str):
         raise DataError("A prompt is a text", got=type(prompt).__name__, expected="a string")
     return _pieces(model.eval(), prompt, length, temperature, top_p, generator(seed), state)

@@ -1,11 +1,12 @@
 """A session: one sequence read piece by piece, whose state can be kept, handed over and continued from.
 
-It knows a model only through `Task`. Pushing a sequence in any pieces gives the answers of pushing it whole; on the CPU
-bit for bit.
+It knows a model only through `Task`. Pushing a sequence in any pieces gives the answers of pushing it whole, on the CPU
+bit for bit. A text can be cut anywhere where its tokens are characters, and between words where they are words or BPE.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ import torch
 from recurra.errors import StateError, UsageError
 from recurra.models import Answer, Task, fingerprint
 from recurra.state import check_like, load_state, map_state, save_state
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a session stood: its state, and how many steps had been read."""
+
+    state: Any
+    steps: int
 
 
 class Session:
@@ -52,14 +61,14 @@ class Session:
         self._state, self._steps = state, self._steps + batch.units
         return answers[0]
 
-    def snapshot(self) -> Any:
-        """The state, to keep; `restore` goes back to it."""
-        return self._state
+    def snapshot(self) -> Snapshot:
+        """Where the session stands, to keep; `restore` goes back to it."""
+        return Snapshot(self._state, self._steps)
 
-    def restore(self, state: Any) -> None:
-        """Go on from `state`, which this model gave. Raises `StateError` for a foreign one."""
-        check_like(state, self._model.initial_state(1))
-        self._state = state
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot of this model's. Raises `StateError` for a foreign one."""
+        check_like(snapshot.state, self._model.initial_state(1))
+        self._state, self._steps = snapshot.state, snapshot.steps
 
     def fork(self) -> Session:
         """A second session from here on; neither touches the other."""
@@ -75,5 +84,7 @@ class Session:
         state, extra = load_state(path, model.initial_state(1), fingerprint(model))
         steps = extra.get("steps", "")
         if not (steps.isascii() and steps.isdigit() and len(steps) < 20):
-            raise StateError(f"{path} does not tell how many steps were read", got=repr(steps)[:40], fix="Use another copy")
+            raise StateError(
+                f"{path} does not tell how many steps were read", got=repr(steps)[:40], fix="Use another copy"
+            )
         return cls(model, state, steps=int(steps))

@@ -82,9 +82,6 @@ class _Run:
         while not self._done():
             for batch in self._feed.batches(position.epoch, position.index):
                 event = self._step(batch)
-                position.index += 1
-                if position.index == len(self._feed):
-                    position.epoch, position.index = position.epoch + 1, 0
                 if self._time_to_check():
                     self._check(event, on_best)
                 on_step(event, self._progress())
@@ -120,6 +117,9 @@ class _Run:
         self._optimiser.step()
         self._recent.append(value)
         position.step += 1
+        position.index += 1
+        if position.index == len(self._feed):
+            position.epoch, position.index = position.epoch + 1, 0
         position.units += batch.units if self._feed.unit == "tokens" else len(batch.inputs)
         position.seconds = time.monotonic() - self._started
         return {**self._numbers(), "rate": rate, "loss": value}

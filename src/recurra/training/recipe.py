@@ -19,17 +19,17 @@ class Recipe(Config):
     - evaluations: how often the validation set is looked at, at the least once an epoch where epochs are few.
     """
 
-    minutes: float | None = Field(None, gt=0)
-    epochs: int | None = Field(None, gt=0)
-    rate: float = Field(3e-3, gt=0)
-    last_rate: float = Field(0.01, gt=0, le=1)
-    warmup: float = Field(0.03, ge=0, lt=1)
-    rows: int = Field(32, gt=0)
-    steps: int = Field(128, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    clip: float = Field(1.0, gt=0)
-    evaluations: int = Field(20, gt=0)
-    seed: int = Field(0, ge=0)
+    minutes: float | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, gt=0)
+    rate: float = Field(default=3e-3, gt=0)
+    last_rate: float = Field(default=0.01, gt=0, le=1)
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    rows: int = Field(default=32, gt=0)
+    steps: int = Field(default=128, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    evaluations: int = Field(default=20, gt=0)
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _has_an_end(self) -> Recipe:

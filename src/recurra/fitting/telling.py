@@ -1,0 +1,70 @@
+"""What `fit` says: the command that does the same again, the table of results, and what to try next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from recurra.data.codecs import SeriesCodec
+from recurra.fitting.options import FitOptions
+from recurra.models import Classifier, Task
+from recurra.progress import table
+
+
+def same_again(data: Any, places: dict[str, Any], options: FitOptions) -> str:
+    """How to make the same call: as a command line where all the data are files, otherwise in Python."""
+    chosen = {name: value for name, value in options.model_dump(exclude_defaults=True).items() if value is not None}
+    given = {name: value for name, value in places.items() if value is not None}
+    if all(isinstance(value, (str, Path)) for value in (data, *given.values())):
+        words = ["recurra", "fit", str(data)]
+        for name, value in {**given, **chosen}.items():
+            option = f"--{name.replace('_', '-')}"
+            if isinstance(value, bool):
+                words.append(option if value else f"--no-{option[2:]}")
+            else:
+                words += [option, str(value)]
+        return shlex.join(words)
+    told = [repr(data) if isinstance(data, str) else "data"]
+    for name, value in {**given, **chosen}.items():
+        shown = repr(str(value)) if isinstance(value, Path) else repr(value) if _is_short(value) else name
+        told.append(f"{name}={shown}")
+    return f"recurra.fit({', '.join(told)})"
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool))
+
+
+def next_commands(task: Task, folder: Path) -> list[str]:
+    """Commands to try with a fitted model."""
+    where = shlex.quote(str(folder))
+    if task.kind == "language":
+        first = [f'recurra generate {where} --prompt "..."', f"recurra stream {where} --state my.state"]
+    else:
+        numeric = isinstance(task, Classifier) and isinstance(task.codec, SeriesCodec)
+        example = "FILE" if numeric else '"..."'
+        first = [f"recurra predict {where} {example}", f"recurra evaluate {where} FILE"]
+    return [*first, f"recurra info {where}"]
+
+
+def result_table(record: dict[str, Any], folder: Path) -> str:
+    """The table of results with the baselines, and what to do next."""
+    split = "test" if "test" in record["metrics"] else "valid"
+    names = ["loss", "perplexity", "accuracy"] if record["kind"] == "language" else ["accuracy", "macro_f1", "loss"]
+    model = record["model"]
+    ours = [f"{model['cell']} {model['layers']}×{model['hidden']}", record["metrics"][split], record["seconds"]]
+    rows = [
+        ours,
+        *([row["name"], row["metrics"], row["seconds"]] for row in record["baselines"] if row["split"] == split),
+    ]
+    lines = [
+        [name, *(f"{metrics[key]:.4f}" if key in metrics else "" for key in names), f"{seconds:.0f} s"]
+        for name, metrics, seconds in rows
+    ]
+    told = {"valid": "validation", "test": "test"}[split]
+    following = "\n".join(f"  {command}" for command in record["next"])
+    return (
+        f"\nOn the {told} set:\n{table(lines, ['', *names, 'time'])}\n\n"
+        f"Model: {folder}   report: {folder / 'report.html'}\nNext:\n{following}"
+    )
