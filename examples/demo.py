@@ -55,9 +55,9 @@ def next_word() -> None:
     text.write_text("\n".join(row["text"] for row in rows("train")), encoding="utf-8")
     model, state = WORK / "language", WORK / "my.state"
     recurra("fit", text, "--out", model, "--fresh")
-    print("\nAfter the same last words 好想要一个, two contexts, two rankings of what comes next:")
+    print("\nTwo contexts that end alike, two rankings of what comes next:")
     for scene in (FRUIT, PHONE):
-        recurra("predict", model, scene.removesuffix("苹果"), "--top", "8")
+        recurra("predict", model, scene.split("好")[0], "--top", "8")
     recurra("generate", model, "--prompt", "手机坏了，", "--length", "60", "--temperature", "0.7")
     state.unlink(missing_ok=True)
     print("\nIn two runs of the program, a day apart if you like: the state goes on from the file.")

@@ -280,7 +280,7 @@ CASES = [
     Case("use: another number of features", nothing, "predict numbers '[[1,2,3]]'", DATA, r"number of features.*3.*2"),
     Case("use: no UTF-8 on stdin", nothing, "predict texts", DATA, r"Line 2 of stdin.*0xFF.*iconv", b"good\n\xff\xfe\n"),
     Case("use: a label never seen", put("bad.tsv", table(label="odd")), "evaluate texts bad.tsv", DATA, r"not seen this label.*'odd'"),
-    Case("use: no labels", nothing, "evaluate texts good.txt", DATA, r"without labels"),
+    Case("use: no labels", nothing, "evaluate texts good.txt", DATA, r"(has no|without) labels"),
     Case("use: one token to judge", put("bad.txt", "a"), "evaluate language bad.txt", DATA, r"too short to predict.*1 token"),
     Case("use: a classifier that should write", nothing, "generate texts", USAGE, r"'classify' cannot generate"),
     Case("use: temperature -1", nothing, "generate language --temperature -1", USAGE, r"'temperature'.*-1"),

@@ -57,19 +57,19 @@ def _pieces(
     state: Any,
 ) -> Iterator[str]:
     ids = model.codec.encode(prompt) or [_beginning(model)]
-    known = list(ids)
-    said = model.codec.decode(known)
+    # the last whole token goes along, because words are joined by what stands before them
+    before, unsaid = ids[-1:], list[int]()
     inputs = torch.tensor([ids])
     with torch.no_grad():
         for _ in range(length):
             logits, state = model.read(Batch(inputs), state)
             token = _draw(logits[0], temperature, top_p, model.codec.unknown, random)
-            known.append(token)
+            unsaid.append(token)
             # a token of byte pairs may be a part of a character: say only what has become whole
-            text = model.codec.decode(known)
+            text = model.codec.decode([*before, *unsaid])
             if not text.endswith("�") or token == model.codec.unknown:
-                yield text[len(said) :]
-                said = text
+                yield text[len(model.codec.decode(before)) :]
+                before, unsaid = unsaid[-1:], []
             inputs = torch.tensor([[token]])
 
 
