@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# tests run side by side: threads that wait for one another would fight over the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
