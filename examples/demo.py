@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,8 @@ FRUIT, PHONE = "快过圣诞节了，好想要一个苹果", "手机坏了，好
 
 def main() -> None:
     started = time.monotonic()
+    # models this small gain nothing from a second thread, and lose much where the machine is busy
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     WORK.mkdir(parents=True, exist_ok=True)
     two_apples()
     next_word()

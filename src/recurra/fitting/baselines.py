@@ -14,6 +14,7 @@ from recurra.data.datasets import LabelledDataset, TextDataset
 from recurra.fitting.defaults import build
 from recurra.fitting.fitted import measure
 from recurra.fitting.options import FitOptions
+from recurra.fitting.splits import a_part
 from recurra.models import LanguageModel, Task
 from recurra.progress import Progress
 from recurra.training import Recipe, train
@@ -90,7 +91,7 @@ def _feedforward(
     def keep() -> None:
         best.update({name: value.clone() for name, value in twin.state_dict().items()})
 
-    train(twin, feed, twin.feed(splits["valid"], rows=32, steps=512, training=False), short, on_best=keep)
+    train(twin, feed, twin.feed(a_part(splits["valid"]), rows=32, steps=512, training=False), short, on_best=keep)
     twin.load_state_dict(best)
     results = {split: measure(twin, part)[0] for split, part in splits.items()}
     spent = round(time.monotonic() - started, 2)

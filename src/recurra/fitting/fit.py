@@ -24,7 +24,7 @@ from recurra.fitting.defaults import build
 from recurra.fitting.destination import Destination, free_name
 from recurra.fitting.fitted import Model, measure
 from recurra.fitting.options import FitOptions
-from recurra.fitting.splits import split_labelled, split_text
+from recurra.fitting.splits import a_part, split_labelled, split_text
 from recurra.fitting.stopping import Stopping
 from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
@@ -156,7 +156,7 @@ class _Run:
     def _train(self, stop: Stopping) -> Outcome:
         task, recipe, sets, destination = self._task, self._recipe, self._sets, self._destination
         feed = task.feed(sets.train, rows=recipe.rows, steps=recipe.steps, training=True, seed=recipe.seed)
-        valid = task.feed(sets.valid, rows=32, steps=512, training=False)
+        valid = task.feed(a_part(sets.valid), rows=32, steps=512, training=False)
         if sets.test is not None:
             # what the model cannot read shows before the training, not after it
             task.feed(sets.test, rows=1, steps=512, training=False)

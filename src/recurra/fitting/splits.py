@@ -11,6 +11,7 @@ from recurra.data.datasets import LabelledDataset, TextDataset
 from recurra.errors import DataError
 
 SHARE = 0.1
+CHARACTERS, ROWS = 30_000, 2_000
 
 
 def split_text(dataset: TextDataset) -> tuple[TextDataset, TextDataset]:
@@ -52,6 +53,17 @@ def split_labelled(dataset: LabelledDataset, seed: int) -> tuple[LabelledDataset
         )
     kept = [place for place in range(len(dataset)) if place not in held]
     return subset(dataset, kept, dataset.name), subset(dataset, sorted(held), f"{dataset.name} (a tenth)")
+
+
+def a_part(dataset: TextDataset | LabelledDataset) -> TextDataset | LabelledDataset:
+    """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""
+    if isinstance(dataset, TextDataset):
+        text = "\n".join(dataset.documents)
+        return dataset if len(text) <= CHARACTERS else TextDataset([text[:CHARACTERS]], dataset.name)
+    if len(dataset) <= ROWS:
+        return dataset
+    places = torch.linspace(0, len(dataset) - 1, ROWS).long().unique().tolist()
+    return subset(dataset, places, dataset.name)
 
 
 def subset(dataset: LabelledDataset, places: list[int], name: str) -> LabelledDataset:
