@@ -60,6 +60,9 @@ def _language(dataset: TextDataset, options: FitOptions) -> tuple[LanguageModel,
         )
     many = codec.size > MANY_SYMBOLS
     hidden, rows, steps, dropout = _language_size(dataset.characters)
+    if many:
+        # the head over a large vocabulary is most of the work: small steps make more of it
+        rows, steps = min(rows, 16), min(steps, 64)
     dropout = dropout if options.dropout is None else options.dropout
     config = LanguageModelConfig.from_user(
         stack=_stack(options, hidden=hidden, dropout=dropout),

@@ -165,7 +165,7 @@ def _register(kernel: Kernel) -> None:
     _library.define(f"{name}_backward({optional_grads}, {kernel.arguments}, {kept_arguments}) -> ({results})")
     backward = getattr(torch.ops.recurra, f"{name}_backward").default
 
-    def derived(*args: Any) -> tuple[Tensor, ...]:
+    def derived(*args: Any) -> tuple[Tensor | None, ...]:
         grads, inputs = args[: len(grad_names)], dict(zip(kernel.names, args[len(grad_names) :], strict=False))
         with torch.no_grad():
             found = _derived_gradient(kernel, inputs, grads)
