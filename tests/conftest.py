@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+
+# where the tests run in the background of a shell, Ctrl-C comes in ignored; they are about a person who presses it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # tests run side by side: threads that wait for one another would fight over the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest
-import torch
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -61,8 +61,8 @@ def test_a_text_file_is_one_document(write: Write) -> None:
 
 
 def test_compressed_text_is_read(write: Write) -> None:
-    assert documents(write("poem.txt.gz", gzip.compress(b"one\n"))).documents == ["one\n"]
-    dataset, _, _ = rows(write("a.tsv.gz", gzip.compress(b"label\ttext\n1\tgood\n0\tbad\n")))
+    assert documents(write("poem.txt.gz", gzip.compress(b"one\n", mtime=0))).documents == ["one\n"]
+    dataset, _, _ = rows(write("a.tsv.gz", gzip.compress(b"label\ttext\n1\tgood\n0\tbad\n", mtime=0)))
     assert dataset.inputs == ["good", "bad"]
 
 
@@ -255,9 +255,9 @@ def test_more_than_half_lost_is_fatal(write: Write) -> None:
         ("a.txt", b"abc\ndef\0ghi", r"binary file.*byte 7, line 2"),
         ("a.txt", b"PK\x03\x04....", "Excel"),
         ("a.csv", b"%PDF-1.7", "a PDF document"),
-        ("a.txt", gzip.compress(b"abc"), "gzip-compressed"),
+        ("a.txt", gzip.compress(b"abc", mtime=0), "gzip-compressed"),
         ("a.txt.gz", b"\x1f\x8b\x08abc", "not a whole gzip file"),
-        ("a.txt.gz", gzip.compress(b"abc" * 99)[:-9], "not a whole gzip file"),
+        ("a.txt.gz", gzip.compress(b"abc" * 99, mtime=0)[:-9], "not a whole gzip file"),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', "line 2 is not JSON"),
         ("a.jsonl", '[{"text": "a"},\n{"text": "b"}]\n', r"line 1 is not JSON.*jq -c"),
         ("a.jsonl", '"just a text"\n', "line 1 is no JSON object"),
@@ -357,7 +357,7 @@ _INTACT = {
     "a.csv": b'label,text\n1,"go, od"\n0,bad\n1,fine\n',
     "a.jsonl": b'{"text": "a", "label": 1}\n{"text": ["b"], "label": null}\n{"x": [1, [2]], "label": "a"}\n',
     "a.txt": "__label__a 好 y\n__label__b  z\n__label__a q\n".encode(),
-    "a.txt.gz": gzip.compress(b"some text\nin lines\n"),
+    "a.txt.gz": gzip.compress(b"some text\nin lines\n", mtime=0),
 }
 
 

@@ -101,3 +101,22 @@ def test_the_next_word_depends_on_the_context(tmp_path: Path) -> None:
     far = [ranked(scene.removesuffix("苹果"), 10_000) for scene in (FRUIT, PHONE)]
     assert list(far[0]) != list(far[1])
     assert max(abs(far[0][token] - far[1][token]) for token in far[0]) > 1e-3
+
+
+def test_the_rows_of_a_frame_are_answered(classifier: recurra.Model) -> None:
+    import pandas
+
+    wanted = classifier.predict([FRUIT, PHONE])
+    assert classifier.predict(pandas.DataFrame({"text": [FRUIT, PHONE]})) == wanted
+    assert classifier.predict({"text": [FRUIT, PHONE]}) == wanted
+
+
+def test_a_session_answers_as_in_evaluation(classifier: recurra.Model) -> None:
+    """Training mode, with its dropout, must not leak into answers."""
+    session = classifier.session()
+    wanted = classifier.session().push(FRUIT)
+    classifier.task.train()
+    try:
+        assert session.push(FRUIT) == wanted
+    finally:
+        classifier.task.eval()

@@ -51,10 +51,14 @@ class Model:
         return self.record.get("metrics", {})
 
     def predict(self, raw: Any, *, top: int = 5) -> list[Answer]:
-        """An answer for each input: texts, arrays [T, F], or one text.
+        """An answer for each input: texts, arrays [T, F], the rows of a frame, or one text.
 
         A classifier answers `{"label", "probabilities"}`, a language model `{"next": [{"token", "probability"}, ...]}`.
         """
+        if isinstance(raw, dict) or type(raw).__name__ in ("DataFrame", "Table"):
+            # the rows of a table, not the names of its columns
+            dataset, _, _ = read(raw, task=self.kind, need_labels=False)
+            raw = dataset.documents if isinstance(dataset, TextDataset) else dataset.inputs
         return self.task.predict(raw, top=top)
 
     def evaluate(self, data: Any, *, text: str | None = None, label: str | None = None) -> dict[str, float]:

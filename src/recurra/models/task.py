@@ -146,7 +146,10 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         """An answer after the last valid step of each row, and the state there."""
         if top < 1:
             raise UsageError("'top' is out of range", got=top, expected="1 or more")
+        was_training = self.training
+        self.eval()
         outputs, state = self.read(batch, state)
+        self.train(was_training)
         return self.decode(outputs, top=top), state
 
     def read(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
