@@ -134,11 +134,8 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
             )
         items = [raw] if self.is_one(raw) else list(raw)
         answers: list[Answer] = []
-        was_training = self.training
-        self.eval()
         for start in range(0, len(items), rows):
             answers += self.answer(self.encode(items[start : start + rows]), top=top)[0]
-        self.train(was_training)
         return answers
 
     @torch.no_grad()
@@ -148,8 +145,10 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
             raise UsageError("'top' is out of range", got=top, expected="1 or more")
         was_training = self.training
         self.eval()
-        outputs, state = self.read(batch, state)
-        self.train(was_training)
+        try:
+            outputs, state = self.read(batch, state)
+        finally:
+            self.train(was_training)
         return self.decode(outputs, top=top), state
 
     def read(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
