@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NATIVE := $(wildcard native/*) CMakeLists.txt
 
-.PHONY: setup demo test lint bench docs wheel clean
+.PHONY: setup demo test lint sanitize check-processors bench docs wheel clean
 
 setup: $(STAMP)
 
@@ -21,14 +21,23 @@ $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 demo: setup
 	$(BIN)/python examples/demo.py
 
-test: setup lint
+test: setup lint sanitize
 	$(BIN)/python -m pytest -n 2
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror native/*.h native/*.cpp
+	$(BIN)/clang-format --dry-run --Werror --style=file:native/.clang-format tests/*.cpp
 	$(BIN)/pyright
+
+# The native tests under the address and undefined-behaviour sanitisers.
+sanitize: setup
+	tests/sanitised.sh
+
+# The same bits on Arm and on a processor without AVX2, both emulated: tests/processors.sh names the packages it needs.
+check-processors: setup
+	tests/processors.sh
 
 bench: setup
 	$(BIN)/python benchmarks/run.py

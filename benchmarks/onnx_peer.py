@@ -101,7 +101,9 @@ class _Graph:
         options.inter_op_num_threads = 1
         # or its threads would keep a core from the others for as long as it lives
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session: Any = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
         return lambda values: session.run(None, values)
 
 

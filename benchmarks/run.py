@@ -19,7 +19,7 @@ from rows import Row, rows
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "build" / "bench"
-TESTS = ("tests/test_kernels.py", "tests/test_native.py")
+TESTS = ("tests/test_kernels.py", "tests/test_native.py", "tests/test_native_values.py")
 QUIET = 0.03  # the part of the machine that others may take
 BUSY = "BUSY MACHINE: other programs took {:.0%} of it, so these ratios mean nothing. Measure again when it is quiet."
 UNVERIFIED = "NOT VERIFIED: the kernel tests were not run, so these numbers may belong to wrong results."

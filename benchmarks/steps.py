@@ -71,26 +71,22 @@ def session(row: Row, settings: Settings) -> Result:
 
 
 def many(row: Row, settings: Settings) -> Result:
-    """As many sessions as the batch has rows, each a character further: in one call, and one after another."""
+    """As many sessions as the batch has rows, each a token further: in one call of a pool, and one after another."""
     model = _model(row)
     sessions = [recurra.Session(model) for _ in range(row.batch)]
-    texts = [ALPHABET[place % len(ALPHABET)] for place in range(row.batch)]
-    state = recurra.merge([one.state for one in sessions])
+    pool = recurra.Pool.of(sessions)
+    tokens = [place % len(ALPHABET) for place in range(row.batch)]
 
-    def at_once() -> None:
-        nonlocal state
-        batch = model.encode(texts)
-        with torch.no_grad():
-            outputs, state = model(batch.inputs, state, batch.lengths)
-        model.decode(outputs, top=TOP)
+    def at_once() -> Tensor:
+        return pool.advance(tokens)
 
-    def one_by_one() -> None:
-        for one, text in zip(sessions, texts, strict=True):
-            one.push(text, top=TOP)
+    def one_by_one() -> list[Tensor]:
+        return [one.outputs_after([token]) for one, token in zip(sessions, tokens, strict=True)]
 
+    same("outputs", at_once(), torch.stack(one_by_one()))
     result = _timed(row, settings, {"ours": at_once, "ours one by one": one_by_one})
     result.ratios["own"] = paired(result.samples["ours one by one"], result.samples["ours"])
-    result.note = "one model call on merged states against as many calls of Session.push"
+    result.note = "Pool.advance against as many calls of Session.outputs_after; a token in, the logits out"
     return result
 
 

@@ -2,6 +2,7 @@
 #include "calls.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <numeric>
@@ -12,93 +13,111 @@
 namespace recurra {
 namespace {
 
-constexpr int64_t kMostRows = 48;  // of one group: more would push its sums out of the first level of cache
-constexpr int64_t kWorthPacking = 1 << 15;  // numbers to pack before a second thread helps
+constexpr int64_t kWorthATeam = 1 << 17;  // multiply-adds of a call below which a second thread is not asked
+constexpr int64_t kWorthMeeting = 3 << 13;  // multiply-adds of a step for each worker that pay for a meeting
+constexpr int64_t kFastBytes = 768 << 10;   // weights up to this size come from a worker's own cache
+constexpr int64_t kRowsThatHideWeights =
+    12;  // rows that use a weight often enough to wait for it from farther away
 
-constexpr int64_t kWorthWaking = 1 << 17;  // multiply-adds of a call below which a second thread is not woken
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitised =
+    true;  // room left over from a larger call would hide what is written past the end
+#else
+constexpr bool kSanitised = false;
+#endif
 
 constexpr std::align_val_t kAlignment{64};
 struct AlignedDelete {
   void operator()(void* memory) const { ::operator delete(memory, kAlignment); }
 };
-template <class T>
-using Buffer = std::unique_ptr<T[], AlignedDelete>;
+using Buffer = std::unique_ptr<char[], AlignedDelete>;
 
-template <class T>
-Buffer<T> allocate(int64_t n) {
-  return Buffer<T>(static_cast<T*>(::operator new(static_cast<size_t>(n) * sizeof(T), kAlignment)));
+constexpr int64_t kMostKept = 32 << 20, kMostRowsKept = 1 << 14;
+
+struct Kept {
+  Buffer memory;
+  int64_t size = 0;
+};
+thread_local Kept kept;
+
+Buffer allocate(int64_t bytes) {
+  return Buffer(static_cast<char*>(::operator new(static_cast<size_t>(bytes), kAlignment)));
 }
 
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-// Packs `blocks` matrices of columns x depth that follow one another in `weight`.
-template <class T>
-Buffer<T> packed(const Kernels<T>& kernels, const T* weight, int64_t blocks, int64_t columns, int64_t depth,
-                 bool transposed, int threads) {
-  const int64_t count = divide_up(columns, kernels.panel_width);
-  const int64_t block = count * kernels.panel_width * depth;
-  Buffer<T> panels = allocate<T>(blocks * block);
-  const int64_t parts = blocks * columns * depth < kWorthPacking ? 1 : std::min<int64_t>(threads, count);
-  parallel(parts, threads, [&](int64_t part) {
-    for (int64_t b = 0; b < blocks; ++b) {
-      kernels.pack(weight + b * columns * depth, columns, depth, transposed, count * part / parts,
-                   count * (part + 1) / parts, panels.get() + b * block);
-    }
-  });
-  return panels;
-}
-
-// The rows of the batch in groups, one thread a group at a time, longest rows first in each.
-class Deal {
+// Scratch for a team of this size, or for the caller alone where no team is to be had. It is the calling
+// thread's and kept for its next call, because fresh memory costs more than many a call; large pieces are
+// given back.
+class Scratch {
  public:
-  Deal(const std::vector<int64_t>& lengths, int threads) {
-    const int64_t batch = static_cast<int64_t>(lengths.size());
-    std::vector<int64_t> order(lengths.size());
-    std::iota(order.begin(), order.end(), 0);
-    const auto [shortest, longest] = std::minmax_element(lengths.begin(), lengths.end());
-    const bool ragged = *shortest != *longest;
-    if (ragged) {
-      std::stable_sort(order.begin(), order.end(),
-                       [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
+  template <class Count>
+  Scratch(int threads, const Count& count) {
+    const int64_t bytes = std::max(count(threads), count(1));
+    if (kept.size < bytes) {
+      kept.memory = nullptr;
+      kept.memory = allocate(bytes);
+      kept.size = bytes;
     }
-    const int64_t groups = std::min(batch, divide_up(divide_up(batch, kMostRows), threads) * threads);
-    row_.reserve(lengths.size());
-    for (int64_t g = 0; g < groups; ++g) {
-      start_.push_back(static_cast<int64_t>(row_.size()));
-      if (ragged) {  // every group gets long and short rows, so that the threads end together
-        for (int64_t i = g; i < batch; i += groups) row_.push_back(order[i]);
-      } else {  // neighbours in memory stay together
-        for (int64_t i = batch * g / groups; i < batch * (g + 1) / groups; ++i) row_.push_back(i);
-      }
-    }
-    start_.push_back(batch);
-    for (const int64_t row : row_) length_.push_back(lengths[row]);
+    memory_ = kept.memory.get();
   }
-
-  int64_t groups() const { return static_cast<int64_t>(start_.size()) - 1; }
-  Rows rows(int64_t group) const {
-    const int64_t start = start_[group];
-    return {row_.data() + start, length_.data() + start, start_[group + 1] - start};
+  ~Scratch() {
+    if (kSanitised || kept.size > kMostKept) kept = {};
   }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  char* get() const { return memory_; }
 
  private:
-  std::vector<int64_t> row_, length_, start_;
+  char* memory_;  // `kept` means another thing in each of the team's threads
 };
 
-template <class T, class Run>
-void run_rows(const Kernels<T>& kernels, const Call<T>& call, const std::vector<int64_t>& lengths,
-              int threads, const Run& run) {
-  const int64_t steps = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
-  if (steps * gate_count(call.cell) * call.units * call.units < kWorthWaking) threads = 1;
-  const Deal deal(lengths, threads);
-  // One piece of scratch for each group, from here, because a task must not throw.
-  int64_t most = 0;
-  for (int64_t g = 0; g < deal.groups(); ++g) most = std::max(most, deal.rows(g).count);
-  const int64_t size = divide_up(kernels.scratch(most, call.units), 64) * 64;
-  const Buffer<T> scratch = allocate<T>(size * deal.groups());
-  parallel(deal.groups(), threads, [&](int64_t g) { run(deal.rows(g), scratch.get() + g * size); });
+// Owns what an Order points to.
+class Rows {
+ public:
+  Rows(const int64_t* lengths, int64_t batch, int64_t steps)
+      : row_(batch), length_(batch, steps), active_(steps, batch) {
+    std::iota(row_.begin(), row_.end(), 0);
+    total_ = batch * steps;
+    if (!lengths) return;
+    std::stable_sort(row_.begin(), row_.end(), [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
+    for (int64_t slot = 0; slot < batch; ++slot) length_[slot] = lengths[row_[slot]];
+    total_ = std::accumulate(length_.begin(), length_.end(), int64_t{0});
+    int64_t slots = batch;
+    for (int64_t t = 0; t < steps; ++t) {
+      while (slots > 0 && length_[slots - 1] <= t) --slots;
+      active_[t] = slots;
+    }
+  }
+
+  bool is(int64_t batch, int64_t steps) const {
+    return static_cast<int64_t>(row_.size()) == batch && static_cast<int64_t>(active_.size()) == steps;
+  }
+  Order order() const { return {row_.data(), length_.data(), active_.data()}; }
+  int64_t total() const { return total_; }  // steps of all rows
+
+ private:
+  std::vector<int64_t> row_, length_, active_;
+  int64_t total_;
+};
+
+// How many threads a call is worth, and whether they share out the units of each step.
+template <class T>
+int choose_team(Call<T>& call, const Rows& rows, int threads) {
+  const int64_t step = gate_count(call.cell) * call.units * call.width;  // multiply-adds of a row
+  const int64_t inputs =
+      call.weight_in && !call.tokens ? gate_count(call.cell) * call.units * call.inputs : 0;
+  const int64_t work = rows.total() * (step + inputs);
+  call.by_units = false;
+  if (threads < 2 || work < kWorthATeam || crowded()) return 1;
+  threads = static_cast<int>(std::min<int64_t>({threads, kMostThreads, work / (kWorthATeam / 2)}));
+  const int64_t running = std::max<int64_t>(1, rows.total() / std::max<int64_t>(1, call.steps));
+  const int64_t each = (running + threads - 1) / threads;
+  const bool pays = running * step / threads >= kWorthMeeting;
+  const bool far = step * static_cast<int64_t>(sizeof(T)) > kFastBytes && each < kRowsThatHideWeights;
+  if (pays && (each < 2 || far)) {
+    call.by_units = true;
+    return threads;
+  }
+  return static_cast<int>(std::min<int64_t>(threads, call.batch));
 }
 
 }  // namespace
@@ -108,42 +127,74 @@ void linear(const T* x, int64_t rows, int64_t depth, const T* weight, int64_t co
             int threads) {
   if (rows == 0 || columns == 0) return;
   const Kernels<T>& kernels = chosen_kernels().of<T>();
-  const Buffer<T> panels = packed(kernels, weight, 1, columns, depth, false, threads);
-  const int64_t parts = rows * columns * depth < kWorthWaking ? 1 : std::min<int64_t>(threads, rows);
-  parallel(parts, threads, [&](int64_t part) {
-    const int64_t first = rows * part / parts, last = rows * (part + 1) / parts;
-    kernels.linear(x + first * depth, last - first, depth, panels.get(), bias, columns,
-                   out + first * columns);
+  const Scratch scratch(
+      1, [&](int) { return kernels.packed_size(columns, depth) * static_cast<int64_t>(sizeof(T)); });
+  T* packed = reinterpret_cast<T*>(scratch.get());
+  if (rows * columns * depth < kWorthATeam || crowded()) threads = 1;
+  team(threads, [&](const Worker& worker) {
+    kernels.pack(weight, columns, depth, packed, worker);
+    worker.meet();
+    kernels.linear(x, rows, depth, packed, bias, columns, out, worker);
   });
 }
 
 template <class T>
-void forward(ForwardCall<T> call, const T* weight, const std::vector<int64_t>& lengths, int threads) {
-  if (call.batch == 0 || call.units == 0) return;
+void linear_packed(const T* x, int64_t rows, int64_t depth, const T* panels, int64_t columns, const T* bias,
+                   T* out, int threads) {
+  if (rows == 0 || columns == 0) return;
   const Kernels<T>& kernels = chosen_kernels().of<T>();
-  const Buffer<T> panels =
-      packed(kernels, weight, gate_count(call.cell), call.units, call.units, false, threads);
-  call.panels = panels.get();
-  run_rows(kernels, call, lengths, threads,
-           [&](const Rows& rows, T* scratch) { kernels.forward(call, rows, scratch); });
+  if (rows * columns * depth < kWorthATeam || crowded()) threads = 1;
+  team(threads,
+       [&](const Worker& worker) { kernels.linear(x, rows, depth, panels, bias, columns, out, worker); });
 }
 
 template <class T>
-void backward(BackwardCall<T> call, const T* weight, const std::vector<int64_t>& lengths, int threads) {
+void forward(ForwardCall<T> call, const int64_t* lengths, int threads) {
   if (call.batch == 0 || call.units == 0) return;
   const Kernels<T>& kernels = chosen_kernels().of<T>();
-  const Buffer<T> panels =
-      packed(kernels, weight, gate_count(call.cell), call.units, call.units, true, threads);
-  call.panels = panels.get();
-  run_rows(kernels, call, lengths, threads,
-           [&](const Rows& rows, T* scratch) { kernels.backward(call, rows, scratch); });
+  // a step after another asks for the same rows
+  thread_local Rows same(nullptr, 0, 0);
+  const bool short_one = !lengths && call.batch + call.steps < kMostRowsKept;
+  if (short_one && !same.is(call.batch, call.steps)) same = Rows(nullptr, call.batch, call.steps);
+  const Rows own = short_one ? Rows(nullptr, 0, 0) : Rows(lengths, call.batch, call.steps);
+  const Rows& rows = short_one ? same : own;
+  call.order = rows.order();
+  threads = choose_team(call, rows, threads);
+  const Scratch scratch(threads, [&](int size) { return kernels.forward_scratch(call, size); });
+  team(threads, [&](const Worker& worker) { kernels.forward(call, scratch.get(), worker); });
+}
+
+template <class T>
+void backward(BackwardCall<T> call, const int64_t* lengths, int threads) {
+  if (call.batch == 0 || call.units == 0) {
+    // no sums: what is added up stays zero
+    const int64_t sums = gate_count(call.cell) * call.units;
+    if (call.grad_weight_in) std::fill_n(call.grad_weight_in, sums * call.inputs, T(0));
+    if (call.grad_bias_in) std::fill_n(call.grad_bias_in, sums, T(0));
+    if (call.grad_weight) std::fill_n(call.grad_weight, sums * call.width, T(0));
+    if (call.grad_bias) std::fill_n(call.grad_bias, call.units, T(0));
+    if (call.grad_peepholes) std::fill_n(call.grad_peepholes, 3 * call.units, T(0));
+    if (call.grad_projection) std::fill_n(call.grad_projection, call.width * call.units, T(0));
+    const int64_t x = (call.tokens ? call.symbols : call.steps * call.batch) * call.inputs;
+    if (call.grad_x) std::fill_n(call.grad_x, x, T(0));
+    return;
+  }
+  const Kernels<T>& kernels = chosen_kernels().of<T>();
+  const Rows rows(lengths, call.batch, call.steps);
+  call.order = rows.order();
+  threads = choose_team(call, rows, threads);
+  const Scratch scratch(threads, [&](int size) { return kernels.backward_scratch(call, size); });
+  team(threads, [&](const Worker& worker) { kernels.backward(call, scratch.get(), worker); });
 }
 
 template void linear(const float*, int64_t, int64_t, const float*, int64_t, const float*, float*, int);
 template void linear(const double*, int64_t, int64_t, const double*, int64_t, const double*, double*, int);
-template void forward(ForwardCall<float>, const float*, const std::vector<int64_t>&, int);
-template void forward(ForwardCall<double>, const double*, const std::vector<int64_t>&, int);
-template void backward(BackwardCall<float>, const float*, const std::vector<int64_t>&, int);
-template void backward(BackwardCall<double>, const double*, const std::vector<int64_t>&, int);
+template void linear_packed(const float*, int64_t, int64_t, const float*, int64_t, const float*, float*, int);
+template void linear_packed(const double*, int64_t, int64_t, const double*, int64_t, const double*, double*,
+                            int);
+template void forward(ForwardCall<float>, const int64_t*, int);
+template void forward(ForwardCall<double>, const int64_t*, int);
+template void backward(BackwardCall<float>, const int64_t*, int);
+template void backward(BackwardCall<double>, const int64_t*, int);
 
 }  // namespace recurra

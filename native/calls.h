@@ -1,5 +1,5 @@
-// Runs a whole call: packs the weights, deals the rows of the batch to threads, gives each its scratch. Knows
-// neither Python nor any instruction set.
+// Runs a whole call: puts the rows in order, chooses the team and how it shares the work, gives it scratch.
+// Knows neither Python nor any instruction set.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,17 @@ template <class T>
 void linear(const T* x, int64_t rows, int64_t depth, const T* weight, int64_t columns, const T* bias, T* out,
             int threads);
 
-// `weight` is [G*H, H]; `lengths` has one number in 0..T for each row of the batch. `call.panels` is filled
-// in here.
+// The same with a weight that `Kernels<T>::pack` has packed.
 template <class T>
-void forward(ForwardCall<T> call, const T* weight, const std::vector<int64_t>& lengths, int threads);
+void linear_packed(const T* x, int64_t rows, int64_t depth, const T* panels, int64_t columns, const T* bias,
+                   T* out, int threads);
+
+// `lengths` has one number in 0..T for each row of the batch, or is null where all rows have T steps.
+// `call.order` and `call.by_units` are filled in here.
+template <class T>
+void forward(ForwardCall<T> call, const int64_t* lengths, int threads);
 
 template <class T>
-void backward(BackwardCall<T> call, const T* weight, const std::vector<int64_t>& lengths, int threads);
+void backward(BackwardCall<T> call, const int64_t* lengths, int threads);
 
 }  // namespace recurra

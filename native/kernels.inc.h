@@ -1,8 +1,9 @@
 // Fills the table of kernels for one instruction set. Included by kernels_<set>.cpp, each with its own
 // compiler flags and its own RECURRA_ISA.
+#include "backward.h"
+#include "forward.h"
 #include "kernels.h"
 #include "matmul.h"
-#include "recurrence.h"
 #include "simd.h"
 
 namespace recurra::RECURRA_ISA {
@@ -41,35 +42,53 @@ void with_cell(const Call<T>& call, const Use& use) {
 }
 
 template <class T>
-struct Forward {
+struct RunForward {
   const ForwardCall<T>& call;
-  const Rows& rows;
-  T* scratch;
+  char* scratch;
+  const Worker& worker;
   template <template <class> class CellOf>
   void run() const {
-    forward_loop<T, CellOf>(call, rows, scratch);
+    Forward<T, CellOf>(call, scratch, worker).run();
   }
 };
 
 template <class T>
-struct Backward {
+struct RunBackward {
   const BackwardCall<T>& call;
-  const Rows& rows;
-  T* scratch;
+  char* scratch;
+  const Worker& worker;
   template <template <class> class CellOf>
   void run() const {
-    backward_loop<T, CellOf>(call, rows, scratch);
+    Backward<T, CellOf>(call, scratch, worker).run();
   }
 };
 
 template <class T>
-void forward(const ForwardCall<T>& call, const Rows& rows, T* scratch) {
-  with_cell<T>(call, Forward<T>{call, rows, scratch});
+struct CountBackward {
+  const BackwardCall<T>& call;
+  int size;
+  int64_t& bytes;
+  template <template <class> class CellOf>
+  void run() const {
+    bytes = Backward<T, CellOf>::scratch(call, size);
+  }
+};
+
+template <class T>
+void forward(const ForwardCall<T>& call, char* scratch, const Worker& worker) {
+  with_cell<T>(call, RunForward<T>{call, scratch, worker});
 }
 
 template <class T>
-void backward(const BackwardCall<T>& call, const Rows& rows, T* scratch) {
-  with_cell<T>(call, Backward<T>{call, rows, scratch});
+void backward(const BackwardCall<T>& call, char* scratch, const Worker& worker) {
+  with_cell<T>(call, RunBackward<T>{call, scratch, worker});
+}
+
+template <class T>
+int64_t backward_scratch(const BackwardCall<T>& call, int size) {
+  int64_t bytes = 0;
+  with_cell<T>(call, CountBackward<T>{call, size, bytes});
+  return bytes;
 }
 
 template <class T, class Function>
@@ -94,8 +113,8 @@ void apply_tanh(const T* x, T* y, int64_t n) {
 
 template <class T>
 constexpr Kernels<T> kernels() {
-  return {panel_width<T>(), pack<T>,      linear<T>,        scratch_size<T>, forward<T>,
-          backward<T>,      apply_exp<T>, apply_sigmoid<T>, apply_tanh<T>};
+  return {packed_size<T>,      pack<T>,     linear<T>,    forward_scratch<T>, forward<T>,
+          backward_scratch<T>, backward<T>, apply_exp<T>, apply_sigmoid<T>,   apply_tanh<T>};
 }
 
 #define RECURRA_TEXT_(name) #name

@@ -1,27 +1,57 @@
-// A small pool of threads of our own, so that no second OpenMP runtime is needed beside torch's. Knows
-// nothing of kernels.
+// Teams of threads. Knows nothing of kernels.
 //
-// The number of threads belongs to each call. Threads start when first needed, spin a little after work and
-// then sleep. A call never waits for a thread that has not begun: the caller does that work itself. Two calls
-// at once are safe (the second runs on its own thread alone), and so is fork: the child starts with no
-// threads.
+// A team is the caller and some threads that run one function side by side and can wait for one another.
+// Where an OpenMP runtime is loaded (torch brings one), the team is taken from it: its threads are the ones
+// that torch's own operations have just used, so two pools never fight over the cores, and no second runtime
+// is loaded. Elsewhere, and in a process that was forked (no OpenMP runtime survives that), a small pool of
+// our own serves.
+//
+// The number of threads belongs to each call. Two calls at once are safe.
 #pragma once
-
-#include <cstdint>
 
 namespace recurra {
 
-using Task = void (*)(const void* context, int64_t index);
+class Barrier;
 
-// Calls task(context, i) once for each i in [0, count), on at most `threads` threads, this one among them.
-// Returns when all are done. Tasks must not throw.
-void run_tasks(int64_t count, int threads, Task task, const void* context);
+// One member of a team: `index` of `size`.
+struct Worker {
+  int index, size;
+  Barrier* barrier;
+
+  // Returns when every member has come here. What they wrote before is then seen by all.
+  // (Always inlined: the linker must not keep one copy of it for all instruction sets.)
+  __attribute__((always_inline)) void meet() const {
+    if (size > 1) wait();
+  }
+
+ private:
+  void wait() const;
+};
+
+using Job = void (*)(const void* context, const Worker& worker);
+
+constexpr int kMostThreads = 256;  // of a team
+
+// Runs job(context, worker) on `threads` threads (at most kMostThreads), the caller among them, or on the
+// caller alone; never on a number between, for which nobody has made room. Jobs must not throw.
+void run_team(int threads, Job job, const void* context);
 
 template <class Function>
-void parallel(int64_t count, int threads, const Function& function) {
-  run_tasks(
-      count, threads, [](const void* context, int64_t i) { (*static_cast<const Function*>(context))(i); },
+void team(int threads, const Function& function) {
+  run_team(
+      threads,
+      [](const void* context, const Worker& worker) { (*static_cast<const Function*>(context))(worker); },
       &function);
 }
+
+// Whether other programs were in the way a moment ago: waiting for a thread that has no core costs more than
+// it gives.
+bool crowded();
+
+// From here on never mind: `crowded` is always false. For tests, which must run what they are about.
+void be_patient();
+
+// "openmp" or "own": who gives the threads.
+const char* thread_source();
 
 }  // namespace recurra

@@ -188,20 +188,27 @@ RECURRA_INLINE void store_some(T* to, Vector<T> value, int64_t n) {
 }
 #endif
 
-// A vector, or its first n numbers where fewer are left.
+// A vector, or its first n numbers where fewer are left (none where n is not above zero).
 template <class T>
 RECURRA_INLINE Vector<T> load(const T* from, int64_t n) {
-  return __builtin_expect(n >= Simd<T>::lanes, 1) ? load(from) : load_some(from, n);
+  if (__builtin_expect(n >= Simd<T>::lanes, 1)) return load(from);
+  return n > 0 ? load_some(from, n) : Vector<T>{};
 }
 
 template <class T>
 RECURRA_INLINE void store(T* to, Vector<T> value, int64_t n) {
   if (__builtin_expect(n >= Simd<T>::lanes, 1)) {
     store(to, value);
-  } else {
+  } else if (n > 0) {
     store_some(to, value, n);
   }
 }
+
+// A number known when compiling, as a value. (Nothing of the standard library may be used here.)
+template <int N>
+struct Constant {
+  static constexpr int value = N;
+};
 
 template <class T>
 RECURRA_INLINE Vector<T> absolute(Vector<T> x) {

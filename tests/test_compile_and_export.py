@@ -83,10 +83,11 @@ def test_exported_saved_and_loaded(cell: str, tmp_path: Path) -> None:
 def test_operations_are_well_made(name: str) -> None:
     """torch's own check of an operation: schema, shapes without data, gradient registration, tracing."""
     gates = {"elman": 1, "gru": 3, "lstm": 4}[name]
-    x = torch.randn(3, 2, gates * 4, requires_grad=True)
+    x = torch.randn(3, 2, 5, requires_grad=True)
+    weight_in, bias_in = torch.randn(gates * 4, 5, requires_grad=True), torch.randn(gates * 4, requires_grad=True)
     h, weight = torch.randn(2, 4, requires_grad=True), torch.randn(gates * 4, 4, requires_grad=True)
     lengths, resets = torch.tensor([3, 1]), torch.rand(3, 2) < 0.3
-    options = (lengths, resets, None, None)
+    options = (weight_in, bias_in, None, lengths, resets, None, None)
     arguments = {
         "elman": (x, h, weight, *options, "tanh", False, True),
         "gru": (x, h, weight, torch.randn(4), *options, True, False, True),

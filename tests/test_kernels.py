@@ -21,16 +21,33 @@ DTYPES = (torch.float32, torch.float64)
 
 
 def arguments(name: str, steps: int, batch: int, hidden: int, *, seed: int = 0, **plain: Any) -> dict[str, Any]:
-    """Random arguments of a kernel in float64; `plain` sets lengths, resets, mask (True draws them) and options."""
+    """Random arguments of a kernel in float64. `plain` sets options, and asks for others to be drawn.
+
+    These are lengths, resets, mask, bias_in, peepholes (True draws them), inputs (the depth of a weight_in), symbols (the
+    size of the table that tokens choose from) and width (that of a projection).
+    """
     random = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random, dtype=torch.float64)
 
-    made: dict[str, Any] = {"x": draw(steps, batch, GATES[name] * hidden), "h": draw(batch, hidden)}
+    inputs, symbols, width = (plain.pop(key, None) for key in ("inputs", "symbols", "width"))
+    sums, state = GATES[name] * hidden, width or hidden
+    table = (steps, batch) if symbols is None else (symbols,)
+    made: dict[str, Any] = {"x": draw(*table, inputs or sums), "h": draw(batch, state)}
     if name == "lstm":
         made["c"] = draw(batch, hidden)
-    made["weight"] = draw(GATES[name] * hidden, hidden) / hidden**0.5
+    made["weight"] = draw(sums, state) / state**0.5
+    if symbols is not None:
+        made["tokens"] = torch.randint(0, symbols, (steps, batch), generator=random)
+    if inputs is not None:
+        made["weight_in"] = draw(sums, inputs) / inputs**0.5
+    if width is not None:
+        made["projection"] = draw(width, hidden) / hidden**0.5
+    if plain.pop("bias_in", False):
+        made["bias_in"] = draw(sums)
+    if plain.pop("peepholes", False):
+        made["peepholes"] = draw(3, hidden)
     if name == "gru":
         made["bias"] = draw(hidden)
     if plain.pop("lengths", False):
@@ -38,7 +55,7 @@ def arguments(name: str, steps: int, batch: int, hidden: int, *, seed: int = 0, 
     if plain.pop("resets", False):
         made["resets"] = torch.rand(steps, batch, generator=random) < 0.3
     if plain.pop("mask", False):
-        made["mask"] = (torch.rand(batch, hidden, generator=random) < 0.7).double() / 0.7
+        made["mask"] = (torch.rand(batch, state, generator=random) < 0.7).double() / 0.7
     return {**made, **plain}
 
 
@@ -54,13 +71,43 @@ def run(name: str, given: dict[str, Any], chosen: str, dtype: torch.dtype) -> tu
         plain = results[: len(results) - KERNELS[name].saved]
         loss = torch.zeros((), dtype=dtype)
         for result in plain:
-            loss = loss + (result * torch.cos(torch.arange(result.numel(), dtype=dtype)).view(result.shape)).sum()
+            # the same numbers in every dtype
+            weights = torch.cos(torch.arange(result.numel(), dtype=torch.float64)).bfloat16().to(dtype)
+            loss = loss + (result * weights.view(result.shape)).sum()
         if name == "lstm":
-            loss = loss + (results[-1] * 0.3).sum()
+            loss = loss + (results[-1] * 0.25).sum()
         gradients = torch.autograd.grad(loss, list(leaves.values()))
     return list(results), list(gradients)
 
 
+def equal_reference(name: str, given: dict[str, Any], dtype: torch.dtype) -> None:
+    """The native kernel in this dtype against the reference in float64, results and all gradients."""
+    results, gradients = run(name, given, "native", dtype)
+    truth, true_gradients = run(name, given, "reference", torch.float64)
+    for result, true in zip(results, truth, strict=True):
+        assert result.dtype == dtype
+        assert_close(result, true)
+    for gradient, true in zip(gradients, true_gradients, strict=True):
+        assert_close(gradient, true, "gradients")
+
+
+# where the inputs come from
+INPUTS: list[dict[str, Any]] = [
+    {"inputs": 4, "bias_in": True},
+    {"inputs": 1},
+    {"bias_in": True},
+    {"symbols": 5},
+    {"symbols": 5, "inputs": 4, "bias_in": True},
+]
+PARTS: list[tuple[str, dict[str, Any]]] = [
+    *(("elman", more) for more in INPUTS),
+    *(("gru", more) for more in INPUTS),
+    *(("gru", {**more, "reset_after": False}) for more in INPUTS),
+    *(("lstm", {**more, **parts}) for more, parts in itertools.product(INPUTS, ({}, {"width": 5, "peepholes": True}))),
+    ("lstm", {"peepholes": True}),
+    ("lstm", {"width": 3}),
+    ("lstm", {"width": 20, "symbols": 1}),
+]
 OPTIONS = [
     dict(zip(("lengths", "resets", "mask", "reverse"), on, strict=True))
     for on in itertools.product((False, True), repeat=4)
@@ -73,14 +120,44 @@ OPTIONS = [
 )
 @pytest.mark.parametrize("name", KERNELS)
 def test_native_equals_reference(name: str, options: dict[str, bool], dtype: torch.dtype) -> None:
-    given = arguments(name, 6, 5, 11, **options)
-    results, gradients = run(name, given, "native", dtype)
-    truth, true_gradients = run(name, given, "reference", torch.float64)
-    for result, true in zip(results, truth, strict=True):
-        assert result.dtype == dtype
+    equal_reference(name, arguments(name, 6, 5, 11, **options), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "more"), PARTS, ids=lambda value: "+".join(value) if isinstance(value, dict) else value
+)
+def test_native_equals_reference_in_every_part(name: str, more: dict[str, Any], dtype: torch.dtype) -> None:
+    for seed, options in enumerate(OPTIONS):
+        equal_reference(name, arguments(name, 6, 5, 11, seed=seed, **options, **more), dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), PARTS, ids=lambda value: "+".join(value) if isinstance(value, dict) else value
+)
+def test_bfloat16_is_float32_rounded(name: str, more: dict[str, Any]) -> None:
+    """Results are rounded once. Gradients come from kept values that were rounded too."""
+    given = arguments(name, 6, 5, 11, lengths=True, resets=True, **more)
+    for key, value in given.items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            given[key] = value.bfloat16()
+    results, gradients = run(name, given, "native", torch.bfloat16)
+    wide, _ = run(name, given, "native", torch.float32)
+    truth, true_gradients = run(name, given, "reference", torch.float32)
+    for result, unrounded, true in zip(results, wide, truth, strict=True):
+        assert torch.equal(result, unrounded.bfloat16())
         assert_close(result, true)
     for gradient, true in zip(gradients, true_gradients, strict=True):
+        assert gradient.dtype == torch.bfloat16
         assert_close(gradient, true, "gradients")
+
+
+def test_bfloat16_projects_in_float32() -> None:
+    x, weight, bias = (torch.randn(*shape).bfloat16() for shape in ((23, 37), (19, 37), (19,)))
+    with backend("native"):
+        got = kernels.linear(x, weight, bias)
+        wide = kernels.linear(x.float(), weight.float(), bias.float())
+    assert got.dtype == torch.bfloat16 and torch.equal(got, wide.bfloat16())
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,40 +166,36 @@ def test_native_equals_reference(name: str, options: dict[str, bool], dtype: tor
     steps=st.integers(0, 9),
     batch=st.integers(0, 9),
     hidden=st.sampled_from([1, 2, 7, 8, 9, 16, 17, 31, 40]),
+    inputs=st.sampled_from([None, 1, 3, 17, 40]),
+    symbols=st.sampled_from([None, 1, 3, 40]),
     options=st.sampled_from(OPTIONS),
     seed=st.integers(0, 1000),
 )
 def test_native_equals_reference_for_any_shape(
-    name: str, steps: int, batch: int, hidden: int, options: dict[str, bool], seed: int
+    name: str,
+    steps: int,
+    batch: int,
+    hidden: int,
+    inputs: int | None,
+    symbols: int | None,
+    options: dict[str, bool],
+    seed: int,
 ) -> None:
-    given = arguments(name, steps, batch, hidden, seed=seed, **options)
-    results, gradients = run(name, given, "native", torch.float32)
-    truth, true_gradients = run(name, given, "reference", torch.float64)
-    for result, true in zip(results, truth, strict=True):
-        assert_close(result, true)
-    for gradient, true in zip(gradients, true_gradients, strict=True):
-        assert_close(gradient, true, "gradients")
+    given = arguments(name, steps, batch, hidden, inputs=inputs, symbols=symbols, seed=seed, **options)
+    equal_reference(name, given, torch.float32)
 
 
 @pytest.mark.parametrize("activation", native.ACTIVATIONS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_native_activations(activation: str, dtype: torch.dtype) -> None:
-    given = arguments("elman", 5, 3, 9, activation=activation)
-    results, gradients = run("elman", given, "native", dtype)
-    truth, true_gradients = run("elman", given, "reference", torch.float64)
-    for got, true in zip(results + gradients, truth + true_gradients, strict=True):
-        assert_close(got, true, "gradients")
+    equal_reference("elman", arguments("elman", 5, 3, 9, activation=activation), dtype)
 
 
 @pytest.mark.parametrize(
     "options", OPTIONS, ids=lambda on: "+".join(key for key, value in on.items() if value) or "plain"
 )
 def test_gru_with_the_reset_before_the_product(options: dict[str, bool]) -> None:
-    given = arguments("gru", 5, 4, 9, reset_after=False, **options)
-    results, gradients = run("gru", given, "native", torch.float64)
-    truth, true_gradients = run("gru", given, "reference", torch.float64)
-    for got, true in zip(results + gradients, truth + true_gradients, strict=True):
-        assert_close(got, true, "gradients")
+    equal_reference("gru", arguments("gru", 5, 4, 9, reset_after=False, **options), torch.float64)
 
 
 EXTRAS: list[tuple[str, dict[str, Any]]] = [
@@ -135,20 +208,20 @@ EXTRAS: list[tuple[str, dict[str, Any]]] = [
     ("lstm", {}),
     ("lstm", {"norm": (12,)}),
     ("lstm", {"norm_cell": (2, 3)}),
-    ("lstm", {"peepholes": (3, 3)}),
-    ("lstm", {"projection": (2, 3)}),
+    ("lstm", {"peepholes": True}),
+    ("lstm", {"width": 2}),
+    ("lstm", {"width": 2, "peepholes": True, "inputs": 2, "bias_in": True}),
+    ("lstm", {"norm": (12,), "symbols": 3, "inputs": 2}),
+    *(("elman", more) for more in INPUTS),
+    *(("gru", more) for more in INPUTS),
+    ("gru", {"symbols": 3, "inputs": 2, "reset_after": False}),
 ]
 ORDERS = [("first", "auto"), ("first", "reference"), ("second", "auto")]
 
 
 def _with_extras(name: str, extras: dict[str, Any], **options: bool) -> dict[str, Any]:
-    given = arguments(name, 3, 2, 3, **options)
-    for key, value in extras.items():
-        given[key] = torch.randn(*value, dtype=torch.float64) if isinstance(value, tuple) else value
-    if "projection" in extras:
-        given["h"], given["weight"] = given["h"][:, :2], given["weight"][:, :2]
-        given.pop("mask", None)
-    return given
+    gains = {key: torch.randn(*value, dtype=torch.float64) for key, value in extras.items() if isinstance(value, tuple)}
+    return {**arguments(name, 3, 2, 3, **{**extras, **options}), **gains}
 
 
 @pytest.mark.parametrize(("order", "chosen"), ORDERS)

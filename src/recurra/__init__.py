@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from recurra.layers import Bidirectional, Block, Stack, StackConfig
     from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig, Task
     from recurra.state import load_state, merge, save_state, select
-    from recurra.streaming import Session, generate
+    from recurra.streaming import Pool, Session, generate
 
 _WHERE = {
     "cells": ("CELLS", "GRU", "LSTM", "Cell", "Elman", "FeedForward", "Recurrent"),
@@ -38,7 +38,7 @@ _WHERE = {
     "layers": ("Bidirectional", "Block", "Stack", "StackConfig"),
     "models": ("Classifier", "ClassifierConfig", "LanguageModel", "LanguageModelConfig", "Task"),
     "state": ("load_state", "merge", "save_state", "select"),
-    "streaming": ("Session", "generate"),
+    "streaming": ("Pool", "Session", "generate"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -61,6 +61,7 @@ __all__ = [
     "LanguageModelConfig",
     "Model",
     "ModelError",
+    "Pool",
     "RecurraError",
     "Recurrent",
     "Session",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from recurra import kernels
+from recurra.cells.symbols import Inputs, Symbols
 from recurra.errors import DataError, UsageError
 from recurra.state import State, check_like
 
@@ -17,8 +20,8 @@ class Recurrent(Protocol):
     """Whatever runs over a sequence and hands its state back. A step is a sequence of length one.
 
     `causal` is false only where the future is needed: then a sequence cannot be cut into pieces.
-    Shapes below models are time first: inputs[T, B, I] -> outputs[T, B, H]; lengths[B] are whole numbers of valid steps
-    (int64), resets[T, B] (bool) start a row from zeros before that step.
+    Shapes below models are time first: inputs[T, B, I] (numbers, or `Symbols`) -> outputs[T, B, H]; lengths[B] are whole
+    numbers of valid steps (int64), resets[T, B] (bool) start a row from zeros before that step.
     """
 
     causal: bool
@@ -26,11 +29,11 @@ class Recurrent(Protocol):
     def initial_state(self, batch: int) -> State: ...
 
     def forward(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, Any]: ...
 
     def trace(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, Any, dict[str, Tensor]]: ...
 
 
@@ -43,6 +46,8 @@ class Cell(nn.Module, ABC):
     - reverse: take the steps from the last to the first (the backward half of a bidirectional layer).
     """
 
+    state_type: ClassVar[type]
+    """The class of its state."""
     has_activation: ClassVar[bool] = False
     """Whether the constructor takes `activation`, a name from `kernels.ACTIVATIONS`."""
 
@@ -64,23 +69,31 @@ class Cell(nn.Module, ABC):
 
     @abstractmethod
     def _run(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         """Outputs, last state and (if `keep`) every step's inner values by name. Inputs were checked."""
 
     def forward(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         """inputs[T, B, I], a state -> outputs[T, B, H], the state after the last valid step.
 
         Raises `DataError` for inputs, lengths or resets of a wrong shape or type, `StateError` for a foreign state.
         """
+        if lengths is None and resets is None and kernels.direct():
+            done = _step(self, inputs, state)
+            if done is not None:
+                return done
         self._check(inputs, state, lengths, resets)
         outputs, state, _ = self._run(inputs, state, lengths, resets, keep=False)
         return outputs, state
 
+    def weights(self) -> kernels.LayerWeights | None:
+        """What a kernel needs to run this cell by itself, or None where it takes more than that."""
+        return None
+
     def trace(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         """What `forward` gives, and the inner values of every step by name, each [T, B, H] and zero where padded."""
         self._check(inputs, state, lengths, resets)
@@ -89,13 +102,45 @@ class Cell(nn.Module, ABC):
     def extra_repr(self) -> str:
         return f"{self.inputs}, {self.hidden}" + (", reverse=True" if self.reverse else "")
 
-    def _check(self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None) -> None:
+    def _check(self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None) -> None:
         check_sequence(type(self).__name__, inputs, self.inputs, lengths, resets)
         check_like(state, self.initial_state(inputs.shape[1]))
 
 
+_kept: WeakKeyDictionary[Cell, kernels.Kept] = WeakKeyDictionary()
+
+
+def _step(cell: Cell, inputs: Inputs, state: Any) -> tuple[Tensor, Any] | None:
+    """What `Cell.forward` gives, with weights kept packed, for a short sequence of plain tensors; or None.
+
+    Whatever is out of the ordinary, mistakes included, is left to the long way.
+    """
+    if type(inputs) is not Tensor or inputs.dim() != 3:
+        return None
+    steps, batch, width = inputs.shape
+    if not 0 < steps * batch <= kernels.MOST_ROWS or width != cell.inputs or not inputs.is_contiguous():
+        return None
+    kept = _kept.get(cell)
+    if kept is None or not kept.current():
+        weights = cell.weights()
+        if weights is None or not kernels.keepable([weights]):
+            return None
+        kept = _kept[cell] = kernels.Kept([weights])
+    if inputs.dtype != kept.dtype or inputs.device.type != "cpu" or type(state) is not cell.state_type:
+        return None
+    leaves = list(state.__dict__.values())
+    for leaf in leaves:
+        if (
+            type(leaf) is not Tensor or leaf.shape != (batch, cell.hidden) or leaf.dtype != kept.dtype
+            or leaf.device.type != "cpu" or not leaf.is_contiguous()
+        ):  # fmt: skip
+            return None
+    outputs, last = kept.run(inputs, leaves, cell.hidden)
+    return outputs, cell.state_type(*last)
+
+
 def check_sequence(
-    who: str, inputs: Tensor, width: int, lengths: Tensor | None = None, resets: Tensor | None = None
+    who: str, inputs: Inputs, width: int, lengths: Tensor | None = None, resets: Tensor | None = None
 ) -> None:
     """Raise `DataError` unless inputs is [T, B, width], lengths int64 [B] and resets bool [T, B]."""
     if inputs.dim() != 3 or inputs.shape[2] != width:
@@ -104,6 +149,9 @@ def check_sequence(
             got=tuple(inputs.shape),
             expected=f"(T, B, {width}): time, batch, input width",
         )
+    if isinstance(inputs, Symbols) and (inputs.tokens.dtype != torch.int64 or inputs.tokens.dim() != 2):
+        got = f"{tuple(inputs.tokens.shape)} {inputs.tokens.dtype}"
+        raise DataError(f"{who}: the tokens are wrong", got=got, expected="(T, B) torch.int64")
     steps, batch = inputs.shape[:2]
     if lengths is not None:
         _check_lengths(who, lengths, steps, batch)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recurra import kernels
 from recurra.cells.cell import Cell
+from recurra.cells.symbols import Inputs, Symbols, operands
 from recurra.errors import UsageError
 from recurra.state import state_class
 
@@ -69,6 +70,7 @@ class FeedForward(Cell):
     Arguments: inputs I, hidden H, activation (a name from `kernels.ACTIVATIONS`).
     """
 
+    state_type = FeedForwardState
     has_activation = True
 
     def __init__(self, inputs: int, hidden: int, *, activation: str = "tanh", reverse: bool = False) -> None:
@@ -84,10 +86,13 @@ class FeedForward(Cell):
         return FeedForwardState()
 
     def _run(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        z = kernels.linear(inputs, self.weight_in, self.bias)
+        x, tokens = operands(inputs)
+        z = kernels.linear(x, self.weight_in, self.bias)
         outputs = kernels.ACTIVATIONS[self.activation](z)
+        if tokens is not None:
+            z, outputs = (Symbols(values, tokens).spelled_out() for values in (z, outputs))
         if lengths is not None:
             valid = torch.arange(inputs.shape[0], device=inputs.device)[:, None] < lengths
             outputs = torch.where(valid[..., None], outputs, torch.zeros_like(outputs))
@@ -101,6 +106,7 @@ class Elman(Cell):
     Arguments: inputs I, hidden H, activation (a name from `kernels.ACTIVATIONS`), reverse. Traced: z, the sum before f.
     """
 
+    state_type = ElmanState
     has_activation = True
 
     def __init__(self, inputs: int, hidden: int, *, activation: str = "tanh", reverse: bool = False) -> None:
@@ -114,13 +120,18 @@ class Elman(Cell):
     def initial_state(self, batch: int) -> ElmanState:
         return ElmanState(self.bias.new_zeros(batch, self.hidden))
 
+    def weights(self) -> kernels.LayerWeights:
+        return kernels.LayerWeights(
+            "elman", self.weight_in, self.weight_state, self.bias, activation=self.activation, reverse=self.reverse
+        )
+
     def _run(
-        self, inputs: Tensor, state: ElmanState, lengths: Tensor | None, resets: Tensor | None, keep: bool
+        self, inputs: Inputs, state: ElmanState, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        x = kernels.linear(inputs, self.weight_in, self.bias)
+        x, tokens = operands(inputs)
         outputs, h, gates = kernels.elman(
-            x, state.h, self.weight_state, lengths=lengths, resets=resets,
-            activation=self.activation, reverse=self.reverse, keep=keep,
+            x, state.h, self.weight_state, weight_in=self.weight_in, bias_in=self.bias, tokens=tokens,
+            lengths=lengths, resets=resets, activation=self.activation, reverse=self.reverse, keep=keep,
         )  # fmt: skip
         return outputs, ElmanState(h), {"z": gates} if keep else {}
 
@@ -132,6 +143,7 @@ class GRU(Cell):
     in the paper), reverse. Traced: r, z, n and q, the recurrent part of the candidate.
     """
 
+    state_type = GRUState
     names: Final = ("r", "z", "n", "q")
 
     def __init__(self, inputs: int, hidden: int, *, reset_after: bool = True, reverse: bool = False) -> None:
@@ -146,13 +158,19 @@ class GRU(Cell):
     def initial_state(self, batch: int) -> GRUState:
         return GRUState(self.bias.new_zeros(batch, self.hidden))
 
+    def weights(self) -> kernels.LayerWeights:
+        return kernels.LayerWeights(
+            "gru", self.weight_in, self.weight_state, self.bias, self.bias_state, reset_after=self.reset_after,
+            reverse=self.reverse,
+        )  # fmt: skip
+
     def _run(
-        self, inputs: Tensor, state: GRUState, lengths: Tensor | None, resets: Tensor | None, keep: bool
+        self, inputs: Inputs, state: GRUState, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        x = kernels.linear(inputs, self.weight_in, self.bias)
+        x, tokens = operands(inputs)
         outputs, h, gates = kernels.gru(
-            x, state.h, self.weight_state, self.bias_state, lengths=lengths, resets=resets,
-            reset_after=self.reset_after, reverse=self.reverse, keep=keep,
+            x, state.h, self.weight_state, self.bias_state, weight_in=self.weight_in, bias_in=self.bias, tokens=tokens,
+            lengths=lengths, resets=resets, reset_after=self.reset_after, reverse=self.reverse, keep=keep,
         )  # fmt: skip
         return outputs, GRUState(h), dict(zip(self.names, gates.chunk(4, dim=-1), strict=True)) if keep else {}
 
@@ -164,6 +182,7 @@ class LSTM(Cell):
     Traced: the gates i, f, g, o and the cell c.
     """
 
+    state_type = LSTMState
     names: Final = ("i", "f", "g", "o")
 
     def __init__(self, inputs: int, hidden: int, *, reverse: bool = False) -> None:
@@ -179,12 +198,16 @@ class LSTM(Cell):
         zeros = self.bias.new_zeros(batch, self.hidden)
         return LSTMState(zeros, zeros.clone())
 
+    def weights(self) -> kernels.LayerWeights:
+        return kernels.LayerWeights("lstm", self.weight_in, self.weight_state, self.bias, reverse=self.reverse)
+
     def _run(
-        self, inputs: Tensor, state: LSTMState, lengths: Tensor | None, resets: Tensor | None, keep: bool
+        self, inputs: Inputs, state: LSTMState, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        x = kernels.linear(inputs, self.weight_in, self.bias)
+        x, tokens = operands(inputs)
         outputs, h, c, gates, cells = kernels.lstm(
-            x, state.h, state.c, self.weight_state, lengths=lengths, resets=resets, reverse=self.reverse, keep=keep
-        )
+            x, state.h, state.c, self.weight_state, weight_in=self.weight_in, bias_in=self.bias, tokens=tokens,
+            lengths=lengths, resets=resets, reverse=self.reverse, keep=keep,
+        )  # fmt: skip
         inner = {**dict(zip(self.names, gates.chunk(4, dim=-1), strict=True)), "c": cells} if keep else {}
         return outputs, LSTMState(h, c), inner

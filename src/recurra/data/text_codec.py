@@ -39,6 +39,7 @@ _CHUNKS = {
     "words": re.compile(rf"\n|[{_HAN}]|[{_BLANK}]*[^{_BLANK}{_HAN}\n]+|[{_BLANK}]+"),
     "bpe": re.compile(rf"\n|[{_BLANK}]*[^{_BLANK}\n]+|[{_BLANK}]+"),
 }
+_SHORT = 32  # characters
 _KNOWN = 1 << 17  # chunks remembered
 _PIECE = 1 << 20  # characters cut into chunks at once
 
@@ -57,6 +58,11 @@ class TextCodec:
         self._merges = list(merges)
         self._known: dict[str, list[int]] = {}
         self.unknown: int | None = None if level == "bpe" else 0
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        """The ids of the tokens that are one character each."""
+        return {token: place for place, token in enumerate(self._tokens) if len(token) == 1 and place != self.unknown}
 
     @property
     def size(self) -> int:
@@ -87,6 +93,11 @@ class TextCodec:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text. For characters, encode(a) + encode(b) == encode(a + b)."""
         if self.level == "characters":
+            if len(text) <= _SHORT and not self.lowercase:
+                # a dictionary is quicker than an array for the few characters of one push
+                ids = [self._ids.get(character, -1) for character in text]
+                if -1 not in ids:
+                    return ids
             return self.encode_array(text).tolist()
         return self._encode_chunks(_without_surrogates(text))
 

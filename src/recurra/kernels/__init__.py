@@ -3,14 +3,18 @@
 They know arrays and nothing of parameters, layers or tasks.
 """
 
+from recurra.kernels.kept import MOST_ROWS, Kept, LayerWeights, direct, keepable
 from recurra.kernels.native import (
     BACKENDS,
     BackendWarning,
     backend,
+    capsule,
     instruction_set,
     instruction_sets,
+    likeliest,
     missing,
     unsupported,
+    usable,
 )
 from recurra.kernels.ops import KERNELS, elman, gru, linear, lstm, recording
 from recurra.kernels.reference import ACTIVATIONS
@@ -19,15 +23,23 @@ __all__ = [
     "ACTIVATIONS",
     "BACKENDS",
     "KERNELS",
+    "MOST_ROWS",
     "BackendWarning",
+    "Kept",
+    "LayerWeights",
     "backend",
+    "capsule",
+    "direct",
     "elman",
     "gru",
     "instruction_set",
     "instruction_sets",
+    "keepable",
+    "likeliest",
     "linear",
     "lstm",
     "missing",
     "recording",
     "unsupported",
+    "usable",
 ]

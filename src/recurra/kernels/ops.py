@@ -18,18 +18,19 @@ from torch import Tensor
 
 from recurra.kernels import native, reference
 
-_OPTIONS = "Tensor? lengths, Tensor? resets, Tensor? mask, Tensor? norm"
+_INPUTS = "Tensor? weight_in, Tensor? bias_in, Tensor? tokens"
+_OPTIONS = f"{_INPUTS}, Tensor? lengths, Tensor? resets, Tensor? mask, Tensor? norm"
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One operation. `states` is how many states follow x; `saved` are the results that only backward and trace need."""
+    """One operation. `saved` is how many of its last results only trace and, with `needs_saved`, backward need."""
 
     name: str
     arguments: str
     results: str
-    states: int
     saved: int
+    needs_saved: bool
     differentiable: tuple[str, ...]
     shapes: Callable[..., tuple[Sequence[Any], ...]]
     """The shapes of the results, from the same arguments."""
@@ -44,29 +45,38 @@ class Kernel:
         """The names of the arguments that are tensors (or None)."""
         return [part.split()[-1] for part in self.arguments.split(", ") if part.startswith("Tensor")]
 
-    @property
-    def returned(self) -> int:
-        return len(self.results.split(", "))
+
+def _extent(x: Tensor, tokens: Tensor | None) -> tuple[Any, Any]:
+    """Steps and batch."""
+    shape = (x if tokens is None else tokens).shape
+    return shape[0], shape[1]
 
 
-def _elman_shapes(x, h, weight, lengths, resets, mask, norm, activation, reverse, keep):
-    steps, batch = x.shape[:2]
+def _elman_shapes(x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, activation, reverse, keep):
+    steps, batch = _extent(x, tokens)
     hidden = h.shape[1]
     return (steps, batch, hidden), (batch, hidden), (steps, batch, hidden) if keep else (0,)
 
 
-def _gru_shapes(x, h, weight, bias, lengths, resets, mask, norm, reset_after, reverse, keep):
-    steps, batch = x.shape[:2]
+def _gru_shapes(
+    x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, norm, reset_after, reverse, keep
+):
+    steps, batch = _extent(x, tokens)
     hidden = h.shape[1]
     return (steps, batch, hidden), (batch, hidden), (steps, batch, 4 * hidden) if keep else (0,)
 
 
-def _lstm_shapes(x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep):
-    steps, batch = x.shape[:2]
+def _lstm_shapes(
+    x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, norm_cell, peepholes, projection,
+    reverse, keep,
+):  # fmt: skip
+    steps, batch = _extent(x, tokens)
     hidden, width = c.shape[1], h.shape[1]
     gates, cells = ((steps, batch, 4 * hidden), (steps, batch, hidden)) if keep else ((0,), (0,))
     return (steps, batch, width), (batch, width), (batch, hidden), gates, cells
 
+
+_WEIGHTS = ("weight_in", "bias_in", "norm")
 
 KERNELS: dict[str, Kernel] = {
     kernel.name: kernel
@@ -75,9 +85,9 @@ KERNELS: dict[str, Kernel] = {
             name="elman",
             arguments=f"Tensor x, Tensor h, Tensor weight, {_OPTIONS}, str activation, bool reverse, bool keep",
             results="Tensor outputs, Tensor h_last, Tensor gates",
-            states=1,
             saved=1,
-            differentiable=("x", "h", "weight", "norm"),
+            needs_saved=False,
+            differentiable=("x", "h", "weight", *_WEIGHTS),
             shapes=_elman_shapes,
         ),
         Kernel(
@@ -85,9 +95,9 @@ KERNELS: dict[str, Kernel] = {
             arguments=f"Tensor x, Tensor h, Tensor weight, Tensor? bias, {_OPTIONS}, "
             "bool reset_after, bool reverse, bool keep",
             results="Tensor outputs, Tensor h_last, Tensor gates",
-            states=1,
             saved=1,
-            differentiable=("x", "h", "weight", "bias", "norm"),
+            needs_saved=True,
+            differentiable=("x", "h", "weight", "bias", *_WEIGHTS),
             shapes=_gru_shapes,
         ),
         Kernel(
@@ -95,9 +105,9 @@ KERNELS: dict[str, Kernel] = {
             arguments=f"Tensor x, Tensor h, Tensor c, Tensor weight, {_OPTIONS}, Tensor? norm_cell, Tensor? peepholes, "
             "Tensor? projection, bool reverse, bool keep",
             results="Tensor outputs, Tensor h_last, Tensor c_last, Tensor gates, Tensor cells",
-            states=2,
             saved=2,
-            differentiable=("x", "h", "c", "weight", "norm", "norm_cell", "peepholes", "projection"),
+            needs_saved=True,
+            differentiable=("x", "h", "c", "weight", *_WEIGHTS, "norm_cell", "peepholes", "projection"),
             shapes=_lstm_shapes,
         ),
     )
@@ -162,19 +172,25 @@ def _register(kernel: Kernel) -> None:
     optional_grads = ", ".join(f"Tensor? {grad}" for grad in grad_names)
     kept_arguments = ", ".join(f"Tensor {part}" for part in kept)
     results = ", ".join(f"Tensor d_{part}" for part in kernel.differentiable)
-    _library.define(f"{name}_backward({optional_grads}, {kernel.arguments}, {kept_arguments}) -> ({results})")
+    _library.define(
+        f"{name}_backward({optional_grads}, {kernel.arguments}, {kept_arguments}, bool need_x) -> ({results})"
+    )
     backward = getattr(torch.ops.recurra, f"{name}_backward").default
 
     def derived(*args: Any) -> tuple[Tensor | None, ...]:
         grads, inputs = args[: len(grad_names)], dict(zip(kernel.names, args[len(grad_names) :], strict=False))
         with torch.no_grad():
             found = _derived_gradient(kernel, inputs, grads)
+        if not args[-1]:
+            del found["x"]
         return tuple(found.get(part, inputs["x"].new_empty(0)) for part in kernel.differentiable)
 
     def backward_shape(*args: Any) -> tuple[Tensor, ...]:
         inputs = dict(zip(kernel.names, args[len(grad_names) :], strict=False))
-        given = (inputs[part] for part in kernel.differentiable)
-        return tuple(inputs["x"].new_empty(0 if value is None else value.shape) for value in given)
+        given = {part: inputs[part] for part in kernel.differentiable}
+        if not args[-1]:
+            given["x"] = None
+        return tuple(inputs["x"].new_empty(0 if value is None else value.shape) for value in given.values())
 
     _library.impl(f"{name}_backward", derived, "CompositeExplicitAutograd")
     if name in native.KERNELS:
@@ -196,10 +212,10 @@ def _register(kernel: Kernel) -> None:
         inputs = {key: tensors[key] if key in tensors else ctx.plain[key] for key in kernel.names}
         needed = {key for key, need in zip(kernel.names, ctx.needs_input_grad, strict=True) if need}
         through_gates = grads[len(grads) - kernel.saved] is not None
-        if torch.is_grad_enabled() or through_gates or not inputs["keep"]:
+        if torch.is_grad_enabled() or through_gates or (kernel.needs_saved and not inputs["keep"]):
             found = _derived_gradient(kernel, inputs, grads)
         else:
-            results = backward(*grads, *inputs.values(), *saved[len(kernel.tensors) :])
+            results = backward(*grads, *inputs.values(), *saved[len(kernel.tensors) :], "x" in needed)
             found = dict(zip(kernel.differentiable, results, strict=True))
         return tuple(found[key] if key in needed and key in found else None for key in kernel.names)
 
@@ -233,6 +249,9 @@ def elman(
     h: Tensor,
     weight: Tensor,
     *,
+    weight_in: Tensor | None = None,
+    bias_in: Tensor | None = None,
+    tokens: Tensor | None = None,
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
     mask: Tensor | None = None,
@@ -241,9 +260,10 @@ def elman(
     reverse: bool = False,
     keep: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The Elman time loop, `reference.elman` in meaning. The gates are empty unless kept or recorded for a gradient."""
-    keep = keep or recording(x, h, weight, norm)
-    return _FORWARD["elman"](x, h, weight, lengths, resets, mask, norm, activation, reverse, keep)
+    """An Elman layer over a whole sequence, `reference.elman` in meaning. The gates are empty unless kept."""
+    return _FORWARD["elman"](
+        x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, activation, reverse, keep
+    )
 
 
 def gru(
@@ -252,6 +272,9 @@ def gru(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
+    weight_in: Tensor | None = None,
+    bias_in: Tensor | None = None,
+    tokens: Tensor | None = None,
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
     mask: Tensor | None = None,
@@ -260,9 +283,11 @@ def gru(
     reverse: bool = False,
     keep: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The GRU time loop, `reference.gru` in meaning. The gates are empty unless kept or recorded for a gradient."""
-    keep = keep or recording(x, h, weight, bias, norm)
-    return _FORWARD["gru"](x, h, weight, bias, lengths, resets, mask, norm, reset_after, reverse, keep)
+    """A GRU layer over a whole sequence, `reference.gru` in meaning. The gates are empty unless kept or recorded."""
+    keep = keep or recording(x, h, weight, bias, weight_in, bias_in, norm)
+    return _FORWARD["gru"](
+        x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, norm, reset_after, reverse, keep
+    )
 
 
 def lstm(
@@ -271,6 +296,9 @@ def lstm(
     c: Tensor,
     weight: Tensor,
     *,
+    weight_in: Tensor | None = None,
+    bias_in: Tensor | None = None,
+    tokens: Tensor | None = None,
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
     mask: Tensor | None = None,
@@ -281,11 +309,12 @@ def lstm(
     reverse: bool = False,
     keep: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The LSTM time loop, `reference.lstm` in meaning. Gates and cells are empty unless kept or recorded."""
-    keep = keep or recording(x, h, c, weight, norm, norm_cell, peepholes, projection)
+    """An LSTM layer over a whole sequence, `reference.lstm` in meaning. Gates and cells are empty unless kept or recorded."""
+    keep = keep or recording(x, h, c, weight, weight_in, bias_in, norm, norm_cell, peepholes, projection)
     return _FORWARD["lstm"](
-        x, h, c, weight, lengths, resets, mask, norm, norm_cell, peepholes, projection, reverse, keep
-    )
+        x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, norm_cell, peepholes, projection,
+        reverse, keep,
+    )  # fmt: skip
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -1,8 +1,11 @@
 """The truth: every kernel as plain torch, a step at a time. Runs anywhere, in any dtype, and differentiates itself.
 
-A fast version is right when it gives what stands here, in outputs, states and all gradients. Shapes: x[T, B, G*H] is the
-projected input of every step (biases included); states are [B, H]; weight[G*H, H] acts on the state. All functions share
+A fast version is right when it gives what stands here, in outputs, states and all gradients. Shapes: x[T, B, I] are the
+inputs; states are [B, H]; weight[G*H, H] acts on the state. All functions share
 
+- weight_in[G*H, I]: acts on the inputs; without it they are what it would have given, [T, B, G*H];
+- bias_in[G*H]: added to that;
+- tokens[T, B]: with them x[V, I] is a table, and step t of row b reads its line tokens[t, b];
 - lengths[B]: row b takes part in the first lengths[b] steps; after them its outputs are zero and its state stays;
 - resets[T, B]: true starts row b from zeros before step t, and no gradient crosses;
 - mask[B, H]: multiplies the state inside its matrix product (dropout fixed over time, Gal and Ghahramani 2016);
@@ -42,6 +45,9 @@ def elman(
     x: Tensor,
     h: Tensor,
     weight: Tensor,
+    weight_in: Tensor | None,
+    bias_in: Tensor | None,
+    tokens: Tensor | None,
     lengths: Tensor | None,
     resets: Tensor | None,
     mask: Tensor | None,
@@ -51,6 +57,7 @@ def elman(
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """S_t = f(z_t), z_t = x_t + W S_{t-1} (Elman 1990). Returns (outputs[T,B,H], h_last[B,H], gates[T,B,H] = z)."""
+    x = _project(x, weight_in, bias_in, tokens, lengths)
     function = ACTIVATIONS[activation]
 
     def step(x_t: Tensor, state: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -67,6 +74,9 @@ def gru(
     h: Tensor,
     weight: Tensor,
     bias: Tensor | None,
+    weight_in: Tensor | None,
+    bias_in: Tensor | None,
+    tokens: Tensor | None,
     lengths: Tensor | None,
     resets: Tensor | None,
     mask: Tensor | None,
@@ -80,6 +90,7 @@ def gru(
     r = σ(x_r + W_r S), z = σ(x_z + W_z S), n = tanh(x_n + r q), S' = (1 - z) n + z S, where q = W_n S + bias as cuDNN and
     torch have it; with reset_after false q = W_n (r S) + bias and n = tanh(x_n + q), as the paper has it.
     """
+    x = _project(x, weight_in, bias_in, tokens, lengths)
     hidden = h.shape[1]
     weight_rz, weight_n = weight.split([2 * hidden, hidden])
     norm_rz, norm_n = (None, None) if norm is None else norm.split([2 * hidden, hidden])
@@ -103,6 +114,9 @@ def lstm(
     h: Tensor,
     c: Tensor,
     weight: Tensor,
+    weight_in: Tensor | None,
+    bias_in: Tensor | None,
+    tokens: Tensor | None,
     lengths: Tensor | None,
     resets: Tensor | None,
     mask: Tensor | None,
@@ -120,6 +134,7 @@ def lstm(
     of the normalisation of c' inside the last tanh.
     Returns (outputs[T,B,P or H], h_last, c_last[B,H], gates[T,B,4H] = i, f, g, o, cells[T,B,H] = c').
     """
+    x = _project(x, weight_in, bias_in, tokens, lengths)
     hidden = c.shape[1]
 
     def step(x_t: Tensor, state: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -145,6 +160,21 @@ def lstm(
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x[..., K] weight[M, K]^T + bias[M]."""
     return F.linear(x, weight, bias)
+
+
+def _project(
+    x: Tensor, weight_in: Tensor | None, bias_in: Tensor | None, tokens: Tensor | None, lengths: Tensor | None
+) -> Tensor:
+    """What the inputs add to the sums of every step, [T, B, G*H]."""
+    if tokens is None and lengths is not None:
+        # what pads a row must not reach the gradient of the weight either
+        valid = torch.arange(x.shape[0], device=x.device)[:, None] < lengths
+        x = torch.where(valid[..., None], x, torch.zeros_like(x))
+    if weight_in is not None:
+        x = F.linear(x, weight_in, bias_in)
+    elif bias_in is not None:
+        x = x + bias_in
+    return x if tokens is None else F.embedding(tokens, x)
 
 
 def _product(s: Tensor, weight: Tensor, mask: Tensor | None, norm: Tensor | None) -> Tensor:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, overload
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from recurra.cells import CELLS, Cell
+from recurra.cells import CELLS, Cell, Inputs, spelled_out
 from recurra.cells.cell import check_sequence
 from recurra.config import Config
 from recurra.errors import StateError, UsageError
+from recurra.kernels import LayerWeights
 from recurra.state import State, state_class, structure
 
 
-def fixed_dropout(inputs: Tensor, probability: float, training: bool) -> Tensor:
+@overload
+def fixed_dropout(inputs: Tensor, probability: float, training: bool) -> Tensor: ...
+@overload
+def fixed_dropout(inputs: Inputs, probability: float, training: bool) -> Inputs: ...
+def fixed_dropout(inputs: Inputs, probability: float, training: bool) -> Inputs:
     """Dropout whose mask is the same at every step (Gal and Ghahramani 2016): inputs[T, B, I], a mask for each row."""
     if not training or probability == 0.0:
         return inputs
+    inputs = spelled_out(inputs)
     mask = torch.empty(inputs.shape[1:], dtype=inputs.dtype, device=inputs.device).bernoulli_(1 - probability)
     return inputs * (mask / (1 - probability))
 
@@ -54,7 +61,7 @@ class Bidirectional(nn.Module):
         return DirectionsState(self.ahead.initial_state(batch), self.back.initial_state(batch))
 
     def forward(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, DirectionsState]:
         """inputs[T, B, I] -> outputs[T, B, 2H] and the last state of each direction."""
         _check_parts("Bidirectional", state, DirectionsState)
@@ -63,7 +70,7 @@ class Bidirectional(nn.Module):
         return torch.cat([first, second], dim=-1), DirectionsState(ahead, back)
 
     def trace(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, DirectionsState, dict[str, Tensor]]:
         _check_parts("Bidirectional", state, DirectionsState)
         first, ahead, inner_ahead = self.ahead.trace(inputs, state.ahead, lengths, resets)
@@ -99,22 +106,28 @@ class Block(nn.Module):
         return self.cell.initial_state(batch)
 
     def forward(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         """inputs[T, B, I] -> outputs[T, B, H] and the cell's last state."""
         outputs, state = self.cell(fixed_dropout(inputs, self.dropout, self.training), state, lengths, resets)
         return self._around(inputs, outputs, lengths), state
 
     def trace(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         dropped = fixed_dropout(inputs, self.dropout, self.training)
         outputs, state, inner = self.cell.trace(dropped, state, lengths, resets)
         return self._around(inputs, outputs, lengths), state, inner
 
-    def _around(self, inputs: Tensor, outputs: Tensor, lengths: Tensor | None) -> Tensor:
+    def weights(self) -> LayerWeights | None:
+        """Its cell as the kernels take it, or None where it needs more than that."""
+        weights = self.cell.weights() if isinstance(self.cell, Cell) else None
+        return None if weights is None else replace(weights, residual=self.residual)
+
+    def _around(self, inputs: Inputs, outputs: Tensor, lengths: Tensor | None) -> Tensor:
         if not self.residual:
             return outputs
+        inputs = spelled_out(inputs)
         if lengths is not None:
             valid = torch.arange(inputs.shape[0], device=inputs.device)[:, None] < lengths
             inputs = torch.where(valid[..., None], inputs, torch.zeros_like(inputs))
@@ -180,22 +193,30 @@ class Stack(nn.Module):
         return tuple(block.initial_state(batch) for block in self._blocks())
 
     def forward(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, tuple[Any, ...]]:
         """inputs[T, B, I] -> outputs[T, B, H] of the last block, and every block's last state."""
         self._check(inputs, state, lengths, resets)
-        outputs, after = inputs, []
+        outputs: Any = inputs
+        after = []
         for block, part in zip(self._blocks(), state, strict=True):
             outputs, part = block(outputs, part, lengths, resets)
             after.append(part)
         return outputs, tuple(after)
 
+    def weights(self) -> list[LayerWeights] | None:
+        """Its blocks as the kernels take them, or None where they need more than that."""
+        found = [block.weights() for block in self._blocks()]
+        layers = [layer for layer in found if layer is not None]
+        return layers if len(layers) == len(found) else None
+
     def trace(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, tuple[Any, ...], dict[str, Tensor]]:
         """As `forward`, and every block's inner values: `{"0.r": ..., "0.outputs": ..., "1.r": ...}`, each [T, B, H]."""
         self._check(inputs, state, lengths, resets)
-        outputs, after, inner = inputs, [], {}
+        outputs: Any = inputs
+        after, inner = [], {}
         for index, (block, part) in enumerate(zip(self._blocks(), state, strict=True)):
             outputs, part, values = block.trace(outputs, part, lengths, resets)
             after.append(part)
@@ -206,7 +227,7 @@ class Stack(nn.Module):
     def _blocks(self) -> list[Block]:
         return list(self.blocks)  # pyright: ignore[reportReturnType] (ModuleList forgets what it holds)
 
-    def _check(self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None) -> None:
+    def _check(self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None) -> None:
         check_sequence("Stack", inputs, self.inputs, lengths, resets)
         _check_parts("Stack", state, tuple)
         if len(state) != len(self.blocks):

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from recurra import kernels
+from recurra.cells import Symbols
 from recurra.config import Config
 from recurra.data.batches import Batch, BucketFeed, Feed, collate
 from recurra.data.codecs import CODEC_FILE, LabelCodec, SeriesCodec, codecs_text, load_codecs
@@ -90,7 +91,7 @@ class Classifier(Task[ClassifierConfig]):
         if self.embedding is None:
             x = inputs.transpose(0, 1)
         else:
-            x = F.embedding(inputs.T, embedded_dropout(self.embedding, config.dropout_tokens, self.training))
+            x = Symbols(embedded_dropout(self.embedding, config.dropout_tokens, self.training), inputs.T)
         x = fixed_dropout(x, config.dropout_inputs, self.training)
         if not isinstance(state, ClassifierState):
             check_like(state, self.initial_state(inputs.shape[0]))

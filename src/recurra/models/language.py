@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from recurra import kernels
+from recurra.cells import Symbols
 from recurra.config import Config
 from recurra.data.batches import Batch, Feed, StreamFeed, collate
 from recurra.data.datasets import TextDataset
@@ -70,7 +72,7 @@ class LanguageModel(Task[LanguageModelConfig]):
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         config = self.config
         table = embedded_dropout(self.embedding, config.dropout_tokens, self.training)
-        x = fixed_dropout(F.embedding(inputs.T, table), config.dropout_inputs, self.training)
+        x = fixed_dropout(Symbols(table, inputs.T), config.dropout_inputs, self.training)
         if keep:
             hidden, state, inner = self.stack.trace(x, state, lengths, time_first(resets))
         else:
@@ -81,6 +83,14 @@ class LanguageModel(Task[LanguageModelConfig]):
             hidden = kernels.linear(hidden, self.narrow)
         logits = kernels.linear(hidden, self.embedding if self.head is None else self.head, self.bias)
         return logits.transpose(0, 1), state, batch_first(inner)
+
+    def kept(self) -> kernels.Kept | None:
+        layers = self.stack.weights()
+        head = self.embedding if self.head is None else self.head
+        if layers is None or not kernels.keepable(layers, self.embedding, self.narrow, head, self.bias):
+            return None
+        heads = [(head, self.bias)] if self.narrow is None else [(self.narrow, None), (head, self.bias)]
+        return kernels.Kept(layers, self.embedding, heads)
 
     # ---- between raw things and tensors
 
@@ -110,17 +120,20 @@ class LanguageModel(Task[LanguageModelConfig]):
     def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
         """The likeliest next tokens after the last step of each row of logits[B, T, V] (or [B, V])."""
         last = outputs[:, -1] if outputs.dim() == 3 else outputs
-        probabilities = last.double().softmax(dim=-1)
-        values, tokens = probabilities.topk(min(top, probabilities.shape[1]), dim=-1)
+        tokens, values = kernels.likeliest(last.detach(), min(top, last.shape[1]))
         return [
-            {
-                "next": [
-                    {"token": self.codec.token(token), "probability": value}
-                    for token, value in zip(row_tokens, row_values, strict=True)
-                ]
-            }
+            self.answer_of(zip(row_tokens, row_values, strict=True))
             for row_tokens, row_values in zip(tokens.tolist(), values.tolist(), strict=True)
         ]
+
+    def answer_of(self, likeliest: Iterable[tuple[int, float]]) -> Answer:
+        """Tokens and their probabilities as an answer."""
+        names = self._names
+        return {"next": [{"token": names[token], "probability": value} for token, value in likeliest]}
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [self.codec.token(token) for token in range(self.codec.size)]
 
     # ---- what is optimised and measured
 

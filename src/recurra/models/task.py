@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from recurra.config import Config
 from recurra.data.batches import Batch, Feed
 from recurra.errors import DataError, UsageError
+from recurra.kernels import Kept
 from recurra.layers import Stack
 from recurra.state import State
 
@@ -68,6 +69,13 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         """As `forward`, and the inner values of every step by name ("0.r", "1.outputs", ...), each [B, T, H]."""
         return self._run(inputs, self._begin(inputs, state), lengths, resets, keep=True)
+
+    def kept(self) -> Kept | None:
+        """The whole way from a token to the outputs with its weights packed, for sessions; None where that is not possible.
+
+        Only for models that answer after each token.
+        """
+        return None
 
     def _begin(self, inputs: Tensor, state: Any) -> Any:
         return self.initial_state(inputs.shape[0]) if state is None else state

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.data.batches import Batch, generator
+from recurra.data.batches import generator
 from recurra.errors import DataError, UsageError
 from recurra.models import LanguageModel, Task
+from recurra.streaming.session import Session
 
 
 def generate(
@@ -59,18 +60,16 @@ def _pieces(
     ids = model.codec.encode(prompt) or [_beginning(model)]
     # the last whole token goes along, because words are joined by what stands before them
     before, unsaid = ids[-1:], list[int]()
-    inputs = torch.tensor([ids])
-    with torch.no_grad():
-        for _ in range(length):
-            logits, state = model.read(Batch(inputs), state)
-            token = _draw(logits[0], temperature, top_p, model.codec.unknown, random)
-            unsaid.append(token)
-            # a token of byte pairs may be a part of a character: say only what has become whole
-            text = model.codec.decode([*before, *unsaid])
-            if not text.endswith("�") or token == model.codec.unknown:
-                yield text[len(model.codec.decode(before)) :]
-                before, unsaid = unsaid[-1:], []
-            inputs = torch.tensor([[token]])
+    session = Session(model, state)
+    for _ in range(length):
+        token = _draw(session.outputs_after(ids), temperature, top_p, model.codec.unknown, random)
+        unsaid.append(token)
+        # a token of byte pairs may be a part of a character: say only what has become whole
+        text = model.codec.decode([*before, *unsaid])
+        if not text.endswith("�") or token == model.codec.unknown:
+            yield text[len(model.codec.decode(before)) :]
+            before, unsaid = unsaid[-1:], []
+        ids = [token]
 
 
 def _beginning(model: LanguageModel) -> int:

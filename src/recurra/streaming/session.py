@@ -6,15 +6,19 @@ bit for bit. A text can be cut anywhere where its tokens are characters, and bet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from recurra.data.batches import Batch
 from recurra.errors import StateError, UsageError
-from recurra.models import Answer, Task, fingerprint
+from recurra.models import Answer, LanguageModel, Task, fingerprint
 from recurra.state import check_like, load_state, map_state, save_state
+from recurra.streaming.stepper import Stepper
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,15 @@ class Session:
         self._model = model.eval()
         self._state = template if state is None else state
         self._steps = steps
+        self._stepper = Stepper.of(model)
+        self._ahead = False  # whether the stepper has read on from `_state`
+        if self._stepper is not None and state is not None:
+            self._stepper.write(state)
+
+    @property
+    def model(self) -> Task:
+        """The model that reads."""
+        return self._model
 
     @property
     def steps(self) -> int:
@@ -52,31 +65,79 @@ class Session:
     @property
     def state(self) -> Any:
         """The state after all that was read: a value, never written again."""
+        if self._ahead and self._stepper is not None:
+            self._state, self._ahead = self._stepper.read(), False
         return self._state
 
     def push(self, raw: Any, *, top: int = 5) -> Answer:
         """Read one more piece (a text, or an array [T, F]) and answer for all that was read so far."""
-        batch = self._model.encode([raw])
-        answers, state = self._model.answer(batch, self._state, top=top)
-        self._state, self._steps = state, self._steps + batch.units
+        model = self._model
+        if self._stepper is not None and type(raw) is str and isinstance(model, LanguageModel) and top > 0:
+            tokens = model.codec.encode(raw)
+            if tokens and self._is_current():
+                self._step(tokens)
+                return model.answer_of(self._stepper.likeliest(min(top, model.codec.size)))
+        batch = model.encode([raw])
+        answers, state = model.answer(batch, self.state, top=top)
+        self._go_to(state, self._steps + batch.units)
         return answers[0]
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Read some tokens (at least one) without an answer: for programs that deal in tokens.
+
+        Raises `UsageError` where the model reads no tokens or cannot be kept in the native build.
+        """
+        if self._stepper is None or not self._is_current():
+            raise UsageError("This session does not take tokens", fix="Use push, with a text")
+        self._step(tokens)
+
+    @torch.no_grad()
+    def outputs_after(self, tokens: Sequence[int]) -> Tensor:
+        """Read some tokens (at least one): what the model gives after the last of them, [V]."""
+        if self._is_current() and self._stepper is not None:
+            self._step(tokens)
+            return self._stepper.outputs()
+        outputs, state = self._model.read(Batch(torch.tensor([list(tokens)])), self.state)
+        self._go_to(state, self._steps + len(tokens))
+        return outputs[0]
+
+    def _step(self, tokens: Sequence[int]) -> None:
+        assert self._stepper is not None
+        self._stepper.push(tokens)
+        self._ahead = True
+        self._steps += len(tokens)
+
+    def _is_current(self) -> bool:
+        """Whether the stepper holds the weights that the model has now; makes a new one where it does not."""
+        stepper = self._stepper
+        if stepper is not None and not stepper.current():
+            state = self.state
+            self._stepper = stepper = Stepper.of(self._model)
+            if stepper is not None:
+                stepper.write(state)
+        return stepper is not None
+
+    def _go_to(self, state: Any, steps: int) -> None:
+        self._state, self._steps, self._ahead = state, steps, False
+        if self._stepper is not None:
+            self._stepper.write(state)
 
     def snapshot(self) -> Snapshot:
         """Where the session stands, to keep; `restore` goes back to it."""
-        return Snapshot(self._state, self._steps)
+        return Snapshot(self.state, self._steps)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot of this model's. Raises `StateError` for a foreign one."""
         check_like(snapshot.state, self._model.initial_state(1))
-        self._state, self._steps = snapshot.state, snapshot.steps
+        self._go_to(snapshot.state, snapshot.steps)
 
     def fork(self) -> Session:
         """A second session from here on; neither touches the other."""
-        return Session(self._model, map_state(torch.clone, self._state), steps=self._steps)
+        return Session(self._model, map_state(torch.clone, self.state), steps=self._steps)
 
     def save(self, path: str | Path) -> None:
         """Write the state, bound to this model by its content hash."""
-        save_state(path, self._state, fingerprint(self._model), {"steps": str(self._steps)})
+        save_state(path, self.state, fingerprint(self._model), {"steps": str(self._steps)})
 
     @classmethod
     def load(cls, model: Task, path: str | Path) -> Session:

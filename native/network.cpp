@@ -1,0 +1,210 @@
+// See network.h.
+#include "network.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+#include "calls.h"
+#include "dispatch.h"
+
+namespace recurra {
+namespace {
+
+constexpr int64_t kMostProjected = 8 << 20;  // numbers of projected symbols to keep
+constexpr int64_t kPiece = 4096;             // tokens run at once
+constexpr std::align_val_t kAlignment{64};
+
+template <class T>
+std::vector<T> copied(const T* from, int64_t n) {
+  return from ? std::vector<T>(from, from + n) : std::vector<T>();
+}
+
+template <class T>
+const T* or_null(const std::vector<T>& values) {
+  return values.empty() ? nullptr : values.data();
+}
+
+// `blocks` matrices [columns, depth] one after another.
+template <class T>
+Aligned<T> packed(const T* weight, int64_t blocks, int64_t columns, int64_t depth) {
+  if (!weight) return Aligned<T>();
+  const Kernels<T>& kernels = chosen_kernels().of<T>();
+  const int64_t size = kernels.packed_size(columns, depth);
+  Aligned<T> panels(blocks * size);
+  for (int64_t b = 0; b < blocks; ++b)
+    kernels.pack(weight + b * columns * depth, columns, depth, panels.data() + b * size, {0, 1, nullptr});
+  return panels;
+}
+
+// Memory of this thread that grows and stays.
+template <class T>
+T* temporary(int which, int64_t n) {
+  thread_local std::vector<T> kept[2];
+  if (static_cast<int64_t>(kept[which].size()) < n) kept[which].resize(n);
+  return kept[which].data();
+}
+
+}  // namespace
+
+template <class T>
+Aligned<T>::Aligned(int64_t n)
+    : memory_(n ? static_cast<T*>(::operator new(static_cast<size_t>(n) * sizeof(T), kAlignment)) : nullptr) {
+}
+
+template <class T>
+void Aligned<T>::Delete::operator()(T* memory) const {
+  ::operator delete(memory, kAlignment);
+}
+
+template <class T>
+void Network<T>::add_layer(const LayerWeights<T>& w) {
+  const int64_t gates = gate_count(w.cell);
+  layers_.push_back({w.cell, w.activation, w.reverse, w.residual, w.projection != nullptr, w.inputs, w.units,
+                     w.width, packed(w.weight_in, gates, w.units, w.inputs),
+                     packed(w.weight, gates, w.units, w.width), packed(w.projection, 1, w.width, w.units),
+                     copied(w.bias_in, gates * w.units), copied(w.bias, w.units),
+                     copied(w.peepholes, 3 * w.units)});
+  state_.push_back(w.width);
+  if (w.cell == Cell::kLstm) state_.push_back(w.units);
+}
+
+template <class T>
+void Network<T>::set_symbols(const T* table, int64_t symbols) {
+  const Layer& first = layers_.front();
+  const int64_t sums = gate_count(first.cell) * first.units;
+  symbols_ = symbols;
+  table_ = copied(table, symbols * first.inputs);
+  if (symbols * sums > kMostProjected) return;
+  projected_.resize(symbols * sums);
+  const Kernels<T>& kernels = chosen_kernels().of<T>();
+  const int64_t gate = kernels.packed_size(first.units, first.inputs);
+  std::vector<T> part(symbols * first.units);
+  for (int64_t g = 0; g < gate_count(first.cell); ++g) {
+    kernels.linear(table, symbols, first.inputs, first.in.data() + g * gate,
+                   first.bias_in.empty() ? nullptr : first.bias_in.data() + g * first.units, first.units,
+                   part.data(), {0, 1, nullptr});
+    for (int64_t v = 0; v < symbols; ++v)
+      std::copy_n(part.data() + v * first.units, first.units, projected_.data() + v * sums + g * first.units);
+  }
+}
+
+template <class T>
+void Network<T>::add_head(const T* weight, const T* bias, int64_t columns) {
+  const int64_t depth = heads_.empty() ? width() : heads_.back().columns;
+  heads_.push_back({depth, columns, packed(weight, 1, columns, depth), copied(bias, columns)});
+}
+
+template <class T>
+void Network<T>::run(const T* x, const int64_t* tokens, int64_t steps, int64_t batch, const T* const* states,
+                     T* const* last, T* outputs, int threads) const {
+  const int64_t rows = steps * batch;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    const bool lstm = layer.cell == Cell::kLstm, looks_up = tokens && i == 0 && !projected_.empty();
+    if (tokens && i == 0 && (!looks_up || layer.residual)) {
+      T* spelled = temporary<T>(1, rows * layer.inputs);
+      for (int64_t n = 0; n < rows; ++n)
+        std::copy_n(table_.data() + tokens[n] * layer.inputs, layer.inputs, spelled + n * layer.inputs);
+      x = spelled;
+    }
+    T* into = i + 1 == layers_.size() ? outputs : temporary<T>(i % 2, rows * layer.width);
+    ForwardCall<T> call{};
+    call.cell = layer.cell;
+    call.activation = layer.activation;
+    call.reverse = layer.reverse;
+    call.steps = steps, call.batch = batch;
+    call.units = layer.units, call.width = layer.width;
+    call.inputs = looks_up ? gate_count(layer.cell) * layer.units : layer.inputs;
+    call.symbols = looks_up ? symbols_ : 0;
+    call.tokens = looks_up ? tokens : nullptr;
+    call.x = looks_up ? projected_.data() : x;
+    call.packed = {looks_up ? nullptr : layer.in.data(), layer.state.data(), layer.projection.data()};
+    call.weight_in = call.packed.in;  // only whether they are there is asked: the panels are used
+    call.weight = call.packed.state;
+    call.projection = layer.projects ? call.packed.projection : nullptr;
+    call.bias_in = looks_up ? nullptr : or_null(layer.bias_in);
+    call.bias = or_null(layer.bias);
+    call.peepholes = or_null(layer.peepholes);
+    call.h = *states++;
+    call.h_last = *last++;
+    if (lstm) call.c = *states++, call.c_last = *last++;
+    call.outputs = into;
+    forward(call, nullptr, threads);
+    if (layer.residual)
+      for (int64_t n = 0; n < rows * layer.width; ++n) into[n] += x[n];
+    x = into;
+  }
+}
+
+template <class T>
+void Network<T>::head(const T* hidden, int64_t rows, T* out, int threads) const {
+  for (size_t i = 0; i < heads_.size(); ++i) {
+    const Head& head = heads_[i];
+    T* into = i + 1 == heads_.size() ? out : temporary<T>(i % 2, rows * head.columns);
+    linear_packed(hidden, rows, head.depth, head.panels.data(), head.columns, or_null(head.bias), into,
+                  threads);
+    hidden = into;
+  }
+}
+
+template <class T>
+Stepper<T>::Stepper(std::shared_ptr<const Network<T>> network) : network_(std::move(network)) {
+  int64_t size = 0;
+  for (const int64_t leaf : network_->state()) {
+    offset_.push_back(size);
+    size += leaf;
+  }
+  state_.resize(size), next_.resize(size);
+  outputs_.resize(network_->columns());
+}
+
+template <class T>
+void Stepper<T>::push(const int64_t* tokens, int64_t n, int threads) {
+  constexpr size_t kLeaves = 64;
+  const T* states[kLeaves];
+  T* last[kLeaves];
+  const int64_t width = network_->width();
+  for (int64_t first = 0; first < n; first += kPiece) {
+    const int64_t here = std::min(kPiece, n - first);
+    for (size_t i = 0; i < offset_.size(); ++i)
+      states[i] = state_.data() + offset_[i], last[i] = next_.data() + offset_[i];
+    if (static_cast<int64_t>(hidden_.size()) < here * width) hidden_.resize(here * width);
+    network_->run(nullptr, tokens + first, here, 1, states, last, hidden_.data(), threads);
+    state_.swap(next_);
+    if (first + here == n) network_->head(hidden_.data() + (here - 1) * width, 1, outputs_.data(), threads);
+  }
+}
+
+template <class T>
+void likeliest(const T* logits, int64_t n, int64_t count, int64_t* classes, double* probabilities) {
+  thread_local std::vector<double> shares;
+  thread_local std::vector<int64_t> order;
+  shares.resize(n);
+  order.resize(n);
+  double greatest = -INFINITY, total = 0;
+  for (int64_t i = 0; i < n; ++i) greatest = std::max(greatest, static_cast<double>(logits[i]));
+  for (int64_t i = 0; i < n; ++i) shares[i] = static_cast<double>(logits[i]) - greatest;
+  chosen_kernels().of<double>().exp(shares.data(), shares.data(), n);
+  for (int64_t i = 0; i < n; ++i) total += shares[i], order[i] = i;
+  // a NaN is greater than any number, as for torch: it must come out, not be sorted away
+  const auto before = [&](int64_t a, int64_t b) {
+    const bool nan_a = std::isnan(shares[a]), nan_b = std::isnan(shares[b]);
+    if (nan_a != nan_b) return nan_a;
+    return shares[a] > shares[b] || (!(shares[a] < shares[b]) && a < b);
+  };
+  std::partial_sort(order.begin(), order.begin() + count, order.end(), before);
+  for (int64_t i = 0; i < count; ++i) classes[i] = order[i], probabilities[i] = shares[order[i]] / total;
+}
+
+template class Aligned<float>;
+template class Aligned<double>;
+template class Network<float>;
+template class Network<double>;
+template class Stepper<float>;
+template class Stepper<double>;
+template void likeliest(const float*, int64_t, int64_t, int64_t*, double*);
+template void likeliest(const double*, int64_t, int64_t, int64_t*, double*);
+
+}  // namespace recurra

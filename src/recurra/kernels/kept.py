@@ -1,0 +1,159 @@
+"""Weights kept packed between calls, for sequences so short that packing them again would cost more than running them.
+
+A step of one session, or of many at once, goes straight to the native build, around the dispatcher of torch: that is only
+right where nothing else wants to see the call, which `direct` asks. Kept weights are used only while they are still what
+they were made from: the same memory, no operation of torch has written to it since, and (for writers that torch does not
+count, such as `parameter.data.copy_`) a sample of their numbers is unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.kernels import native
+from recurra.kernels.native import ACTIVATIONS, capsule
+
+MOST_ROWS = 512
+"""Steps times rows of a call up to which kept weights are worth their memory."""
+
+_version = attrgetter("_version")
+_NETWORKS: dict[torch.dtype, str] = {torch.float32: "32", torch.float64: "64"}
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One layer as the kernels take it: `kernel` is a name from the table of kernels, the rest are its arguments."""
+
+    kernel: str
+    weight_in: Tensor
+    weight: Tensor
+    bias_in: Tensor | None = None
+    bias: Tensor | None = None
+    peepholes: Tensor | None = None
+    projection: Tensor | None = None
+    activation: str = "tanh"
+    reset_after: bool = True
+    reverse: bool = False
+    residual: bool = False
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        every = (self.weight_in, self.weight, self.bias_in, self.bias, self.peepholes, self.projection)
+        return [tensor for tensor in every if tensor is not None]
+
+
+def _always_false() -> bool:
+    return False
+
+
+def _make_direct() -> Any:
+    """`direct`, from what this version of torch lets one ask. Where it lets nothing be asked, the answer is no."""
+    try:
+        modes, functions = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+        transforms = torch._C._functorch.peek_interpreter_stack  # pyright: ignore[reportAttributeAccessIssue]
+        tracing, compiling = torch._C._get_tracing_state, torch.compiler.is_compiling
+        recording = torch.is_grad_enabled
+    except AttributeError:
+        return _always_false
+
+    def direct() -> bool:
+        """Whether nobody watches the call: no gradient is recorded, nothing is traced, compiled or transformed."""
+        return not (
+            recording() or compiling() or modes() or functions() or transforms() is not None or tracing() is not None
+        ) and native.usable()  # fmt: skip
+
+    return direct
+
+
+direct = _make_direct()
+
+
+class Kept:
+    """Some layers in a row, an embedding before them and products after them by choice, with their weights packed.
+
+    Arguments: layers; table[V, I], from which tokens choose the inputs; heads, (weight[V, H], bias[V] or None) each.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerWeights],
+        table: Tensor | None = None,
+        heads: Sequence[tuple[Tensor, Tensor | None]] = (),
+    ) -> None:
+        first = layers[0].weight_in
+        self.dtype = first.dtype
+        self.network: Any = getattr(native.module(), f"Network{_NETWORKS[first.dtype]}")()
+        self.columns = heads[-1][0].shape[0] if heads else 0
+        self._tensors: list[Tensor] = []
+        for layer in layers:
+            cell = {"elman": 0, "gru": 1 if layer.reset_after else 2, "lstm": 3}[layer.kernel]
+            self.network.add_layer(
+                cell, ACTIVATIONS[layer.activation], layer.reverse, layer.residual, self._take(layer.weight_in),
+                self._take(layer.bias_in), self._take(layer.weight), self._take(layer.bias),
+                self._take(layer.peepholes), self._take(layer.projection),
+            )  # fmt: skip
+        if table is not None:
+            self.network.set_symbols(self._take(table))
+        for weight, bias in heads:
+            self.network.add_head(self._take(weight), self._take(bias))
+        self._versions = list(map(_version, self._tensors))
+        self._pointers = list(map(Tensor.data_ptr, self._tensors))
+
+    def _take(self, tensor: Tensor | None) -> Any:
+        if tensor is None:
+            return None
+        self._tensors.append(tensor)
+        return capsule(tensor.detach().contiguous())
+
+    def current(self) -> bool:
+        """Whether the weights are still what was packed."""
+        tensors = self._tensors
+        return (
+            list(map(_version, tensors)) == self._versions
+            and list(map(Tensor.data_ptr, tensors)) == self._pointers
+            and self.network.unchanged()
+        )
+
+    def stepper(self) -> Any:
+        """A new native stepper over this network, its state all zeros."""
+        return getattr(native.module(), f"Stepper{_NETWORKS[self.dtype]}")(self.network)
+
+    def run(self, x: Tensor, states: Sequence[Tensor], width: int) -> tuple[Tensor, list[Tensor]]:
+        """x[T, B, I] and the leaves of a state (contiguous) -> outputs[T, B, width] and the leaves of the last state."""
+        outputs = torch.empty((x.shape[0], x.shape[1], width), dtype=self.dtype)
+        last = [torch.empty_like(state) for state in states]
+        self.network.run(
+            capsule(x), [capsule(state) for state in states], capsule(outputs),
+            [capsule(state) for state in last], torch.get_num_threads(),
+        )  # fmt: skip
+        return outputs, last
+
+    def run_tokens(self, tokens: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """tokens[T, B] and the leaves of a state (contiguous) -> the heads' outputs[B, V] after the last, its leaves."""
+        outputs = torch.empty((tokens.shape[1], self.columns), dtype=self.dtype)
+        last = [torch.empty_like(state) for state in states]
+        self.network.run_tokens(
+            capsule(tokens), [capsule(state) for state in states], capsule(outputs),
+            [capsule(state) for state in last], torch.get_num_threads(),
+        )  # fmt: skip
+        return outputs, last
+
+
+def keepable(layers: Sequence[LayerWeights], *others: Tensor | None) -> bool:
+    """Whether the native build can keep these weights: on the CPU, of one dtype, side by side in memory."""
+    tensors = [tensor for layer in layers for tensor in layer.tensors] + [t for t in others if t is not None]
+    dtype = tensors[0].dtype
+    return dtype in _NETWORKS and all(
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.device.type == "cpu"
+        and tensor.dtype == dtype
+        and tensor.is_contiguous()
+        and not tensor.is_inference()
+        for tensor in tensors
+    ) and all(layer.activation in ACTIVATIONS for layer in layers)  # fmt: skip
