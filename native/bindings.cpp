@@ -432,6 +432,7 @@ struct Kept {
     T* into = check.data("outputs", outputs, {{"T", steps}, {"B", batch}, {"width", network->width()}});
     const auto from = leaves(check, "states", states, batch);
     const auto to = leaves(check, "last", last, batch);
+    const nb::gil_scoped_release released;
     if (batch > 0) network->run(x.data(), nullptr, steps, batch, from.data(), to.data(), into, threads);
   }
 };

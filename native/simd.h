@@ -85,6 +85,20 @@ struct Simd<double> {
 template <class T>
 using Vector = typename Simd<T>::Vector;
 
+// The number type of a vector type.
+template <class V>
+struct NumberOf;
+template <>
+struct NumberOf<FloatVector> {
+  using Type = float;
+};
+template <>
+struct NumberOf<DoubleVector> {
+  using Type = double;
+};
+template <class V>
+using Number = typename NumberOf<V>::Type;
+
 template <class T>
 RECURRA_INLINE Vector<T> broadcast(T value) {
   return value - Vector<T>{};  // minus zero keeps the sign of a zero
@@ -230,6 +244,44 @@ RECURRA_INLINE Vector<T> power_of_two(Vector<T> n) {
   return (Vector<T>)((typename S::Bits)(n + broadcast<T>(S::magic + S::bias)) << S::mantissa);
 }
 
+// The greater and the lesser of a bound and x; a NaN in x stays.
+#if defined(RECURRA_USE_AVX512)
+RECURRA_INLINE FloatVector at_least(FloatVector bound, FloatVector x) {
+  return (FloatVector)_mm512_max_ps((__m512)bound, (__m512)x);
+}
+RECURRA_INLINE DoubleVector at_least(DoubleVector bound, DoubleVector x) {
+  return (DoubleVector)_mm512_max_pd((__m512d)bound, (__m512d)x);
+}
+RECURRA_INLINE FloatVector at_most(FloatVector bound, FloatVector x) {
+  return (FloatVector)_mm512_min_ps((__m512)bound, (__m512)x);
+}
+RECURRA_INLINE DoubleVector at_most(DoubleVector bound, DoubleVector x) {
+  return (DoubleVector)_mm512_min_pd((__m512d)bound, (__m512d)x);
+}
+#elif defined(RECURRA_USE_AVX2)
+RECURRA_INLINE FloatVector at_least(FloatVector bound, FloatVector x) {
+  return (FloatVector)_mm256_max_ps((__m256)bound, (__m256)x);
+}
+RECURRA_INLINE DoubleVector at_least(DoubleVector bound, DoubleVector x) {
+  return (DoubleVector)_mm256_max_pd((__m256d)bound, (__m256d)x);
+}
+RECURRA_INLINE FloatVector at_most(FloatVector bound, FloatVector x) {
+  return (FloatVector)_mm256_min_ps((__m256)bound, (__m256)x);
+}
+RECURRA_INLINE DoubleVector at_most(DoubleVector bound, DoubleVector x) {
+  return (DoubleVector)_mm256_min_pd((__m256d)bound, (__m256d)x);
+}
+#else
+template <class V>
+RECURRA_INLINE V at_least(V bound, V x) {
+  return bound > x ? bound : x;
+}
+template <class V>
+RECURRA_INLINE V at_most(V bound, V x) {
+  return bound < x ? bound : x;
+}
+#endif
+
 // exp(x) = 2^n * (1 + p), with p accurate near 0.
 template <class T>
 struct SplitExp {
@@ -248,32 +300,46 @@ RECURRA_INLINE SplitExp<T> split_exp(Vector<T> x) {
   return {n, fma(r * r, q, r)};
 }
 
+// value * 2^n, where n may reach past the normal exponents at both ends: rounded once.
+#if defined(RECURRA_USE_AVX512)
+RECURRA_INLINE FloatVector scale(FloatVector value, FloatVector n) {
+  return (FloatVector)_mm512_scalef_ps((__m512)value, (__m512)n);
+}
+RECURRA_INLINE DoubleVector scale(DoubleVector value, DoubleVector n) {
+  return (DoubleVector)_mm512_scalef_pd((__m512d)value, (__m512d)n);
+}
+#else
+template <class V>
+RECURRA_INLINE V scale(V value, V n) {
+  using T = Number<V>;
+  const V magic = broadcast<T>(Simd<T>::magic);
+  const V half = fma(n, broadcast<T>(T(0.5)), magic) - magic;  // in two factors
+  return value * power_of_two<T>(half) * power_of_two<T>(n - half);
+}
+#endif
+
 template <class T>
 RECURRA_INLINE Vector<T> exp(Vector<T> x) {
   using S = Simd<T>;
-  const Vector<T> low = broadcast<T>(S::lowest), high = broadcast<T>(S::highest);
-  x = x < low ? low : x;  // a NaN passes both
-  x = x > high ? high : x;
+  x = at_most(broadcast<T>(S::highest), at_least(broadcast<T>(S::lowest), x));
   const SplitExp<T> e = split_exp<T>(x);
-  // 2^n in two factors: n may reach past the normal exponents at both ends.
-  const Vector<T> magic = broadcast<T>(S::magic);
-  const Vector<T> half = fma(e.n, broadcast<T>(T(0.5)), magic) - magic;
-  return (T(1) + e.p) * power_of_two<T>(half) * power_of_two<T>(e.n - half);
+  return scale(T(1) + e.p, e.n);
 }
 
 template <class T>
 RECURRA_INLINE Vector<T> sigmoid(Vector<T> x) {
+  using S = Simd<T>;
   const Vector<T> one = broadcast<T>(T(1));
-  const Vector<T> e = exp<T>(-absolute<T>(x));
+  const SplitExp<T> split = split_exp<T>(at_least(broadcast<T>(S::lowest), -absolute<T>(x)));
+  const Vector<T> e = scale(T(1) + split.p, split.n);  // exp(-|x|)
   return (x >= Vector<T>{} ? one : e) / (one + e);
 }
 
 template <class T>
 RECURRA_INLINE Vector<T> tanh(Vector<T> x) {
   using S = Simd<T>;
-  const Vector<T> one = broadcast<T>(T(1)), top = broadcast<T>(S::saturation);
-  Vector<T> size = absolute<T>(x);
-  size = size > top ? top : size;
+  const Vector<T> one = broadcast<T>(T(1));
+  const Vector<T> size = at_most(broadcast<T>(S::saturation), absolute<T>(x));
   const SplitExp<T> e = split_exp<T>(size + size);
   const Vector<T> scale = power_of_two<T>(e.n);
   const Vector<T> m = fma(scale, e.p, scale - one);  // exp(2|x|) - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,28 @@ class Terminal(io.TextIOWrapper):
 
     def isatty(self) -> bool:
         return True
+
+
+def test_a_line_is_made_only_where_it_is_shown(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[int] = []
+    line = Progress._line
+
+    def counted(self: Progress, step: int, *arguments: Any) -> str:
+        made.append(step)
+        return line(self, step, *arguments)
+
+    monkeypatch.setattr(Progress, "_line", counted)
+    with Progress(total_steps=1000) as progress:
+        for step in range(1, 250):
+            clock.now += 0.001
+            progress.update(step=step, units=step)
+    # the first, at each tenth, and the last, which was held until the end
+    assert made == [1, 100, 200, 249]
+    assert [f"step {step}" in said for step, said in zip(made, capsys.readouterr().err.splitlines(), strict=True)] == [
+        True
+    ] * 4
 
 
 def test_plain_lines_are_exact(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 import unicodedata
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from types import TracebackType
@@ -92,7 +92,7 @@ class Progress:
             self._recent.popleft()
         elapsed = now - self._started
         fraction = self._fraction(step, elapsed) if done is None else min(max(done, 0.0), 1.0)
-        self._face.show(self._line(step, elapsed, fraction, loss, rate), now, fraction)
+        self._face.show(lambda: self._line(step, elapsed, fraction, loss, rate), now, fraction)
 
     def validation(self, metrics: Mapping[str, float], best: bool) -> None:
         """Tell the measures of one validation and whether it is the best so far."""
@@ -141,7 +141,11 @@ class Progress:
 
 class _Face(Protocol):
     def open(self) -> None: ...
-    def show(self, line: str, now: float, fraction: float | None) -> None: ...
+
+    def show(self, line: Callable[[], str], now: float, fraction: float | None) -> None:
+        """Show `line`, which is made only where it is shown: there are many more steps than lines."""
+        ...
+
     def event(self, line: str) -> None: ...
     def say(self, text: str) -> None: ...
     def close(self) -> None: ...
@@ -151,7 +155,7 @@ class _Silent:
     """Nothing at all: quiet was asked for."""
 
     def open(self) -> None: ...
-    def show(self, line: str, now: float, fraction: float | None) -> None: ...
+    def show(self, line: Callable[[], str], now: float, fraction: float | None) -> None: ...
     def event(self, line: str) -> None: ...
     def say(self, text: str) -> None: ...
     def close(self) -> None: ...
@@ -164,18 +168,18 @@ class _PlainFace:
         self._opened = 0.0
         self._written: float | None = None
         self._tenth = 0
-        self._held = ""
+        self._held: Callable[[], str] | None = None
 
     def open(self) -> None:
         self._opened = time.monotonic()
 
-    def show(self, line: str, now: float, fraction: float | None) -> None:
+    def show(self, line: Callable[[], str], now: float, fraction: float | None) -> None:
         tenth = 0 if fraction is None else math.floor(fraction * 10 + 1e-9)
         # Ten seconds at first; a run of hours settles at a line a minute.
         pause = min(max(10.0, (now - self._opened) / 20), 60.0)
         if self._written is None or tenth > self._tenth or now - self._written >= pause:
-            self._written, self._tenth, self._held = now, tenth, ""
-            _write(line)
+            self._written, self._tenth, self._held = now, tenth, None
+            _write(line())
         else:
             self._held = line
 
@@ -186,8 +190,8 @@ class _PlainFace:
         _write(text)
 
     def close(self) -> None:
-        if self._held:
-            _write(self._held)
+        if self._held is not None:
+            _write(self._held())
 
 
 class _LiveFace:
@@ -198,7 +202,7 @@ class _LiveFace:
         self._encoding = _encoding()  # asked for now: rich puts something else in the place of sys.stderr
         self._gone = False
         self._drawn = 0.0
-        self._held = ""
+        self._held: Callable[[], str] | None = None
 
     def open(self) -> None:
         from rich.console import Console
@@ -209,7 +213,7 @@ class _LiveFace:
         with self._while_there():
             self._live.start()
 
-    def show(self, line: str, now: float, fraction: float | None) -> None:
+    def show(self, line: Callable[[], str], now: float, fraction: float | None) -> None:
         self._held = line
         if now - self._drawn >= _LIVE_PAUSE:
             self._drawn = now
@@ -234,13 +238,13 @@ class _LiveFace:
         self._live = None
 
     def _draw(self) -> None:
-        if self._live is not None and self._held and not self._gone:
+        if self._live is not None and self._held is not None and not self._gone:
             from rich.text import Text
 
             with self._while_there():
-                line = _cut(_encodable(self._held, self._encoding), self._live.console.width - 1)
+                line = _cut(_encodable(self._held(), self._encoding), self._live.console.width - 1)
                 self._live.update(Text(line, no_wrap=True), refresh=True)
-            self._held = ""
+            self._held = None
 
     @contextmanager
     def _while_there(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from recurra.kernels.native import (
     unsupported,
     usable,
 )
-from recurra.kernels.ops import KERNELS, elman, gru, linear, lstm, recording
+from recurra.kernels.ops import KERNELS, cross_entropy, elman, gru, linear, lstm, recording
 from recurra.kernels.reference import ACTIVATIONS
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "LayerWeights",
     "backend",
     "capsule",
+    "cross_entropy",
     "direct",
     "elman",
     "gru",

@@ -19,7 +19,7 @@ from torch import Tensor
 from recurra.kernels import native
 from recurra.kernels.native import ACTIVATIONS, capsule
 
-MOST_ROWS = 512
+MOST_ROWS = 8192
 """Steps times rows of a call up to which kept weights are worth their memory."""
 
 _version = attrgetter("_version")

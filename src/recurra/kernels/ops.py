@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.kernels import native, reference
+from recurra.kernels import loss, native, reference
 
 _INPUTS = "Tensor? weight_in, Tensor? bias_in, Tensor? tokens"
 _OPTIONS = f"{_INPUTS}, Tensor? lengths, Tensor? resets, Tensor? mask, Tensor? norm"
@@ -116,11 +116,16 @@ KERNELS: dict[str, Kernel] = {
 _library = torch.library.Library("recurra", "DEF")
 
 
-def _derived_gradient(kernel: Kernel, inputs: dict[str, Any], grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
+def _derived_gradient(
+    function: Callable[..., Sequence[Tensor]],
+    differentiable: Sequence[str],
+    inputs: dict[str, Any],
+    grads: Sequence[Tensor | None],
+) -> dict[str, Tensor]:
     """The gradient by differentiating the reference; itself differentiable where gradients are being recorded."""
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        wanted = {name: inputs[name] for name in kernel.differentiable if inputs[name] is not None}
+        wanted = {name: inputs[name] for name in differentiable if inputs[name] is not None}
         if not create_graph:
             wanted = {name: value.detach().requires_grad_() for name, value in wanted.items()}
         else:
@@ -129,7 +134,7 @@ def _derived_gradient(kernel: Kernel, inputs: dict[str, Any], grads: Sequence[Te
                 name: value.view_as(value) if value.requires_grad else value.detach().requires_grad_()
                 for name, value in wanted.items()
             }
-        results = getattr(reference, kernel.name)(**{**inputs, **wanted, "keep": True})
+        results = function(**{**inputs, **wanted})
         # without steps some results depend on nothing
         pairs = [
             (result, grad)
@@ -151,7 +156,8 @@ def _derived_gradient(kernel: Kernel, inputs: dict[str, Any], grads: Sequence[Te
 
 
 def _register(kernel: Kernel) -> None:
-    name = kernel.name
+    # once here and not at each call: they are worked out from the text of the schema
+    name, names, tensors = kernel.name, kernel.names, kernel.tensors
     grad_names = [f"grad_{part.split()[-1]}" for part in kernel.results.split(", ")]
     saved_names = [part.split()[-1] for part in kernel.results.split(", ")]
     kept = [saved_names[0], *saved_names[len(saved_names) - kernel.saved :]]  # outputs, gates, cells
@@ -161,7 +167,7 @@ def _register(kernel: Kernel) -> None:
     forward = getattr(torch.ops.recurra, name).default
     _library.impl(name, getattr(reference, name), "CompositeExplicitAutograd")
     if name in native.KERNELS:
-        _library.impl(name, native.forward(name, kernel.names), "CPU")
+        _library.impl(name, native.forward(name, names), "CPU")
 
     def forward_shape(*args: Any) -> tuple[Tensor, ...]:
         return tuple(args[0].new_empty(shape) for shape in kernel.shapes(*args))
@@ -177,16 +183,19 @@ def _register(kernel: Kernel) -> None:
     )
     backward = getattr(torch.ops.recurra, f"{name}_backward").default
 
+    def by_reference(inputs: dict[str, Any], grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
+        return _derived_gradient(getattr(reference, name), kernel.differentiable, {**inputs, "keep": True}, grads)
+
     def derived(*args: Any) -> tuple[Tensor | None, ...]:
-        grads, inputs = args[: len(grad_names)], dict(zip(kernel.names, args[len(grad_names) :], strict=False))
+        grads, inputs = args[: len(grad_names)], dict(zip(names, args[len(grad_names) :], strict=False))
         with torch.no_grad():
-            found = _derived_gradient(kernel, inputs, grads)
+            found = by_reference(inputs, grads)
         if not args[-1]:
             del found["x"]
         return tuple(found.get(part, inputs["x"].new_empty(0)) for part in kernel.differentiable)
 
     def backward_shape(*args: Any) -> tuple[Tensor, ...]:
-        inputs = dict(zip(kernel.names, args[len(grad_names) :], strict=False))
+        inputs = dict(zip(names, args[len(grad_names) :], strict=False))
         given = {part: inputs[part] for part in kernel.differentiable}
         if not args[-1]:
             given["x"] = None
@@ -195,29 +204,27 @@ def _register(kernel: Kernel) -> None:
     _library.impl(f"{name}_backward", derived, "CompositeExplicitAutograd")
     if name in native.KERNELS:
         through_gates = len(grad_names) - kernel.saved
-        _library.impl(
-            f"{name}_backward", native.backward(name, kernel.names, grad_names, through_gates, derived), "CPU"
-        )
+        _library.impl(f"{name}_backward", native.backward(name, names, grad_names, through_gates, derived), "CPU")
     torch.library.register_fake(f"recurra::{name}_backward", backward_shape, lib=_library)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.set_materialize_grads(False)
-        ctx.plain = {key: value for key, value in zip(kernel.names, inputs, strict=True) if key not in kernel.tensors}
-        given = [value for key, value in zip(kernel.names, inputs, strict=True) if key in kernel.tensors]
+        ctx.plain = {key: value for key, value in zip(names, inputs, strict=True) if key not in tensors}
+        given = [value for key, value in zip(names, inputs, strict=True) if key in tensors]
         ctx.save_for_backward(*given, output[0], *output[len(output) - kernel.saved :])
 
     def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        tensors = dict(zip(kernel.tensors, saved, strict=False))
-        inputs = {key: tensors[key] if key in tensors else ctx.plain[key] for key in kernel.names}
-        needed = {key for key, need in zip(kernel.names, ctx.needs_input_grad, strict=True) if need}
+        given = dict(zip(tensors, saved, strict=False))
+        inputs = {key: given[key] if key in given else ctx.plain[key] for key in names}
+        needed = {key for key, need in zip(names, ctx.needs_input_grad, strict=True) if need}
         through_gates = grads[len(grads) - kernel.saved] is not None
         if torch.is_grad_enabled() or through_gates or (kernel.needs_saved and not inputs["keep"]):
-            found = _derived_gradient(kernel, inputs, grads)
+            found = by_reference(inputs, grads)
         else:
-            results = backward(*grads, *inputs.values(), *saved[len(kernel.tensors) :], "x" in needed)
+            results = backward(*grads, *inputs.values(), *saved[len(tensors) :], "x" in needed)
             found = dict(zip(kernel.differentiable, results, strict=True))
-        return tuple(found[key] if key in needed and key in found else None for key in kernel.names)
+        return tuple(found[key] if key in needed and key in found else None for key in names)
 
     torch.library.register_autograd(f"recurra::{name}", gradient, setup_context=setup_context, lib=_library)
     _FORWARD[name] = forward
@@ -237,6 +244,48 @@ def _linear_shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 torch.library.register_fake("recurra::linear", _linear_shape, lib=_library)
+
+# ---- the loss: its results are the sum and, computed in the same pass, the gradients of what needs one
+_LOSS_INPUTS: tuple[str, ...] = ("hidden", "weight", "bias", "targets", "mask")
+_LOSS_DIFFERENTIABLE = _LOSS_INPUTS[:3]
+_library.define(
+    "cross_entropy(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, Tensor? mask, bool need_hidden, "
+    "bool need_weight, bool need_bias) -> (Tensor total, Tensor d_hidden, Tensor d_weight, Tensor d_bias)"
+)
+_library.impl("cross_entropy", loss.cross_entropy, "CompositeExplicitAutograd")
+torch.library.register_fake("recurra::cross_entropy", loss.without_values, lib=_library)
+
+
+def _loss_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(*inputs[:5], *output[1:])
+    ctx.computed = inputs[5:]
+
+
+def _loss_gradient(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    saved = ctx.saved_tensors
+    needed = ctx.needs_input_grad[:3]
+    if torch.is_grad_enabled() or any(need and not there for need, there in zip(needed, ctx.computed, strict=True)):
+        inputs = dict(zip(_LOSS_INPUTS, saved, strict=False))
+        derived = _derived_gradient(_plain_loss, _LOSS_DIFFERENTIABLE, inputs, [grad])
+        found = [derived.get(name) for name in _LOSS_DIFFERENTIABLE]
+    elif _is_one(grad):
+        found = saved[5:]
+    else:
+        found = [value * grad for value in saved[5:]]
+    return (*(value if need else None for need, value in zip(needed, found, strict=True)), *[None] * 5)
+
+
+def _plain_loss(**inputs: Any) -> tuple[Tensor]:
+    return (reference.cross_entropy(**inputs),)
+
+
+def _is_one(grad: Tensor) -> bool:
+    """Whether the loss itself is differentiated, so that nothing need be scaled; only where to look costs nothing."""
+    return type(grad) is Tensor and grad.device.type == "cpu" and grad.detach().item() == 1.0
+
+
+torch.library.register_autograd("recurra::cross_entropy", _loss_gradient, setup_context=_loss_context, lib=_library)
 
 
 def recording(*tensors: Tensor | None) -> bool:
@@ -326,3 +375,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if recording(x, weight, bias):
         return reference.linear(x, weight, bias)
     return torch.ops.recurra.linear.default(x, weight, bias)
+
+
+def cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """The sum of -log p(target) in nats, p = softmax(W (mask hidden) + b): a head and its loss, without all logits at once.
+
+    hidden[T, B, H] or [N, H], weight[V, H], bias[V] or None, targets[T, B] or [N] int64, mask[B, H] as dropout has it (no
+    gradient goes to it). Gradients of every order. Raises `DataError` for wrong shapes and for targets outside 0..V-1.
+    """
+    if hidden.dim() == 2:
+        hidden, targets = hidden[None], targets[None]
+    needs = [recording(value) for value in (hidden, weight, bias)]
+    return torch.ops.recurra.cross_entropy.default(hidden, weight, bias, targets, mask, *needs)[0]

@@ -162,6 +162,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, mask: Tensor | None) -> Tensor:
+    """-Σ log p(target), p = softmax(W (mask hidden) + b), in nats: the sum over all steps and rows.
+
+    hidden[T, B, H], weight[V, H], bias[V], targets[T, B] whole numbers from 0 to V-1, mask[B, H].
+    """
+    logits = F.linear(hidden if mask is None else hidden * mask, weight, bias)
+    return -logits.log_softmax(dim=-1).gather(-1, targets[..., None]).sum()
+
+
 def _project(
     x: Tensor, weight_in: Tensor | None, bias_in: Tensor | None, tokens: Tensor | None, lengths: Tensor | None
 ) -> Tensor:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from recurra import kernels
-from recurra.cells import Symbols
+from recurra.cells import Inputs, Symbols
 from recurra.config import Config
 from recurra.data.batches import Batch, Feed, StreamFeed, collate
 from recurra.data.datasets import TextDataset
@@ -70,19 +70,21 @@ class LanguageModel(Task[LanguageModelConfig]):
     def _run(
         self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        config = self.config
-        table = embedded_dropout(self.embedding, config.dropout_tokens, self.training)
-        x = fixed_dropout(Symbols(table, inputs.T), config.dropout_inputs, self.training)
+        x = self._embedded(inputs)
         if keep:
             hidden, state, inner = self.stack.trace(x, state, lengths, time_first(resets))
         else:
             hidden, state = self.stack(x, state, lengths, time_first(resets))
             inner = {}
-        hidden = fixed_dropout(hidden, config.dropout_outputs, self.training)
+        hidden = fixed_dropout(hidden, self.config.dropout_outputs, self.training)
         if self.narrow is not None:
             hidden = kernels.linear(hidden, self.narrow)
         logits = kernels.linear(hidden, self.embedding if self.head is None else self.head, self.bias)
         return logits.transpose(0, 1), state, batch_first(inner)
+
+    def _embedded(self, inputs: Tensor) -> Inputs:
+        table = embedded_dropout(self.embedding, self.config.dropout_tokens, self.training)
+        return fixed_dropout(Symbols(table, inputs.T), self.config.dropout_inputs, self.training)
 
     def kept(self) -> kernels.Kept | None:
         layers = self.stack.weights()
@@ -141,6 +143,21 @@ class LanguageModel(Task[LanguageModelConfig]):
         targets = _targets(batch)
         total = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum")
         return total, targets.numel()
+
+    def step_loss(self, batch: Batch, state: Any = None) -> tuple[Tensor, int, Any]:
+        """`loss` of `forward` without the logits: head, dropout before it and loss in one kernel."""
+        inputs, targets, probability = batch.inputs, _targets(batch), self.config.dropout_outputs
+        x, state = self._embedded(inputs), self._begin(inputs, state)
+        hidden: Tensor
+        hidden, state = self.stack(x, state, batch.lengths, time_first(batch.resets))
+        mask = None
+        if self.narrow is not None:
+            hidden = kernels.linear(fixed_dropout(hidden, probability, self.training), self.narrow)
+        elif self.training and probability > 0.0:
+            # the kernel drops: the same mask that `forward` would draw, but no second copy of all outputs
+            mask = fixed_dropout(torch.ones_like(hidden[:1]), probability, self.training)[0]
+        head = self.embedding if self.head is None else self.head
+        return kernels.cross_entropy(hidden, head, self.bias, targets.T, mask), targets.numel(), state
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         total, count = self.loss(outputs, batch)

@@ -104,6 +104,14 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
     def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
         """The sum of the losses in nats, and how many there were."""
 
+    def step_loss(self, batch: Batch, state: Any = None) -> tuple[Tensor, int, Any]:
+        """What a step of training asks for: the sum of the losses of a batch in nats, how many there were, the next state.
+
+        It is `loss` of `forward`; a task overrides it where it can tell the loss without all of the outputs.
+        """
+        outputs, state = self(batch.inputs, state, batch.lengths, batch.resets)
+        return *self.loss(outputs, batch), state
+
     @abstractmethod
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Numbers that add up over batches, the loss among them."""

@@ -64,10 +64,12 @@ class _Run:
         ]
         order = {id(parameter): name for name, parameter in model.named_parameters()}
         self._names = [order[id(parameter)] for parameter in (*matrices, *vectors)]
+        self._parameters = [*matrices, *vectors]
         self._optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.99), eps=1e-8, fused=True)
         self._state: Any = None
         self._started = time.monotonic() - position.seconds
         self._checked = position.step
+        self._checks = sum(1 for entry in position.history if entry.get("valid"))
         self._recent: list[float] = []
         if position.tensors:
             self._restore(position.tensors)
@@ -103,17 +105,15 @@ class _Run:
         rate = self._recipe.rate_at(self._progress())
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        before = self._state if batch.carries else None
-        outputs, state = model(batch.inputs, before, batch.lengths, batch.resets)
+        total, count, state = model.step_loss(batch, self._state if batch.carries else None)
         self._state = detach(state)
-        total, count = model.loss(outputs, batch)
-        loss = total / count
-        value = float(loss.detach())
+        value = float(total.detach()) / count
         if not math.isfinite(value):
             raise self._not_a_number(value)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), self._recipe.clip, foreach=True)
+        for parameter in self._parameters:
+            parameter.grad = None
+        total.backward()
+        self._clip(count)
         self._optimiser.step()
         self._recent.append(value)
         position.step += 1
@@ -123,6 +123,17 @@ class _Run:
         position.units += batch.units if self._feed.unit == "tokens" else len(batch.inputs)
         position.seconds = time.monotonic() - self._started
         return {**self._numbers(), "rate": rate, "loss": value}
+
+    def _clip(self, count: int) -> None:
+        """From the gradients of a sum of `count` losses to those of their mean, no longer together than `clip`.
+
+        Both are factors, so one pass over the gradients does for both, and none over what lies before them.
+        """
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        factor = (self._recipe.clip / (norm + 1e-6 * count)).clamp(max=1 / count)
+        for gradient in gradients:
+            gradient.mul_(factor)
 
     def _not_a_number(self, value: float) -> DataError:
         return DataError(
@@ -162,10 +173,6 @@ class _Run:
             return position.index == 0
         return int(self._progress() * recipe.evaluations) > self._checks
 
-    @property
-    def _checks(self) -> int:
-        return sum(1 for entry in self._position.history if entry.get("valid"))
-
     def _check(self, event: Event, on_best: Callable[[], None]) -> None:
         position, (name, more_is_better) = self._position, self._model.best
         metrics, _ = evaluate(self._model, self._valid)
@@ -181,6 +188,7 @@ class _Run:
         rank = (metrics[name] if more_is_better else -metrics[name], -metrics["loss"])
         event["best"] = best is None or rank > (best[name] if more_is_better else -best[name], -best["loss"])
         position.history.append(dict(event))
+        self._checks += 1
         if event["best"]:
             position.best = metrics
             on_best()
