@@ -30,7 +30,7 @@ struct BackwardSpace {
 
   int64_t units, width;  // padded H, padded P
   int64_t grads, row;    // numbers in the gradients of one row, and from one row to the next
-  int64_t chunk_steps, chunk_rows;
+  int64_t chunk_rows;    // as many steps as have so many rows make a chunk
   T *in_panels, *state_panels, *projection_panels;  // the transposed weights
   T* zeros;                                         // [units or width]
   T* grad_state;                                    // [B, width]
@@ -42,7 +42,7 @@ struct BackwardSpace {
   T* blocks;  // the same, packed for the weights' gradients
   T *x_panels, *fed_panels, *early_panels, *produced_panels;
   T* symbols;          // [symbols, row]: gradients of every symbol's projection
-  int64_t* start;      // [chunk_steps + 1]
+  int64_t* start;      // [chunk_rows + 1]: step -> its first row in the chunk
   ChunkRow<T>* chunk;  // [chunk_rows]
   T* tile;             // one worker's
   static constexpr int64_t kTileRows = 4 * kBlockRows;
@@ -57,12 +57,10 @@ struct BackwardSpace {
     // width
     int64_t most = kGradBytes / (grads * static_cast<int64_t>(sizeof(T)));
     most = most < kLeastRows ? kLeastRows : most > kMostRows ? kMostRows : most;
-    chunk_steps = most / call.batch;
-    if (chunk_steps < 1) chunk_steps = 1;
-    if (chunk_steps > call.steps) chunk_steps = call.steps;
-    chunk_rows = chunk_steps * call.batch;
-    if (call.tokens && chunk_rows > most) most = chunk_rows;
-    if (call.tokens) chunk_rows = most;  // the symbols go through in chunks of the same size
+    chunk_rows = most < call.batch ? call.batch : most;
+    // the symbols go through in chunks of the same size
+    const int64_t all = call.steps * call.batch, enough = call.symbols > all ? call.symbols : all;
+    if (chunk_rows > enough) chunk_rows = enough;
 
     const int64_t gates = gate_count(call.cell);
     in_panels = call.weight_in && call.grad_x ? arena.take<T>(packed_size<T>(call.inputs, gates * call.units))
@@ -83,7 +81,7 @@ struct BackwardSpace {
         call.cell == Cell::kGruResetBefore ? arena.take<T>(packed_size<T>(call.width, chunk_rows)) : nullptr;
     produced_panels = call.projection ? arena.take<T>(packed_size<T>(call.units, chunk_rows)) : nullptr;
     symbols = call.tokens ? arena.take<T>(call.symbols * row) : nullptr;
-    start = arena.take<int64_t>(chunk_steps + 1);
+    start = arena.take<int64_t>(chunk_rows + 1);
     chunk = arena.take<ChunkRow<T>>(chunk_rows);
     for (int i = 0; i < size; ++i) {
       T* mine = arena.take<T>(kTileRows * panel_width<T>());
@@ -113,11 +111,15 @@ class Backward {
     prepare();
     worker_.meet();
     for (int64_t s = call_.steps; s > 0;) {
-      const int64_t first = s > space_.chunk_steps ? s - space_.chunk_steps : 0;
+      int64_t first = s - 1, rows = time_.active(time_.step(first));
+      while (first > 0 && s - first < space_.chunk_rows) {
+        const int64_t more = time_.active(time_.step(first - 1));
+        if (rows + more > space_.chunk_rows) break;
+        rows += more;
+        --first;
+      }
       // in memory the chunk is [from, to), whatever the direction
       const int64_t from = call_.reverse ? call_.steps - s : first, to = from + (s - first);
-      int64_t rows = 0;
-      for (int64_t t = from; t < to; ++t) rows += time_.active(t);
       if (rows > 0) {
         lay_out(from, to);
         worker_.meet();

@@ -417,23 +417,33 @@ struct Kept {
     const auto to = leaves(check, "last", last, batch);
     std::vector<T> hidden(steps * batch * width);
     const nb::gil_scoped_release released;
-    network->run(nullptr, tokens.data(), steps, batch, from.data(), to.data(), hidden.data(), threads);
+    network->run(nullptr, tokens.data(), nullptr, nullptr, steps, batch, from.data(), to.data(),
+                 hidden.data(), threads);
     network->head(hidden.data() + (steps - 1) * batch * width, batch, into, threads);
   }
 
-  void run(const Array<const T>& x, const std::vector<Array<const T>>& states, const Array<T>& outputs,
+  // False, and nothing is done, where a length is out of range.
+  bool run(const Array<const T>& x, const Maybe<const int64_t>& lengths, const Maybe<const bool>& resets,
+           const std::vector<Array<const T>>& states, const Array<T>& outputs,
            const std::vector<Array<T>>& last, int threads) const {
     const Checker check("run");
     check.threads(threads);
     if (!network->has_layers()) check.fail("there is no layer");
-    const std::vector<int64_t> shape = check.shape("x", x, 3);
-    const int64_t steps = shape[0], batch = shape[1];
+    if (x.ndim() != 3) check.shape("x", x, 3);
+    const int64_t steps = static_cast<int64_t>(x.shape(0)), batch = static_cast<int64_t>(x.shape(1));
     check.data("x", x, {{"T", steps}, {"B", batch}, {"I", network->inputs()}});
+    const int64_t* ends = check.data("lengths", lengths, {{"B", batch}});
+    for (int64_t b = 0; ends && b < batch; ++b)
+      if (ends[b] < 0 || ends[b] > steps) return false;
+    const auto* anew =
+        reinterpret_cast<const uint8_t*>(check.data("resets", resets, {{"T", steps}, {"B", batch}}));
     T* into = check.data("outputs", outputs, {{"T", steps}, {"B", batch}, {"width", network->width()}});
     const auto from = leaves(check, "states", states, batch);
     const auto to = leaves(check, "last", last, batch);
     const nb::gil_scoped_release released;
-    if (batch > 0) network->run(x.data(), nullptr, steps, batch, from.data(), to.data(), into, threads);
+    if (batch > 0)
+      network->run(x.data(), nullptr, ends, anew, steps, batch, from.data(), to.data(), into, threads);
+    return true;
   }
 };
 
@@ -462,8 +472,8 @@ void define_network(nb::module_& m, const std::string& suffix) {
       .def("add_head", &Kept<T>::add_head, array("weight"), maybe("bias"),
            "A product more after the last layer.")
       .def("unchanged", &Kept<T>::unchanged, "Whether some numbers of each weight are still what they were.")
-      .def("run", &Kept<T>::run, array("x"), nb::arg("states"), array("outputs"), nb::arg("last"),
-           nb::arg("threads"),
+      .def("run", &Kept<T>::run, array("x"), maybe("lengths"), maybe("resets"), nb::arg("states"),
+           array("outputs"), nb::arg("last"), nb::arg("threads"),
            "outputs[T,B,width] and the last states from x[T,B,I]; one array for each leaf of the state.")
       .def("run_tokens", &Kept<T>::run_tokens, array("tokens"), nb::arg("states"), array("outputs"),
            nb::arg("last"), nb::arg("threads"),

@@ -18,7 +18,7 @@ struct ForwardSpace {
       1 << 18;  // what the sums of one chunk may take, so that they stay in cache
 
   int64_t gates, units, width;  // G, padded H, padded P
-  int64_t chunk_steps, chunk_rows;
+  int64_t chunk_rows;           // as many steps as have so many rows make a chunk
   Panels<T> panels{};
   T *in_panels = nullptr, *state_panels = nullptr, *projection_panels = nullptr;  // to be packed here
   T* bias_in;                                                                     // [G, units]
@@ -40,10 +40,8 @@ struct ForwardSpace {
     const int64_t own_rows = call.by_units ? call.batch : (call.batch + size - 1) / size;
     int64_t most = kSumBytes / (gates * units * static_cast<int64_t>(sizeof(T)));
     if (most < 4 * kBlockRows) most = 4 * kBlockRows;
-    chunk_steps = most / own_rows;
-    if (chunk_steps < 1) chunk_steps = 1;
-    if (chunk_steps > call.steps) chunk_steps = call.steps;
-    chunk_rows = chunk_steps * own_rows;
+    chunk_rows = most < own_rows ? own_rows : most;
+    if (chunk_rows > call.steps * own_rows) chunk_rows = call.steps * own_rows;
 
     panels = call.packed;
     if (call.weight_in && !panels.in)
@@ -99,12 +97,15 @@ class Forward {
       worker_.meet();
     }
     int now = 0;
-    for (int64_t s = 0; s < call_.steps; s += space_.chunk_steps) {
-      const int64_t last = s + space_.chunk_steps < call_.steps ? s + space_.chunk_steps : call_.steps;
+    const auto rows_at = [&](int64_t s) { return part_.count(time_.active(time_.step(s))); };
+    for (int64_t s = 0, last = 0; s < call_.steps; s = last) {
+      int64_t rows = 0;
+      do rows += rows_at(last++);
+      while (last < call_.steps && rows + rows_at(last) <= space_.chunk_rows);
       project(s, last);
       T* sums = space_.sums;
       for (int64_t k = s; k < last; ++k) {
-        const int64_t t = time_.step(k), n = part_.count(time_.active(t));
+        const int64_t t = time_.step(k), n = rows_at(k);
         if (n > 0) step(t, n, sums, now);
         sums += n * row_;
         now = 1 - now;

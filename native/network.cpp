@@ -97,8 +97,9 @@ void Network<T>::add_head(const T* weight, const T* bias, int64_t columns) {
 }
 
 template <class T>
-void Network<T>::run(const T* x, const int64_t* tokens, int64_t steps, int64_t batch, const T* const* states,
-                     T* const* last, T* outputs, int threads) const {
+void Network<T>::run(const T* x, const int64_t* tokens, const int64_t* lengths, const uint8_t* resets,
+                     int64_t steps, int64_t batch, const T* const* states, T* const* last, T* outputs,
+                     int threads) const {
   const int64_t rows = steps * batch;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
@@ -131,7 +132,8 @@ void Network<T>::run(const T* x, const int64_t* tokens, int64_t steps, int64_t b
     call.h_last = *last++;
     if (lstm) call.c = *states++, call.c_last = *last++;
     call.outputs = into;
-    forward(call, nullptr, threads);
+    call.resets = resets;
+    forward(call, lengths, threads);
     if (layer.residual)
       for (int64_t n = 0; n < rows * layer.width; ++n) into[n] += x[n];
     x = into;
@@ -171,7 +173,7 @@ void Stepper<T>::push(const int64_t* tokens, int64_t n, int threads) {
     for (size_t i = 0; i < offset_.size(); ++i)
       states[i] = state_.data() + offset_[i], last[i] = next_.data() + offset_[i];
     if (static_cast<int64_t>(hidden_.size()) < here * width) hidden_.resize(here * width);
-    network_->run(nullptr, tokens + first, here, 1, states, last, hidden_.data(), threads);
+    network_->run(nullptr, tokens + first, nullptr, nullptr, here, 1, states, last, hidden_.data(), threads);
     state_.swap(next_);
     if (first + here == n) network_->head(hidden_.data() + (here - 1) * width, 1, outputs_.data(), threads);
   }

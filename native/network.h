@@ -55,9 +55,9 @@ class Network {
   const std::vector<int64_t>& state() const { return state_; }
 
   // outputs [T, B, width] and the last states, from x [T, B, I] or tokens [T, B]. One pointer for each leaf
-  // [B, ...].
-  void run(const T* x, const int64_t* tokens, int64_t steps, int64_t batch, const T* const* states,
-           T* const* last, T* outputs, int threads) const;
+  // [B, ...]. lengths [B] and resets [T, B] or null.
+  void run(const T* x, const int64_t* tokens, const int64_t* lengths, const uint8_t* resets, int64_t steps,
+           int64_t batch, const T* const* states, T* const* last, T* outputs, int threads) const;
   // All heads over hidden [rows, width].
   void head(const T* hidden, int64_t rows, T* out, int threads) const;
 

@@ -80,8 +80,8 @@ class Cell(nn.Module, ABC):
 
         Raises `DataError` for inputs, lengths or resets of a wrong shape or type, `StateError` for a foreign state.
         """
-        if lengths is None and resets is None and kernels.direct():
-            done = _step(self, inputs, state)
+        if kernels.direct():
+            done = _short(self, inputs, state, lengths, resets)
             if done is not None:
                 return done
         self._check(inputs, state, lengths, resets)
@@ -110,7 +110,9 @@ class Cell(nn.Module, ABC):
 _kept: WeakKeyDictionary[Cell, kernels.Kept] = WeakKeyDictionary()
 
 
-def _step(cell: Cell, inputs: Inputs, state: Any) -> tuple[Tensor, Any] | None:
+def _short(
+    cell: Cell, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None
+) -> tuple[Tensor, Any] | None:
     """What `Cell.forward` gives, with weights kept packed, for a short sequence of plain tensors; or None.
 
     Whatever is out of the ordinary, mistakes included, is left to the long way.
@@ -135,8 +137,14 @@ def _step(cell: Cell, inputs: Inputs, state: Any) -> tuple[Tensor, Any] | None:
             or leaf.device.type != "cpu" or not leaf.is_contiguous()
         ):  # fmt: skip
             return None
-    outputs, last = kept.run(inputs, leaves, cell.hidden)
-    return outputs, cell.state_type(*last)
+    for given, dtype, shape in ((lengths, torch.int64, (batch,)), (resets, torch.bool, (steps, batch))):
+        if given is not None and not (
+            type(given) is Tensor and given.dtype == dtype and given.shape == shape and given.device.type == "cpu"
+            and given.is_contiguous()
+        ):  # fmt: skip
+            return None
+    done = kept.run(inputs, lengths, resets, leaves, cell.hidden)
+    return None if done is None else (done[0], cell.state_type(*done[1]))
 
 
 def check_sequence(

@@ -124,15 +124,21 @@ class Kept:
         """A new native stepper over this network, its state all zeros."""
         return getattr(native.module(), f"Stepper{_NETWORKS[self.dtype]}")(self.network)
 
-    def run(self, x: Tensor, states: Sequence[Tensor], width: int) -> tuple[Tensor, list[Tensor]]:
-        """x[T, B, I] and the leaves of a state (contiguous) -> outputs[T, B, width] and the leaves of the last state."""
+    def run(
+        self, x: Tensor, lengths: Tensor | None, resets: Tensor | None, states: Sequence[Tensor], width: int
+    ) -> tuple[Tensor, list[Tensor]] | None:
+        """x[T, B, I], lengths[B], resets[T, B] and the leaves of a state -> outputs[T, B, width], the last state's leaves.
+
+        All contiguous. None where a length is out of range.
+        """
         outputs = torch.empty((x.shape[0], x.shape[1], width), dtype=self.dtype)
         last = [torch.empty_like(state) for state in states]
-        self.network.run(
-            capsule(x), [capsule(state) for state in states], capsule(outputs),
-            [capsule(state) for state in last], torch.get_num_threads(),
+        done = self.network.run(
+            capsule(x), None if lengths is None else capsule(lengths), None if resets is None else capsule(resets),
+            [capsule(state) for state in states], capsule(outputs), [capsule(state) for state in last],
+            torch.get_num_threads(),
         )  # fmt: skip
-        return outputs, last
+        return (outputs, last) if done else None
 
     def run_tokens(self, tokens: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """tokens[T, B] and the leaves of a state (contiguous) -> the heads' outputs[B, V] after the last, its leaves."""
