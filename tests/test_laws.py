@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from networks import NETWORKS, Network
+from recurra import kernels
 from recurra.kernels import backend
 from recurra.state import batch_size, leaves, map_state, merge, select, structure
 from tolerances import assert_close
@@ -23,9 +24,12 @@ from tolerances import assert_close
 STEPS, BATCH = 6, 4
 
 
-@pytest.fixture(params=["native", "reference"], autouse=True)
-def chosen(request: pytest.FixtureRequest) -> Iterator[str]:
-    with backend(request.param), torch.no_grad():
+@pytest.fixture(params=["native", "dispatched", "reference"], autouse=True)
+def chosen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """native: short sequences on their short way, as they come; dispatched: all of them through the operations of torch."""
+    if request.param == "dispatched":
+        monkeypatch.setattr(kernels, "MOST_ROWS", 0)
+    with backend("reference" if request.param == "reference" else "native"), torch.no_grad():
         yield request.param
 
 
@@ -35,13 +39,13 @@ def network(request: pytest.FixtureRequest) -> Network:
 
 
 def same(got: Any, wanted: Any, chosen: str) -> None:
-    """Equal bits under the native backend, equal within the table under the reference. Tensors or states."""
+    """Equal bits on the native backend, equal within the table under the reference. Tensors or states."""
     pairs = (
         [(got, wanted)] if isinstance(got, Tensor) else zip(leaves(got).values(), leaves(wanted).values(), strict=True)
     )
     for one, other in pairs:
         assert one.shape == other.shape and one.dtype == other.dtype
-        if chosen == "native":
+        if chosen != "reference":
             assert torch.equal(one, other)
         else:
             assert_close(one, other)

@@ -125,9 +125,9 @@ def _short(
     kept = _kept.get(cell)
     if kept is None or not kept.current():
         weights = cell.weights()
-        if weights is None or not kernels.keepable([weights]):
+        if weights is None or not kernels.keepable(cell, [weights]):
             return None
-        kept = _kept[cell] = kernels.Kept([weights])
+        kept = _kept[cell] = kernels.Kept(cell, [weights])
     if inputs.dtype != kept.dtype or inputs.device.type != "cpu" or type(state) is not cell.state_type:
         return None
     leaves = list(state.__dict__.values())

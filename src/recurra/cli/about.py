@@ -70,7 +70,9 @@ def kernel_table() -> list[dict[str, str]]:
     for name in (*kernels.KERNELS, "linear"):
         reason = kernels.unsupported(torch.float32)
         native = (
-            ("native", f"float32 and float64, {kernels.instruction_set()}") if reason is None else ("reference", reason)
+            ("native", f"float32, float64, bfloat16; {kernels.instruction_set()}")
+            if reason is None
+            else ("reference", reason)
         )
         found.append({"kernel": name, "device": "cpu", "backend": native[0], "why": native[1]})
         for device, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recurra.kernels import native
 from recurra.kernels.native import ACTIVATIONS, capsule
@@ -77,11 +77,13 @@ direct = _make_direct()
 class Kept:
     """Some layers in a row, an embedding before them and products after them by choice, with their weights packed.
 
-    Arguments: layers; table[V, I], from which tokens choose the inputs; heads, (weight[V, H], bias[V] or None) each.
+    Arguments: the module whose parameters they are; layers; table[V, I], from which tokens choose the inputs; heads,
+    (weight[V, H], bias[V] or None) each.
     """
 
     def __init__(
         self,
+        owner: nn.Module,
         layers: Sequence[LayerWeights],
         table: Tensor | None = None,
         heads: Sequence[tuple[Tensor, Tensor | None]] = (),
@@ -104,6 +106,9 @@ class Kept:
             self.network.add_head(self._take(weight), self._take(bias))
         self._versions = list(map(_version, self._tensors))
         self._pointers = list(map(Tensor.data_ptr, self._tensors))
+        named = [(part._parameters, name) for part in owner.modules() for name in part._parameters]
+        self._places = [(parameters, name) for parameters, name in named if parameters[name] is not None]
+        self._parameters = [parameters[name] for parameters, name in self._places]
 
     def _take(self, tensor: Tensor | None) -> Any:
         if tensor is None:
@@ -115,7 +120,8 @@ class Kept:
         """Whether the weights are still what was packed."""
         tensors = self._tensors
         return (
-            list(map(_version, tensors)) == self._versions
+            all(map(is_, [parameters.get(name) for parameters, name in self._places], self._parameters))
+            and list(map(_version, tensors)) == self._versions
             and list(map(Tensor.data_ptr, tensors)) == self._pointers
             and self.network.unchanged()
         )
@@ -151,12 +157,16 @@ class Kept:
         return outputs, last
 
 
-def keepable(layers: Sequence[LayerWeights], *others: Tensor | None) -> bool:
-    """Whether the native build can keep these weights: on the CPU, of one dtype, side by side in memory."""
+def keepable(owner: nn.Module, layers: Sequence[LayerWeights], *others: Tensor | None) -> bool:
+    """Whether the native build can keep these weights: parameters of `owner` itself, on the CPU, of one dtype, contiguous.
+
+    What is computed from parameters, as a parametrised weight is, has another value at every look and is not kept.
+    """
+    own = set(map(id, owner.parameters()))
     tensors = [tensor for layer in layers for tensor in layer.tensors] + [t for t in others if t is not None]
     dtype = tensors[0].dtype
     return dtype in _NETWORKS and all(
-        type(tensor) in (Tensor, torch.nn.Parameter)
+        id(tensor) in own
         and tensor.device.type == "cpu"
         and tensor.dtype == dtype
         and tensor.is_contiguous()

@@ -86,13 +86,17 @@ class LanguageModel(Task[LanguageModelConfig]):
         table = embedded_dropout(self.embedding, self.config.dropout_tokens, self.training)
         return fixed_dropout(Symbols(table, inputs.T), self.config.dropout_inputs, self.training)
 
+    @property
+    def symbols(self) -> int:
+        return self.codec.size
+
     def kept(self) -> kernels.Kept | None:
         layers = self.stack.weights()
         head = self.embedding if self.head is None else self.head
-        if layers is None or not kernels.keepable(layers, self.embedding, self.narrow, head, self.bias):
+        if layers is None or not kernels.keepable(self, layers, self.embedding, self.narrow, head, self.bias):
             return None
         heads = [(head, self.bias)] if self.narrow is None else [(self.narrow, None), (head, self.bias)]
-        return kernels.Kept(layers, self.embedding, heads)
+        return kernels.Kept(self, layers, self.embedding, heads)
 
     # ---- between raw things and tensors
 

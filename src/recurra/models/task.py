@@ -70,6 +70,11 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         """As `forward`, and the inner values of every step by name ("0.r", "1.outputs", ...), each [B, T, H]."""
         return self._run(inputs, self._begin(inputs, state), lengths, resets, keep=True)
 
+    @property
+    def symbols(self) -> int | None:
+        """How many tokens there are for it to read, or None where it does not answer after each token."""
+        return None
+
     def kept(self) -> Kept | None:
         """The whole way from a token to the outputs with its weights packed, for sessions; None where that is not possible.
 

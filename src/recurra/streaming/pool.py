@@ -15,7 +15,7 @@ from torch import Tensor
 from recurra.errors import DataError, UsageError
 from recurra.models import Task
 from recurra.state import check_like, leaves, map_state, merge, select
-from recurra.streaming.session import Session
+from recurra.streaming.session import Session, check_tokens
 from recurra.streaming.stepper import keep
 
 
@@ -61,6 +61,7 @@ class Pool:
             raise DataError(
                 "One token for each row", got=f"{tuple(given.shape)} {given.dtype}", expected=f"({self.rows},) int64"
             )
+        check_tokens(self._model, given.tolist())
         kept = keep(self._model)
         if kept is not None:
             before = [leaf.contiguous() for leaf in leaves(self._state).values()]

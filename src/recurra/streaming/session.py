@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from recurra.data.batches import Batch
-from recurra.errors import StateError, UsageError
+from recurra.errors import DataError, StateError, UsageError
 from recurra.models import Answer, LanguageModel, Task, fingerprint
 from recurra.state import check_like, load_state, map_state, save_state
 from recurra.streaming.stepper import Stepper
@@ -27,6 +27,17 @@ class Snapshot:
 
     state: Any
     steps: int
+
+
+def check_tokens(model: Task, tokens: Sequence[int]) -> None:
+    """Refuse tokens that the model does not have, and models that deal in none."""
+    if model.symbols is None:
+        raise UsageError(f"A model of kind '{model.kind}' does not take tokens one by one", fix="Use push")
+    if not len(tokens):
+        raise DataError("There are no tokens", expected="at least one")
+    low, high = min(tokens), max(tokens)
+    if low < 0 or high >= model.symbols:
+        raise DataError("There is no such token", got=low if low < 0 else high, expected=f"0 to {model.symbols - 1}")
 
 
 class Session:
@@ -85,18 +96,24 @@ class Session:
     def advance(self, tokens: Sequence[int]) -> None:
         """Read some tokens (at least one) without an answer: for programs that deal in tokens.
 
-        Raises `UsageError` where the model reads no tokens or cannot be kept in the native build.
+        Raises `UsageError` where the model does not answer after each token, `DataError` for tokens that it does not have.
         """
-        if self._stepper is None or not self._is_current():
-            raise UsageError("This session does not take tokens", fix="Use push, with a text")
-        self._step(tokens)
+        check_tokens(self._model, tokens)
+        if self._is_current():
+            self._step(tokens)
+        else:
+            self._read(tokens)
 
-    @torch.no_grad()
     def outputs_after(self, tokens: Sequence[int]) -> Tensor:
-        """Read some tokens (at least one): what the model gives after the last of them, [V]."""
+        """Read some tokens (at least one): what the model gives after the last of them, [V]. Raises as `advance`."""
+        check_tokens(self._model, tokens)
         if self._is_current() and self._stepper is not None:
             self._step(tokens)
             return self._stepper.outputs()
+        return self._read(tokens)
+
+    @torch.no_grad()
+    def _read(self, tokens: Sequence[int]) -> Tensor:
         outputs, state = self._model.read(Batch(torch.tensor([list(tokens)])), self.state)
         self._go_to(state, self._steps + len(tokens))
         return outputs[0]
