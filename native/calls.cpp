@@ -165,6 +165,39 @@ void forward(ForwardCall<T> call, const int64_t* lengths, int threads) {
 }
 
 template <class T>
+void forward_pair(ForwardCall<T> a, ForwardCall<T> b, const int64_t* lengths, int threads) {
+  const int64_t work = a.steps * a.batch * gate_count(a.cell) * a.units * (a.width + a.inputs);
+  if (threads < 2 || a.batch >= threads || a.batch == 0 || a.units == 0 || b.units == 0 ||
+      work < kWorthATeam / 2 || crowded()) {
+    forward(a, lengths, threads);
+    forward(b, lengths, threads);
+    return;
+  }
+  const Kernels<T>& kernels = chosen_kernels().of<T>();
+  const Rows rows(lengths, a.batch, a.steps);
+  a.order = b.order = rows.order();
+  const int half = threads / 2, used_a = choose_team(a, rows, half),
+            used_b = choose_team(b, rows, threads - half);
+  const auto bytes = [&](const ForwardCall<T>& call, int used) {
+    const int64_t most = std::max(kernels.forward_scratch(call, used), kernels.forward_scratch(call, 1));
+    return (most + 63) / 64 * 64;
+  };
+  const int64_t bytes_a = bytes(a, used_a), bytes_b = bytes(b, used_b);
+  const Scratch scratch(1, [&](int) { return bytes_a + bytes_b; });
+  struct Half {
+    const Kernels<T>& kernels;
+    const ForwardCall<T>& call;
+    char* scratch;
+  };
+  const Half half_a{kernels, a, scratch.get()}, half_b{kernels, b, scratch.get() + bytes_a};
+  const Job job = [](const void* given, const Worker& worker) {
+    const Half& half = *static_cast<const Half*>(given);
+    half.kernels.forward(half.call, half.scratch, worker);
+  };
+  run_two_teams(used_a + used_b, used_a, job, &half_a, job, &half_b);
+}
+
+template <class T>
 void backward(BackwardCall<T> call, const int64_t* lengths, int threads) {
   if (call.batch == 0 || call.units == 0) {
     // no sums: what is added up stays zero
@@ -194,6 +227,8 @@ template void linear_packed(const double*, int64_t, int64_t, const double*, int6
                             int);
 template void forward(ForwardCall<float>, const int64_t*, int);
 template void forward(ForwardCall<double>, const int64_t*, int);
+template void forward_pair(ForwardCall<float>, ForwardCall<float>, const int64_t*, int);
+template void forward_pair(ForwardCall<double>, ForwardCall<double>, const int64_t*, int);
 template void backward(BackwardCall<float>, const int64_t*, int);
 template void backward(BackwardCall<double>, const int64_t*, int);
 

@@ -23,6 +23,11 @@ void linear_packed(const T* x, int64_t rows, int64_t depth, const T* panels, int
 template <class T>
 void forward(ForwardCall<T> call, const int64_t* lengths, int threads);
 
+// Two layers over the same rows, side by side where one of them could not keep all threads busy: the
+// directions of a bidirectional layer.
+template <class T>
+void forward_pair(ForwardCall<T> a, ForwardCall<T> b, const int64_t* lengths, int threads);
+
 template <class T>
 void backward(BackwardCall<T> call, const int64_t* lengths, int threads);
 

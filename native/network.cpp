@@ -97,13 +97,53 @@ void Network<T>::add_head(const T* weight, const T* bias, int64_t columns) {
 }
 
 template <class T>
+ForwardCall<T> Network<T>::call_of(const Layer& layer, const T* x, const int64_t* tokens,
+                                   const uint8_t* resets, int64_t steps, int64_t batch,
+                                   const T* const*& states, T* const*& last, T* outputs) const {
+  ForwardCall<T> call{};
+  call.cell = layer.cell;
+  call.activation = layer.activation;
+  call.reverse = layer.reverse;
+  call.steps = steps, call.batch = batch;
+  call.units = layer.units, call.width = layer.width;
+  call.inputs = tokens ? gate_count(layer.cell) * layer.units : layer.inputs;
+  call.symbols = tokens ? symbols_ : 0;
+  call.tokens = tokens;
+  call.x = tokens ? projected_.data() : x;
+  call.packed = {tokens ? nullptr : layer.in.data(), layer.state.data(), layer.projection.data()};
+  call.weight_in = call.packed.in;  // only whether they are there is asked: the panels are used
+  call.weight = call.packed.state;
+  call.projection = layer.projects ? call.packed.projection : nullptr;
+  call.bias_in = tokens ? nullptr : or_null(layer.bias_in);
+  call.bias = or_null(layer.bias);
+  call.peepholes = or_null(layer.peepholes);
+  call.resets = resets;
+  call.h = *states++;
+  call.h_last = *last++;
+  if (layer.cell == Cell::kLstm) call.c = *states++, call.c_last = *last++;
+  call.outputs = outputs;
+  return call;
+}
+
+template <class T>
+void Network<T>::run_beside(const Network& other, const T* x, const int64_t* lengths, const uint8_t* resets,
+                            int64_t steps, int64_t batch, const T* const* states, T* const* last, T* outputs,
+                            const T* const* other_states, T* const* other_last, T* other_outputs,
+                            int threads) const {
+  forward_pair(call_of(layers_.front(), x, nullptr, resets, steps, batch, states, last, outputs),
+               other.call_of(other.layers_.front(), x, nullptr, resets, steps, batch, other_states,
+                             other_last, other_outputs),
+               lengths, threads);
+}
+
+template <class T>
 void Network<T>::run(const T* x, const int64_t* tokens, const int64_t* lengths, const uint8_t* resets,
                      int64_t steps, int64_t batch, const T* const* states, T* const* last, T* outputs,
                      int threads) const {
   const int64_t rows = steps * batch;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    const bool lstm = layer.cell == Cell::kLstm, looks_up = tokens && i == 0 && !projected_.empty();
+    const bool looks_up = tokens && i == 0 && !projected_.empty();
     if (tokens && i == 0 && (!looks_up || layer.residual)) {
       T* spelled = temporary<T>(1, rows * layer.inputs);
       for (int64_t n = 0; n < rows; ++n)
@@ -111,28 +151,8 @@ void Network<T>::run(const T* x, const int64_t* tokens, const int64_t* lengths, 
       x = spelled;
     }
     T* into = i + 1 == layers_.size() ? outputs : temporary<T>(i % 2, rows * layer.width);
-    ForwardCall<T> call{};
-    call.cell = layer.cell;
-    call.activation = layer.activation;
-    call.reverse = layer.reverse;
-    call.steps = steps, call.batch = batch;
-    call.units = layer.units, call.width = layer.width;
-    call.inputs = looks_up ? gate_count(layer.cell) * layer.units : layer.inputs;
-    call.symbols = looks_up ? symbols_ : 0;
-    call.tokens = looks_up ? tokens : nullptr;
-    call.x = looks_up ? projected_.data() : x;
-    call.packed = {looks_up ? nullptr : layer.in.data(), layer.state.data(), layer.projection.data()};
-    call.weight_in = call.packed.in;  // only whether they are there is asked: the panels are used
-    call.weight = call.packed.state;
-    call.projection = layer.projects ? call.packed.projection : nullptr;
-    call.bias_in = looks_up ? nullptr : or_null(layer.bias_in);
-    call.bias = or_null(layer.bias);
-    call.peepholes = or_null(layer.peepholes);
-    call.h = *states++;
-    call.h_last = *last++;
-    if (lstm) call.c = *states++, call.c_last = *last++;
-    call.outputs = into;
-    call.resets = resets;
+    const ForwardCall<T> call =
+        call_of(layer, x, looks_up ? tokens : nullptr, resets, steps, batch, states, last, into);
     forward(call, lengths, threads);
     if (layer.residual)
       for (int64_t n = 0; n < rows * layer.width; ++n) into[n] += x[n];

@@ -58,6 +58,10 @@ class Network {
   // [B, ...]. lengths [B] and resets [T, B] or null.
   void run(const T* x, const int64_t* tokens, const int64_t* lengths, const uint8_t* resets, int64_t steps,
            int64_t batch, const T* const* states, T* const* last, T* outputs, int threads) const;
+  // The first layer of this network and that of another over the same x, side by side.
+  void run_beside(const Network& other, const T* x, const int64_t* lengths, const uint8_t* resets,
+                  int64_t steps, int64_t batch, const T* const* states, T* const* last, T* outputs,
+                  const T* const* other_states, T* const* other_last, T* other_outputs, int threads) const;
   // All heads over hidden [rows, width].
   void head(const T* hidden, int64_t rows, T* out, int threads) const;
 
@@ -75,6 +79,11 @@ class Network {
     Aligned<T> panels;
     std::vector<T> bias;
   };
+
+  // Layer i over x, or over looked-up tokens; takes its states from the lists and moves them on.
+  ForwardCall<T> call_of(const Layer& layer, const T* x, const int64_t* tokens, const uint8_t* resets,
+                         int64_t steps, int64_t batch, const T* const*& states, T* const*& last,
+                         T* outputs) const;
 
   std::vector<Layer> layers_;
   std::vector<Head> heads_;

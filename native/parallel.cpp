@@ -278,6 +278,20 @@ void run_team(int threads, Job job, const void* context) {
   job(context, {0, 1, nullptr});
 }
 
+void run_two_teams(int threads, int first, Job a, const void* context_a, Job b, const void* context_b) {
+  Barrier barrier_a, barrier_b;
+  team(threads, [&](const Worker& worker) {
+    if (worker.size == 1) {
+      a(context_a, worker);
+      b(context_b, worker);
+    } else if (worker.index < first) {
+      a(context_a, {worker.index, first, &barrier_a});
+    } else {
+      b(context_b, {worker.index - first, worker.size - first, &barrier_b});
+    }
+  });
+}
+
 void be_patient() {
   patient.store(true);
 }

@@ -36,6 +36,10 @@ constexpr int kMostThreads = 256;  // of a team
 // caller alone; never on a number between, for which nobody has made room. Jobs must not throw.
 void run_team(int threads, Job job, const void* context);
 
+// Two jobs side by side, each on its part of `threads` threads: `first` of them for a, the others for b. One
+// after the other on the caller where no team is to be had.
+void run_two_teams(int threads, int first, Job a, const void* context_a, Job b, const void* context_b);
+
 template <class Function>
 void team(int threads, const Function& function) {
   run_team(

@@ -18,7 +18,7 @@ from recurra import kernels
 from recurra.cells import CELLS, Cell, Symbols
 from recurra.errors import DataError, StateError, UsageError
 from recurra.kernels import backend
-from recurra.layers import StackConfig
+from recurra.layers import Bidirectional, StackConfig
 from recurra.models import LanguageModel, LanguageModelConfig
 from recurra.state import leaves, map_state
 
@@ -341,3 +341,28 @@ def test_a_pool_refuses_what_does_not_fit() -> None:
         recurra.Pool(model, 3, model.initial_state(2))
     with pytest.raises(UsageError, match="one model"):
         recurra.Pool.of([recurra.Session(model), recurra.Session(language("lstm"))])
+
+
+# ---- two directions
+
+
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_two_directions_side_by_side_give_the_same_bits(
+    name: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row alone: each direction has threads of its own, where that is worth a team."""
+    torch.manual_seed(2)
+    both = Bidirectional(CELLS[name](64, 64), CELLS[name](64, 64, reverse=True)).eval()
+    x, state = torch.randn(40, 1, 64), both.initial_state(1)
+    lengths, resets = torch.tensor([33]), torch.rand(40, 1) < 0.1
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with torch.no_grad():
+            short, after = both(x, state, lengths, resets)
+            monkeypatch.setattr(kernels, "MOST_ROWS", 0)
+            long, end = both(x, state, lengths, resets)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(short, long) and same(after, end)

@@ -117,6 +117,35 @@ def _short(
 
     Whatever is out of the ordinary, mistakes included, is left to the long way.
     """
+    ready = _ready(cell, inputs, state, lengths, resets)
+    if ready is None:
+        return None
+    kept, x, leaves = ready
+    done = kept.run(x, lengths, resets, leaves, cell.hidden)
+    return None if done is None else (done[0], cell.state_type(*done[1]))
+
+
+def short_pair(
+    ahead: Cell, back: Cell, inputs: Inputs, states: tuple[Any, Any], lengths: Tensor | None, resets: Tensor | None
+) -> tuple[tuple[Tensor, Any], tuple[Tensor, Any]] | None:
+    """What two cells give over the same short sequence, side by side on the threads; or None, as `_short`."""
+    if not kernels.direct():
+        return None
+    one, other = (
+        _ready(cell, inputs, state, lengths, resets) for cell, state in zip((ahead, back), states, strict=True)
+    )
+    if one is None or other is None:
+        return None
+    done = one[0].run_beside(other[0], one[1], lengths, resets, one[2], other[2], (ahead.hidden, back.hidden))
+    if done is None:
+        return None
+    return (done[0][0], ahead.state_type(*done[0][1])), (done[1][0], back.state_type(*done[1][1]))
+
+
+def _ready(
+    cell: Cell, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None
+) -> tuple[kernels.Kept, Tensor, list[Tensor]] | None:
+    """The cell's kept weights, the inputs and the leaves of the state, where all is as the short way needs it."""
     if type(inputs) is not Tensor or inputs.dim() != 3:
         return None
     steps, batch, width = inputs.shape
@@ -132,19 +161,21 @@ def _short(
         return None
     leaves = list(state.__dict__.values())
     for leaf in leaves:
-        if (
-            type(leaf) is not Tensor or leaf.shape != (batch, cell.hidden) or leaf.dtype != kept.dtype
-            or leaf.device.type != "cpu" or not leaf.is_contiguous()
-        ):  # fmt: skip
+        if not _plain(leaf, kept.dtype, (batch, cell.hidden)):
             return None
-    for given, dtype, shape in ((lengths, torch.int64, (batch,)), (resets, torch.bool, (steps, batch))):
-        if given is not None and not (
-            type(given) is Tensor and given.dtype == dtype and given.shape == shape and given.device.type == "cpu"
-            and given.is_contiguous()
-        ):  # fmt: skip
-            return None
-    done = kept.run(inputs, lengths, resets, leaves, cell.hidden)
-    return None if done is None else (done[0], cell.state_type(*done[1]))
+    if lengths is not None and not _plain(lengths, torch.int64, (batch,)):
+        return None
+    if resets is not None and not _plain(resets, torch.bool, (steps, batch)):
+        return None
+    return kept, inputs, leaves
+
+
+def _plain(given: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> bool:
+    """Whether this is an ordinary tensor of this dtype and shape, its numbers side by side in the processor's memory."""
+    return (
+        type(given) is Tensor and given.shape == shape and given.dtype == dtype and given.is_contiguous()
+        and given.device.type == "cpu"
+    )  # fmt: skip
 
 
 def check_sequence(

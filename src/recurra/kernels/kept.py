@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter, is_
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -92,7 +92,6 @@ class Kept:
         self.dtype = first.dtype
         self.network: Any = getattr(native.module(), f"Network{_NETWORKS[first.dtype]}")()
         self.columns = heads[-1][0].shape[0] if heads else 0
-        self._tensors: list[Tensor] = []
         for layer in layers:
             cell = {"elman": 0, "gru": 1 if layer.reset_after else 2, "lstm": 3}[layer.kernel]
             self.network.add_layer(
@@ -104,25 +103,26 @@ class Kept:
             self.network.set_symbols(self._take(table))
         for weight, bias in heads:
             self.network.add_head(self._take(weight), self._take(bias))
-        self._versions = list(map(_version, self._tensors))
-        self._pointers = list(map(Tensor.data_ptr, self._tensors))
         named = [(part._parameters, name) for part in owner.modules() for name in part._parameters]
         self._places = [(parameters, name) for parameters, name in named if parameters[name] is not None]
-        self._parameters = [parameters[name] for parameters, name in self._places]
+        now: list[Any] = [parameters[name] for parameters, name in self._places]
+        self._versions = list(map(_version, now))
+        self._pointers = list(map(Tensor.data_ptr, now))
 
-    def _take(self, tensor: Tensor | None) -> Any:
-        if tensor is None:
-            return None
-        self._tensors.append(tensor)
-        return capsule(tensor.detach().contiguous())
+    @staticmethod
+    def _take(tensor: Tensor | None) -> Any:
+        return None if tensor is None else capsule(tensor.detach())
 
     def current(self) -> bool:
         """Whether the weights are still what was packed."""
-        tensors = self._tensors
+        try:
+            now: list[Any] = [parameters[name] for parameters, name in self._places]
+        except KeyError:  # a parameter is gone
+            return False
+        # another parameter lies in other memory, because the memory of the old one is still held here
         return (
-            all(map(is_, [parameters.get(name) for parameters, name in self._places], self._parameters))
-            and list(map(_version, tensors)) == self._versions
-            and list(map(Tensor.data_ptr, tensors)) == self._pointers
+            list(map(_version, now)) == self._versions
+            and list(map(Tensor.data_ptr, now)) == self._pointers
             and self.network.unchanged()
         )
 
@@ -137,14 +137,32 @@ class Kept:
 
         All contiguous. None where a length is out of range.
         """
-        outputs = torch.empty((x.shape[0], x.shape[1], width), dtype=self.dtype)
-        last = [torch.empty_like(state) for state in states]
+        outputs, last = self._results(x, states, width)
         done = self.network.run(
             capsule(x), None if lengths is None else capsule(lengths), None if resets is None else capsule(resets),
             [capsule(state) for state in states], capsule(outputs), [capsule(state) for state in last],
             torch.get_num_threads(),
         )  # fmt: skip
         return (outputs, last) if done else None
+
+    def run_beside(
+        self, other: Kept, x: Tensor, lengths: Tensor | None, resets: Tensor | None, states: Sequence[Tensor],
+        other_states: Sequence[Tensor], widths: tuple[int, int],
+    ) -> tuple[tuple[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]] | None:  # fmt: skip
+        """What `run` of this and of `other` (one layer each) give on the same inputs, side by side on the threads."""
+        outputs, last = self._results(x, states, widths[0])
+        other_outputs, other_last = other._results(x, other_states, widths[1])
+        done = self.network.run_beside(
+            other.network, capsule(x), None if lengths is None else capsule(lengths),
+            None if resets is None else capsule(resets), [capsule(state) for state in states], capsule(outputs),
+            [capsule(state) for state in last], [capsule(state) for state in other_states], capsule(other_outputs),
+            [capsule(state) for state in other_last], torch.get_num_threads(),
+        )  # fmt: skip
+        return ((outputs, last), (other_outputs, other_last)) if done else None
+
+    def _results(self, x: Tensor, states: Sequence[Tensor], width: int) -> tuple[Tensor, list[Tensor]]:
+        outputs = torch.empty((x.shape[0], x.shape[1], width), dtype=self.dtype)
+        return outputs, [torch.empty_like(state) for state in states]
 
     def run_tokens(self, tokens: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """tokens[T, B] and the leaves of a state (contiguous) -> the heads' outputs[B, V] after the last, its leaves."""

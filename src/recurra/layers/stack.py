@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from recurra.cells import CELLS, Cell, Inputs, spelled_out
-from recurra.cells.cell import check_sequence
+from recurra.cells.cell import check_sequence, short_pair
 from recurra.config import Config
 from recurra.errors import StateError, UsageError
 from recurra.kernels import LayerWeights
@@ -65,8 +65,12 @@ class Bidirectional(nn.Module):
     ) -> tuple[Tensor, DirectionsState]:
         """inputs[T, B, I] -> outputs[T, B, 2H] and the last state of each direction."""
         _check_parts("Bidirectional", state, DirectionsState)
-        first, ahead = self.ahead(inputs, state.ahead, lengths, resets)
-        second, back = self.back(inputs, state.back, lengths, resets)
+        pair = short_pair(self.ahead, self.back, inputs, (state.ahead, state.back), lengths, resets)
+        if pair is None:
+            first, ahead = self.ahead(inputs, state.ahead, lengths, resets)
+            second, back = self.back(inputs, state.back, lengths, resets)
+        else:
+            (first, ahead), (second, back) = pair
         return torch.cat([first, second], dim=-1), DirectionsState(ahead, back)
 
     def trace(

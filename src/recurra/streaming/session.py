@@ -86,8 +86,9 @@ class Session:
         if self._stepper is not None and type(raw) is str and isinstance(model, LanguageModel) and top > 0:
             tokens = model.codec.encode(raw)
             if tokens and self._is_current():
-                self._step(tokens)
-                return model.answer_of(self._stepper.likeliest(min(top, model.codec.size)))
+                found = self._stepper.answer(tokens, min(top, model.codec.size))
+                self._ahead, self._steps = True, self._steps + len(tokens)
+                return model.answer_of(found)
         batch = model.encode([raw])
         answers, state = model.answer(batch, self.state, top=top)
         self._go_to(state, self._steps + batch.units)

@@ -68,6 +68,13 @@ class Stepper:
         else:
             self._native.push(tokens, self._threads)
 
+    def answer(self, tokens: Sequence[int], count: int) -> list[tuple[int, float]]:
+        """`push` and `likeliest`."""
+        if len(tokens) == 1:
+            return self._native.answer_one(tokens[0], count, self._threads)
+        self.push(tokens)
+        return self.likeliest(count)
+
     def likeliest(self, count: int) -> list[tuple[int, float]]:
         """The likeliest next tokens and their probabilities, likeliest first."""
         return self._native.likeliest(count)
