@@ -60,6 +60,8 @@ class Session:
         self._steps = steps
         self._stepper = Stepper.of(model)
         self._ahead = False  # whether the stepper has read on from `_state`
+        # looked up once: a module finds its attributes slowly, next to a step
+        self._text = (model.codec, model.answer_of) if isinstance(model, LanguageModel) else None
         if self._stepper is not None and state is not None:
             self._stepper.write(state)
 
@@ -83,12 +85,15 @@ class Session:
     def push(self, raw: Any, *, top: int = 5) -> Answer:
         """Read one more piece (a text, or an array [T, F]) and answer for all that was read so far."""
         model = self._model
-        if self._stepper is not None and type(raw) is str and isinstance(model, LanguageModel) and top > 0:
-            tokens = model.codec.encode(raw)
+        if self._text is not None and type(raw) is str and top > 0:
+            codec, answer_of = self._text
+            tokens = codec.encode(raw)
             if tokens and self._is_current():
-                found = self._stepper.answer(tokens, min(top, model.codec.size))
-                self._ahead, self._steps = True, self._steps + len(tokens)
-                return model.answer_of(found)
+                assert self._stepper is not None
+                found = self._stepper.answer(tokens, min(top, codec.size))
+                self._ahead = True
+                self._steps += len(tokens)
+                return answer_of(found)
         batch = model.encode([raw])
         answers, state = model.answer(batch, self.state, top=top)
         self._go_to(state, self._steps + batch.units)
@@ -128,12 +133,14 @@ class Session:
     def _is_current(self) -> bool:
         """Whether the stepper holds the weights that the model has now; makes a new one where it does not."""
         stepper = self._stepper
-        if stepper is not None and not stepper.current():
-            state = self.state
-            self._stepper = stepper = Stepper.of(self._model)
-            if stepper is not None:
-                stepper.write(state)
-        return stepper is not None
+        if stepper is None or stepper.current():
+            return stepper is not None
+        state = self.state
+        self._stepper = stepper = Stepper.of(self._model)
+        if stepper is None:
+            return False
+        stepper.write(state)
+        return True
 
     def _go_to(self, state: Any, steps: int) -> None:
         self._state, self._steps, self._ahead = state, steps, False
