@@ -277,6 +277,7 @@ void define(nb::module_& m) {
 NB_MODULE(_native, m) {
   m.doc() =
       "Recurrent kernels for the CPU: pure functions over whole sequences. Use recurra.kernels instead.";
+  recurra::watch_forks();
   recurra::chosen_kernels();  // a wrong RECURRA_SIMD stops the import, not the first call
   recurra::define<float>(m);
   recurra::define<double>(m);

@@ -244,15 +244,6 @@ class Pool {
 std::atomic<Pool*> the_pool{nullptr};
 std::atomic<bool> forked{false};
 
-void watch_forks() {
-  static const int registered = pthread_atfork(nullptr, nullptr, [] {
-    crowded_until.store(0);
-    forked.store(true);       // no OpenMP runtime works in a child whose parent has used it
-    the_pool.store(nullptr);  // the parent's threads are not here, and its locks may be held: begin anew
-  });
-  (void)registered;
-}
-
 Pool& pool() {
   Pool* found = the_pool.load(std::memory_order_acquire);
   if (found) return *found;
@@ -263,7 +254,6 @@ Pool& pool() {
 }
 
 bool uses_openmp() {
-  watch_forks();
   return !forked.load(std::memory_order_relaxed) && openmp().found();
 }
 
@@ -290,6 +280,15 @@ void run_two_teams(int threads, int first, Job a, const void* context_a, Job b, 
       b(context_b, {worker.index - first, worker.size - first, &barrier_b});
     }
   });
+}
+
+void watch_forks() {
+  static const int registered = pthread_atfork(nullptr, nullptr, [] {
+    crowded_until.store(0);
+    forked.store(true);       // no OpenMP runtime works in a child whose parent has used it
+    the_pool.store(nullptr);  // the parent's threads are not here, and its locks may be held: begin anew
+  });
+  (void)registered;
 }
 
 void be_patient() {

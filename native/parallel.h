@@ -55,6 +55,9 @@ bool crowded();
 // From here on never mind: `crowded` is always false. For tests, which must run what they are about.
 void be_patient();
 
+// To be called when the module is loaded: notices from then on when the process is forked.
+void watch_forks();
+
 // "openmp" or "own": who gives the threads.
 const char* thread_source();
 

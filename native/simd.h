@@ -303,10 +303,10 @@ RECURRA_INLINE SplitExp<T> split_exp(Vector<T> x) {
 // value * 2^n, where n may reach past the normal exponents at both ends: rounded once.
 #if defined(RECURRA_USE_AVX512)
 RECURRA_INLINE FloatVector scale(FloatVector value, FloatVector n) {
-  return (FloatVector)_mm512_scalef_ps((__m512)value, (__m512)n);
+  return (FloatVector)_mm512_maskz_scalef_ps((__mmask16)-1, (__m512)value, (__m512)n);
 }
 RECURRA_INLINE DoubleVector scale(DoubleVector value, DoubleVector n) {
-  return (DoubleVector)_mm512_scalef_pd((__m512d)value, (__m512d)n);
+  return (DoubleVector)_mm512_maskz_scalef_pd((__mmask8)-1, (__m512d)value, (__m512d)n);
 }
 #else
 template <class V>

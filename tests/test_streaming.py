@@ -162,12 +162,13 @@ def test_the_reference_is_obeyed(cell: Cell, monkeypatch: pytest.MonkeyPatch) ->
     ("given", "error"),
     [
         ({"inputs": torch.zeros(2, 3, 5)}, DataError),
+        ({"inputs": torch.zeros(2, 2, 4).double()}, DataError),
         ({"lengths": torch.tensor([1, 3])}, DataError),
         ({"lengths": torch.tensor([1, -1])}, DataError),
         ({"resets": torch.zeros(2, 2)}, DataError),
         ({"batch": 3}, StateError),
     ],
-    ids=["width", "too long", "negative", "no booleans", "another batch"],
+    ids=["width", "dtype", "too long", "negative", "no booleans", "another batch"],
 )
 def test_mistakes_are_told_as_ever(cell: Cell, given: dict[str, Any], error: type[Exception]) -> None:
     runs(cell)
@@ -262,6 +263,68 @@ def test_a_session_follows_its_model_when_a_weight_changes() -> None:
     assert session.push("d") == answers[0] and same(session.state, after)
 
 
+def replacements() -> dict[str, Callable[[LanguageModel], None]]:
+    def stack(model: LanguageModel) -> None:
+        model.stack = language("gru").stack
+        torch.nn.init.ones_(model.stack.blocks[0].cell.bias)  # pyright: ignore
+
+    def cell(model: Any) -> None:
+        model.stack.blocks[0].cell = CELLS["gru"](5, 11)
+
+    def head(model: LanguageModel) -> None:
+        model.head = torch.nn.Parameter(torch.randn(CODEC.size, 5))
+
+    def setting(model: Any) -> None:
+        model.stack.blocks[1].cell.reset_after = False
+
+    def one_number(model: LanguageModel) -> None:
+        model.embedding.data[3, 2] = 7.0
+
+    return {change.__name__: change for change in (stack, cell, head, setting, one_number)}
+
+
+@pytest.mark.parametrize("change", replacements().values(), ids=replacements())
+def test_a_new_session_and_pool_see_every_change(change: Callable[[Any], None]) -> None:
+    model = language()
+    recurra.Session(model).push("a")
+    change(model)
+    with torch.no_grad():
+        wanted, _ = model.read(model.encode(["d"]))
+    token = CODEC.encode("d")
+    assert torch.equal(recurra.Session(model).outputs_after(token), wanted[0])
+    assert torch.equal(recurra.Pool(model, 1).advance(token), wanted)
+
+
+def test_a_session_of_a_model_that_changed_its_dtype_keeps_its_state() -> None:
+    model = language()
+    session = recurra.Session(model)
+    session.push("abc")
+    model.double()
+    with pytest.raises(StateError, match="does not fit"):
+        session.push("d")
+    assert all(leaf.dtype == torch.float32 for leaf in leaves(session.state).values())
+
+
+def test_a_deep_model_streams_all_the_same() -> None:
+    stack = StackConfig(cell="lstm", hidden=3, layers=33)
+    model = LanguageModel(LanguageModelConfig(stack=stack, vocabulary=CODEC.size, embedding=3), CODEC).eval()
+    session = recurra.Session(model)
+    session.push("ab")
+    assert session.push("c") == model.answer(model.encode(["abc"]))[0][0]
+
+
+@pytest.mark.parametrize("wrong", [[1.5], "ab", 3, None, [[1, 2]], torch.tensor([1.0])], ids=repr)
+def test_what_are_no_tokens_is_told(wrong: Any) -> None:
+    with pytest.raises(DataError, match="no tokens"):
+        recurra.Session(language()).advance(wrong)
+
+
+def test_a_copied_session_is_a_fork() -> None:
+    session = recurra.Session(language())
+    session.push("abc")
+    assert copy.deepcopy(session).push("d") == session.push("d")
+
+
 def test_a_session_obeys_the_reference_and_comes_back() -> None:
     model = language()
     session = recurra.Session(model)
@@ -329,8 +392,8 @@ def test_a_pool_refuses_what_does_not_fit() -> None:
     model = language()
     pool = recurra.Pool(model, 3)
     before = map_state(torch.clone, pool.state)
-    for wrong in ([1, 2], [1, 2, 3, 4], torch.zeros(3)):
-        with pytest.raises(DataError, match="One token for each row"):
+    for wrong, words in (([1, 2], "One token for each"), ([1, 2, 3, 4], "One token"), (torch.zeros(3), "no tokens")):
+        with pytest.raises(DataError, match=words):
             pool.advance(wrong)
     with pytest.raises(DataError, match=r"no such token.*-1"):
         pool.advance([0, -1, 2])

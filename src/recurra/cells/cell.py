@@ -104,6 +104,12 @@ class Cell(nn.Module, ABC):
 
     def _check(self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None) -> None:
         check_sequence(type(self).__name__, inputs, self.inputs, lengths, resets)
+        numbers = inputs.table if isinstance(inputs, Symbols) else inputs
+        wanted = next(self.parameters()).dtype
+        if numbers.dtype != wanted:
+            raise DataError(
+                f"{type(self).__name__}: the inputs have the wrong dtype", got=numbers.dtype, expected=wanted
+            )
         check_like(state, self.initial_state(inputs.shape[1]))
 
 
@@ -191,6 +197,8 @@ def check_sequence(
     if isinstance(inputs, Symbols) and (inputs.tokens.dtype != torch.int64 or inputs.tokens.dim() != 2):
         got = f"{tuple(inputs.tokens.shape)} {inputs.tokens.dtype}"
         raise DataError(f"{who}: the tokens are wrong", got=got, expected="(T, B) torch.int64")
+    if isinstance(inputs, Symbols) and inputs.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_range(who, inputs)
     steps, batch = inputs.shape[:2]
     if lengths is not None:
         _check_lengths(who, lengths, steps, batch)
@@ -200,6 +208,14 @@ def check_sequence(
             got=f"{tuple(resets.shape)} {resets.dtype}",
             expected=f"({steps}, {batch}) torch.bool",
         )
+
+
+def _check_range(who: str, inputs: Symbols) -> None:
+    if inputs.tokens.numel():
+        low, high = (int(value) for value in inputs.tokens.aminmax())
+        if low < 0 or high >= inputs.table.shape[0]:
+            got, expected = f"{low} to {high}", f"0 to {inputs.table.shape[0] - 1}"
+            raise DataError(f"{who}: there is no such token", got=got, expected=expected)
 
 
 def _check_lengths(who: str, lengths: Tensor, steps: int, batch: int) -> None:

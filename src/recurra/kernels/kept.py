@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,17 @@ def _make_direct() -> Any:
 direct = _make_direct()
 
 
+_SETTINGS = ("activation", "reset_after", "reverse", "residual")
+"""Attributes of cells and blocks that are packed along with their weights."""
+
+
+def _edges_of(part: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """Where a module holds what its kept weights depend on: parameters (also absent ones), parts, settings."""
+    edges: list[tuple[dict[str, Any], str]] = [(part._parameters, name) for name in part._parameters]
+    edges += [(part._modules, name) for name in part._modules]
+    return edges + [(part.__dict__, name) for name in _SETTINGS if name in part.__dict__]
+
+
 class Kept:
     """Some layers in a row, an embedding before them and products after them by choice, with their weights packed.
 
@@ -103,11 +115,14 @@ class Kept:
             self.network.set_symbols(self._take(table))
         for weight, bias in heads:
             self.network.add_head(self._take(weight), self._take(bias))
-        named = [(part._parameters, name) for part in owner.modules() for name in part._parameters]
-        self._places = [(parameters, name) for parameters, name in named if parameters[name] is not None]
-        now: list[Any] = [parameters[name] for parameters, name in self._places]
-        self._versions = list(map(_version, now))
-        self._pointers = list(map(Tensor.data_ptr, now))
+        self._edges = [edge for part in owner.modules() for edge in _edges_of(part)]
+        self._ends = [inside[name] for inside, name in self._edges]
+        self._insides = [inside for part in owner.modules() for inside in (part._parameters, part._modules)]
+        self._sizes = list(map(len, self._insides))
+        self._parameters = [end for end in self._ends if isinstance(end, Tensor)]
+        self._versions = list(map(_version, self._parameters))
+        self._pointers = list(map(Tensor.data_ptr, self._parameters))
+        self._digest = self.digest()
 
     @staticmethod
     def _take(tensor: Tensor | None) -> Any:
@@ -115,16 +130,26 @@ class Kept:
 
     def current(self) -> bool:
         """Whether the weights are still what was packed."""
-        try:
-            now: list[Any] = [parameters[name] for parameters, name in self._places]
-        except KeyError:  # a parameter is gone
-            return False
-        # another parameter lies in other memory, because the memory of the old one is still held here
+        parameters = self._parameters
         return (
-            list(map(_version, now)) == self._versions
-            and list(map(Tensor.data_ptr, now)) == self._pointers
+            all(map(is_, [inside.get(name) for inside, name in self._edges], self._ends))
+            and list(map(len, self._insides)) == self._sizes
+            and list(map(_version, parameters)) == self._versions
+            and list(map(Tensor.data_ptr, parameters)) == self._pointers
             and self.network.unchanged()
         )
+
+    def digest(self) -> int:
+        """A checksum of all weights: for where there is time to look at every number."""
+        found = 0
+        for parameter in self._parameters:
+            numbers: Any = parameter.detach().contiguous().view(torch.uint8).numpy()
+            found = crc32(numbers, found)
+        return found
+
+    def exactly_current(self) -> bool:
+        """`current`, and every number is what it was."""
+        return self.current() and self.digest() == self._digest
 
     def stepper(self) -> Any:
         """A new native stepper over this network, its state all zeros."""

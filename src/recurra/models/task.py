@@ -162,7 +162,7 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
     @torch.no_grad()
     def answer(self, batch: Batch, state: Any = None, *, top: int = 5) -> tuple[list[Answer], Any]:
         """An answer after the last valid step of each row, and the state there."""
-        if top < 1:
+        if type(top) is not int or top < 1:
             raise UsageError("'top' is out of range", got=top, expected="1 or more")
         was_training = self.training
         self.eval()

@@ -15,7 +15,7 @@ from torch import Tensor
 from recurra.errors import DataError, UsageError
 from recurra.models import Task
 from recurra.state import check_like, leaves, map_state, merge, select
-from recurra.streaming.session import Session, check_tokens
+from recurra.streaming.session import Session, as_tokens
 from recurra.streaming.stepper import keep
 
 
@@ -28,12 +28,13 @@ class Pool:
     def __init__(self, model: Task, rows: int, state: Any = None) -> None:
         if not model.causal:
             raise UsageError("A bidirectional model needs the whole sequence, so it cannot stream")
-        if rows < 1:
+        if type(rows) is not int or rows < 1:
             raise UsageError("'rows' is out of range", got=rows, expected="1 or more")
         template = model.initial_state(rows)
         if state is not None:
             check_like(state, template)
         self._model = model.eval()
+        keep(model, thorough=True)
         self._state = template if state is None else state
         self.rows = rows
 
@@ -51,17 +52,16 @@ class Pool:
 
     def session(self, row: int) -> Session:
         """A session that goes on where a row stands."""
+        if type(row) is not int or not 0 <= row < self.rows:
+            raise UsageError("There is no such row", got=row, expected=f"0 to {self.rows - 1}")
         return Session(self._model, map_state(torch.clone, select(self._state, [row])))
 
     @torch.no_grad()
     def advance(self, tokens: Sequence[int] | Tensor) -> Tensor:
         """One token into each row: what the model gives after it, [rows, V]."""
-        given = torch.as_tensor(tokens)
-        if given.dtype != torch.int64 or given.shape != (self.rows,):
-            raise DataError(
-                "One token for each row", got=f"{tuple(given.shape)} {given.dtype}", expected=f"({self.rows},) int64"
-            )
-        check_tokens(self._model, given.tolist())
+        given = torch.tensor(as_tokens(self._model, tokens))
+        if given.shape != (self.rows,):
+            raise DataError("One token for each row", got=f"{len(given)} tokens", expected=f"{self.rows}")
         kept = keep(self._model)
         if kept is not None:
             before = [leaf.contiguous() for leaf in leaves(self._state).values()]

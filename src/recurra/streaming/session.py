@@ -29,15 +29,19 @@ class Snapshot:
     steps: int
 
 
-def check_tokens(model: Task, tokens: Sequence[int]) -> None:
-    """Refuse tokens that the model does not have, and models that deal in none."""
+def as_tokens(model: Task, tokens: Any) -> list[int]:
+    """Tokens as whole numbers that the model has. Refuses others, and models that deal in none."""
     if model.symbols is None:
         raise UsageError(f"A model of kind '{model.kind}' does not take tokens one by one", fix="Use push")
-    if not len(tokens):
+    found = tokens.tolist() if hasattr(tokens, "tolist") else tokens
+    if not isinstance(found, list | tuple) or not all(type(token) is int for token in found):
+        raise DataError("These are no tokens", got=repr(tokens)[:60], expected="a list of whole numbers")
+    if not found:
         raise DataError("There are no tokens", expected="at least one")
-    low, high = min(tokens), max(tokens)
+    low, high = min(found), max(found)
     if low < 0 or high >= model.symbols:
         raise DataError("There is no such token", got=low if low < 0 else high, expected=f"0 to {model.symbols - 1}")
+    return list(found)
 
 
 class Session:
@@ -85,7 +89,7 @@ class Session:
     def push(self, raw: Any, *, top: int = 5) -> Answer:
         """Read one more piece (a text, or an array [T, F]) and answer for all that was read so far."""
         model = self._model
-        if self._text is not None and type(raw) is str and top > 0:
+        if self._text is not None and type(raw) is str and type(top) is int and top > 0:
             codec, answer_of = self._text
             tokens = codec.encode(raw)
             if tokens and self._is_current():
@@ -104,7 +108,7 @@ class Session:
 
         Raises `UsageError` where the model does not answer after each token, `DataError` for tokens that it does not have.
         """
-        check_tokens(self._model, tokens)
+        tokens = as_tokens(self._model, tokens)
         if self._is_current():
             self._step(tokens)
         else:
@@ -112,7 +116,7 @@ class Session:
 
     def outputs_after(self, tokens: Sequence[int]) -> Tensor:
         """Read some tokens (at least one): what the model gives after the last of them, [V]. Raises as `advance`."""
-        check_tokens(self._model, tokens)
+        tokens = as_tokens(self._model, tokens)
         if self._is_current() and self._stepper is not None:
             self._step(tokens)
             return self._stepper.outputs()
@@ -136,6 +140,7 @@ class Session:
         if stepper is None or stepper.current():
             return stepper is not None
         state = self.state
+        check_like(state, self._model.initial_state(1))
         self._stepper = stepper = Stepper.of(self._model)
         if stepper is None:
             return False
@@ -159,6 +164,10 @@ class Session:
     def fork(self) -> Session:
         """A second session from here on; neither touches the other."""
         return Session(self._model, map_state(torch.clone, self.state), steps=self._steps)
+
+    def __deepcopy__(self, memo: Any) -> Session:
+        """A copy is a fork: it reads on by itself, with the same model."""
+        return self.fork()
 
     def save(self, path: str | Path) -> None:
         """Write the state, bound to this model by its content hash."""

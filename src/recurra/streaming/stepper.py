@@ -20,12 +20,16 @@ _kept: WeakKeyDictionary[Task, kernels.Kept] = WeakKeyDictionary()
 """The packed weights of each model that is read step by step: all its sessions share them."""
 
 
-def keep(model: Task) -> kernels.Kept | None:
-    """The packed weights of a model as they are now, or None where it cannot be kept."""
+MOST_LEAVES = 64
+"""Leaves of a state that the native stepper has room for."""
+
+
+def keep(model: Task, thorough: bool = False) -> kernels.Kept | None:
+    """The packed weights of a model as they are now, or None where it cannot be kept. `thorough` looks at every number."""
     if not kernels.usable():
         return None
     kept = _kept.get(model)
-    if kept is None or not kept.current():
+    if kept is None or not (kept.exactly_current() if thorough else kept.current()):
         kept = model.kept()
         if kept is None:
             return None
@@ -38,13 +42,14 @@ class Stepper:
 
     def __init__(self, model: Task, kept: kernels.Kept) -> None:
         self.kept = kept
-        self._model = model
         self._native = kept.stepper()
-        self._threads = torch.get_num_threads()
+        self._template = model.initial_state(1)
 
     @classmethod
     def of(cls, model: Task) -> Stepper | None:
-        kept = keep(model)
+        if len(leaves(model.initial_state(1))) > MOST_LEAVES:
+            return None
+        kept = keep(model, thorough=True)
         return None if kept is None else cls(model, kept)
 
     def current(self) -> bool:
@@ -57,21 +62,21 @@ class Stepper:
 
     def read(self) -> Any:
         """The state, as a value."""
-        state = map_state(torch.empty_like, self._model.initial_state(1))
+        state = map_state(torch.empty_like, self._template)
         self._native.read_state([_array(leaf) for leaf in leaves(state).values()])
         return state
 
     def push(self, tokens: Sequence[int]) -> None:
         """Read some tokens, at least one."""
         if len(tokens) == 1:
-            self._native.push_one(tokens[0], self._threads)
+            self._native.push_one(tokens[0], torch.get_num_threads())
         else:
-            self._native.push(tokens, self._threads)
+            self._native.push(tokens, torch.get_num_threads())
 
     def answer(self, tokens: Sequence[int], count: int) -> list[tuple[int, float]]:
         """`push` and `likeliest`."""
         if len(tokens) == 1:
-            return self._native.answer_one(tokens[0], count, self._threads)
+            return self._native.answer_one(tokens[0], count, torch.get_num_threads())
         self.push(tokens)
         return self.likeliest(count)
 
