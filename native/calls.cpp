@@ -51,7 +51,7 @@ class Scratch {
  public:
   template <class Count>
   Scratch(int threads, const Count& count) {
-    const int64_t bytes = std::max(count(threads), count(1));
+    const int64_t bytes = std::max<int64_t>({count(threads), count(1), 64});  // never a null pointer
     if (kept.size < bytes) {
       kept.memory = nullptr;
       kept.memory = allocate(bytes);
