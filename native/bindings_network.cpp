@@ -11,6 +11,9 @@
 #include "network.h"
 
 namespace recurra {
+
+using namespace nb::literals;
+
 namespace {
 
 template <class T>
@@ -207,6 +210,37 @@ nb::list pairs_of(const T* logits, int64_t n, int64_t count) {
   return result;
 }
 
+// Whether a model still holds what it held: (dictionary, name) pairs of `edges` their `ends`, the same
+// objects; each of `insides` as many entries as `sizes` says; and each parameter the version and the address
+// that it had. In Python this took longer than the step that it guards.
+bool unmoved(const nb::list& edges, const nb::list& ends, const nb::list& insides, const nb::list& sizes,
+             const nb::list& parameters, const nb::list& versions, const nb::list& pointers) {
+  const size_t count = nb::len(edges), dictionaries = nb::len(insides), tensors = nb::len(parameters);
+  if (nb::len(ends) != count || nb::len(sizes) != dictionaries) return false;
+  if (nb::len(versions) != tensors || nb::len(pointers) != tensors) return false;
+  for (size_t i = 0; i < count; ++i) {
+    const nb::handle edge = edges[i];
+    PyObject* inside = PyTuple_GetItem(edge.ptr(), 0);
+    PyObject* name = PyTuple_GetItem(edge.ptr(), 1);
+    if (!inside || !name) throw nb::python_error();
+    PyObject* now = PyDict_GetItemWithError(inside, name);  // borrowed
+    if (!now && PyErr_Occurred()) throw nb::python_error();
+    if (now != nb::handle(ends[i]).ptr()) return false;
+  }
+  for (size_t i = 0; i < dictionaries; ++i) {
+    const Py_ssize_t size = PyDict_Size(nb::handle(insides[i]).ptr());
+    if (size < 0) throw nb::python_error();
+    if (size != nb::cast<Py_ssize_t>(sizes[i])) return false;
+  }
+  const nb::str version("_version"), pointer("data_ptr");
+  for (size_t i = 0; i < tensors; ++i) {
+    const nb::object parameter = parameters[i];
+    if (nb::cast<int64_t>(parameter.attr(version)) != nb::cast<int64_t>(versions[i])) return false;
+    if (nb::cast<uint64_t>(parameter.attr(pointer)()) != nb::cast<uint64_t>(pointers[i])) return false;
+  }
+  return true;
+}
+
 template <class T>
 void define_network(nb::module_& m, const std::string& suffix) {
   const auto array = [](const char* name) { return nb::arg(name).noconvert(); };
@@ -292,6 +326,10 @@ void define_network(nb::module_& m, const std::string& suffix) {
 }  // namespace
 
 void define_networks(nb::module_& m) {
+  m.def("unmoved", &unmoved, "edges"_a, "ends"_a, "insides"_a, "sizes"_a, "parameters"_a, "versions"_a,
+        "pointers"_a,
+        "Whether dictionaries hold the same objects, no more and no fewer, and parameters are where and what "
+        "they were.");
   define_network<float>(m, "32");
   define_network<double>(m, "64");
 }

@@ -209,14 +209,16 @@ void likeliest(const T* logits, int64_t n, int64_t count, int64_t* classes, doub
   for (int64_t i = 0; i < n; ++i) greatest = std::max(greatest, static_cast<double>(logits[i]));
   for (int64_t i = 0; i < n; ++i) shares[i] = static_cast<double>(logits[i]) - greatest;
   chosen_kernels().of<double>().exp(shares.data(), shares.data(), n);
-  for (int64_t i = 0; i < n; ++i) total += shares[i], order[i] = i;
-  // a NaN is greater than any number, as for torch: it must come out, not be sorted away
-  const auto before = [&](int64_t a, int64_t b) {
-    const bool nan_a = std::isnan(shares[a]), nan_b = std::isnan(shares[b]);
-    if (nan_a != nan_b) return nan_a;
-    return shares[a] > shares[b] || (!(shares[a] < shares[b]) && a < b);
-  };
-  std::partial_sort(order.begin(), order.begin() + count, order.end(), before);
+  for (int64_t i = 0; i < n; ++i)
+    total += shares[i], order[i] = i;  // in a row with a NaN all are NaN, in order
+  // the greatest so far, greatest first; the later of equal ones stays behind
+  int64_t held = 0;
+  for (int64_t i = 0; !std::isnan(total) && i < n && count > 0; ++i) {
+    if (held == count && !(shares[i] > shares[order[held - 1]])) continue;
+    int64_t place = held < count ? held++ : held - 1;
+    for (; place > 0 && shares[i] > shares[order[place - 1]]; --place) order[place] = order[place - 1];
+    order[place] = i;
+  }
   for (int64_t i = 0; i < count; ++i) classes[i] = order[i], probabilities[i] = shares[order[i]] / total;
 }
 

@@ -368,6 +368,19 @@ def test_a_classifier_takes_no_tokens() -> None:
         recurra.Session(model).advance([1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_likeliest_are_those_of_a_stable_sort(dtype: torch.dtype) -> None:
+    for size, count in ((1, 1), (7, 7), (66, 5), (66, 0), (200, 9)):
+        logits = (torch.randn(4, size, dtype=dtype) * 2).round()  # with many equal ones
+        classes, probabilities = kernels.likeliest(logits, count)
+        order = logits.sort(dim=-1, descending=True, stable=True).indices[:, :count]
+        assert torch.equal(classes, order)
+        expected = logits.double().softmax(dim=-1).gather(1, order)
+        torch.testing.assert_close(probabilities, expected, rtol=1e-12, atol=0)
+    classes, probabilities = kernels.likeliest(torch.tensor([[1.0, torch.nan, 2.0]], dtype=dtype), 2)
+    assert probabilities.isnan().all()
+
+
 # ---- pools
 
 

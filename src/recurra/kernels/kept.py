@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter, is_
+from operator import attrgetter
 from typing import Any
 from zlib import crc32
 
@@ -115,14 +115,14 @@ class Kept:
             self.network.set_symbols(self._take(table))
         for weight, bias in heads:
             self.network.add_head(self._take(weight), self._take(bias))
-        self._edges = [edge for part in owner.modules() for edge in _edges_of(part)]
-        self._ends = [inside[name] for inside, name in self._edges]
-        self._insides = [inside for part in owner.modules() for inside in (part._parameters, part._modules)]
-        self._sizes = list(map(len, self._insides))
-        self._parameters = [end for end in self._ends if isinstance(end, Tensor)]
-        self._versions = list(map(_version, self._parameters))
-        self._pointers = list(map(Tensor.data_ptr, self._parameters))
+        edges = [edge for part in owner.modules() for edge in _edges_of(part)]
+        ends = [inside[name] for inside, name in edges]
+        insides = [inside for part in owner.modules() for inside in (part._parameters, part._modules)]
+        self._parameters = [end for end in ends if isinstance(end, Tensor)]
+        versions, pointers = ([look(one) for one in self._parameters] for look in (_version, Tensor.data_ptr))
+        self._held = edges, ends, insides, list(map(len, insides)), self._parameters, versions, pointers
         self._digest = self.digest()
+        self._unmoved = native.module().unmoved
 
     @staticmethod
     def _take(tensor: Tensor | None) -> Any:
@@ -130,14 +130,7 @@ class Kept:
 
     def current(self) -> bool:
         """Whether the weights are still what was packed."""
-        parameters = self._parameters
-        return (
-            all(map(is_, [inside.get(name) for inside, name in self._edges], self._ends))
-            and list(map(len, self._insides)) == self._sizes
-            and list(map(_version, parameters)) == self._versions
-            and list(map(Tensor.data_ptr, parameters)) == self._pointers
-            and self.network.unchanged()
-        )
+        return self._unmoved(*self._held) and self.network.unchanged()
 
     def digest(self) -> int:
         """A checksum of all weights: for where there is time to look at every number."""
