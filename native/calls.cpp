@@ -220,6 +220,25 @@ void backward(BackwardCall<T> call, const int64_t* lengths, int threads) {
   team(threads, [&](const Worker& worker) { kernels.backward(call, scratch.get(), worker); });
 }
 
+template <class T>
+void scan(ScanCall<T> call, const int64_t* lengths, int threads) {
+  if (call.batch == 0) return;
+  const Kernels<T>& kernels = chosen_kernels().of<T>();
+  const Rows rows(lengths, call.batch, call.steps);
+  call.order = rows.order();
+  // a pointwise number costs about as much as some multiply-adds
+  int64_t each = 8 * call.program.row_numbers;
+  for (int64_t i = 0; i < call.program.weight_count; ++i)
+    each += call.program.weights[i].rows * call.program.weights[i].columns;
+  const int64_t work = rows.total() * each;
+  threads = work < kWorthATeam || crowded() ? 1 : std::min<int>(threads, kMostThreads);
+  threads = static_cast<int>(std::min<int64_t>(threads, call.batch));
+  const Scratch scratch(threads, [&](int size) { return kernels.scan_scratch(call, size); });
+  team(threads, [&](const Worker& worker) { kernels.scan(call, scratch.get(), worker); });
+}
+
+template void scan(ScanCall<float>, const int64_t*, int);
+template void scan(ScanCall<double>, const int64_t*, int);
 template void linear(const float*, int64_t, int64_t, const float*, int64_t, const float*, float*, int);
 template void linear(const double*, int64_t, int64_t, const double*, int64_t, const double*, double*, int);
 template void linear_packed(const float*, int64_t, int64_t, const float*, int64_t, const float*, float*, int);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "program.h"
 
 namespace recurra {
 
@@ -30,5 +31,9 @@ void forward_pair(ForwardCall<T> a, ForwardCall<T> b, const int64_t* lengths, in
 
 template <class T>
 void backward(BackwardCall<T> call, const int64_t* lengths, int threads);
+
+// `call.order` is filled in here.
+template <class T>
+void scan(ScanCall<T> call, const int64_t* lengths, int threads);
 
 }  // namespace recurra

@@ -96,7 +96,8 @@ class Checker {
   const char* function_;
 };
 
-// The bindings of Network and Stepper.
+// The bindings of Network and Stepper, and of Program.
 void define_networks(nb::module_& m);
+void define_programs(nb::module_& m);
 
 }  // namespace recurra

@@ -96,6 +96,9 @@ struct BackwardCall : Call<T> {
   T* grad_projection;  // [P, H]: with projection
 };
 
+template <class T>
+struct ScanCall;  // program.h
+
 // The kernels of one instruction set for one number type.
 template <class T>
 struct Kernels {
@@ -115,6 +118,8 @@ struct Kernels {
   void (*forward)(const ForwardCall<T>& call, char* scratch, const Worker& worker);
   int64_t (*backward_scratch)(const BackwardCall<T>& call, int size);
   void (*backward)(const BackwardCall<T>& call, char* scratch, const Worker& worker);
+  int64_t (*scan_scratch)(const ScanCall<T>& call, int size);
+  void (*scan)(const ScanCall<T>& call, char* scratch, const Worker& worker);
 
   void (*exp)(const T* x, T* y, int64_t n);
   void (*sigmoid)(const T* x, T* y, int64_t n);

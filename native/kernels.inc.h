@@ -4,6 +4,7 @@
 #include "forward.h"
 #include "kernels.h"
 #include "matmul.h"
+#include "scan.h"
 #include "simd.h"
 
 namespace recurra::RECURRA_ISA {
@@ -91,6 +92,16 @@ int64_t backward_scratch(const BackwardCall<T>& call, int size) {
   return bytes;
 }
 
+template <class T>
+int64_t scan_scratch(const ScanCall<T>& call, int size) {
+  return Scan<T>::scratch(call, size);
+}
+
+template <class T>
+void scan(const ScanCall<T>& call, char* scratch, const Worker& worker) {
+  Scan<T>(call, scratch, worker).run();
+}
+
 template <class T, class Function>
 void apply(const T* x, T* y, int64_t n, Function function) {
   for (int64_t i = 0; i < n; i += Simd<T>::lanes) store(y + i, function(load(x + i, n - i)), n - i);
@@ -113,8 +124,9 @@ void apply_tanh(const T* x, T* y, int64_t n) {
 
 template <class T>
 constexpr Kernels<T> kernels() {
-  return {packed_size<T>,      pack<T>,     linear<T>,    forward_scratch<T>, forward<T>,
-          backward_scratch<T>, backward<T>, apply_exp<T>, apply_sigmoid<T>,   apply_tanh<T>};
+  return {
+      packed_size<T>, pack<T>,         linear<T>, forward_scratch<T>, forward<T>,       backward_scratch<T>,
+      backward<T>,    scan_scratch<T>, scan<T>,   apply_exp<T>,       apply_sigmoid<T>, apply_tanh<T>};
 }
 
 #define RECURRA_TEXT_(name) #name

@@ -3,6 +3,7 @@
 They know arrays and nothing of parameters, layers or tasks.
 """
 
+from recurra.kernels.calls import elman, gru, lstm
 from recurra.kernels.kept import MOST_ROWS, Kept, LayerWeights, direct, keepable
 from recurra.kernels.native import (
     BACKENDS,
@@ -16,8 +17,9 @@ from recurra.kernels.native import (
     unsupported,
     usable,
 )
-from recurra.kernels.ops import KERNELS, cross_entropy, elman, gru, linear, lstm, recording
-from recurra.kernels.reference import ACTIVATIONS
+from recurra.kernels.ops import KERNELS, cross_entropy, linear, recording
+from recurra.kernels.scan import scan, scan_traced, sizes_of, traced_step
+from recurra.kernels.steps import ACTIVATIONS
 
 __all__ = [
     "ACTIVATIONS",
@@ -41,6 +43,10 @@ __all__ = [
     "lstm",
     "missing",
     "recording",
+    "scan",
+    "scan_traced",
+    "sizes_of",
+    "traced_step",
     "unsupported",
     "usable",
 ]

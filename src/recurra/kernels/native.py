@@ -63,8 +63,6 @@ def backend(name: str) -> Iterator[None]:
 def unsupported(
     dtype: torch.dtype,
     *,
-    norm: Tensor | None = None,
-    norm_cell: Tensor | None = None,
     activation: str = "tanh",
     **_: Any,
 ) -> str | None:
@@ -73,11 +71,7 @@ def unsupported(
         return missing
     if dtype not in _DTYPES:
         return f"it has no {str(dtype).removeprefix('torch.')}"
-    if activation not in ACTIVATIONS:
-        return f"it has no activation '{activation}'"
-    options = {"norm": norm, "norm_cell": norm_cell}
-    given = [name for name, value in options.items() if value is not None]
-    return f"it has no {' and no '.join(given)}" if given else None
+    return None if activation in ACTIVATIONS else f"it has no activation '{activation}'"
 
 
 def usable() -> bool:
@@ -97,7 +91,7 @@ def likeliest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
         return classes, probabilities
     classes = torch.empty((logits.shape[0], count), dtype=torch.int64)
     probabilities = torch.empty((logits.shape[0], count), dtype=torch.float64)
-    _native.likeliest(_view(logits), count, _view(classes), _view(probabilities))
+    _native.likeliest(memory(logits), count, memory(classes), memory(probabilities))
     return classes, probabilities
 
 
@@ -111,26 +105,28 @@ def instruction_sets() -> list[str]:
     return [] if _native is None else list(_native.available_simd())
 
 
-def _serves(kernel: str, dtype: torch.dtype, inputs: dict[str, Any]) -> bool:
+def serves(kernel: str, dtype: torch.dtype, inputs: dict[str, Any] | None = None) -> bool:
+    """Whether the native build runs this call; warns or raises, as the chosen backend says, where it does not."""
     choice = _choice.get()
     if choice == "reference":
         return False
-    reason = unsupported(dtype, **inputs)
+    reason = unsupported(dtype, **(inputs or {}))
     if reason is None:
         return True
     if choice == "native":
         raise UsageError(
             f"The native backend cannot run '{kernel}'", got=reason, fix="Choose the backend 'auto' or 'reference'"
         )
-    if reason not in _warned:
-        _warned.add(reason)
-        warnings.warn(
-            f"recurra: the reference runs '{kernel}' instead of the native kernel, because {reason}. "
-            "It is right but slow; `recurra doctor` shows every kernel.",
-            BackendWarning,
-            stacklevel=2,
-        )
+    warn_once(f"the reference runs '{kernel}' instead of the native kernel, because {reason}")
     return False
+
+
+def warn_once(what: str) -> None:
+    """Say, the first time, that something runs slower than it was hoped for."""
+    if what not in _warned:
+        _warned.add(what)
+        text = f"recurra: {what}. It is right but slow; `recurra doctor` shows every kernel."
+        warnings.warn(text, BackendWarning, stacklevel=3)
 
 
 def forward(kernel: str, names: Sequence[str]) -> Callable[..., Any]:
@@ -139,7 +135,7 @@ def forward(kernel: str, names: Sequence[str]) -> Callable[..., Any]:
 
     def implementation(*args: Any) -> tuple[Tensor, ...]:
         inputs = dict(zip(names, args, strict=True))
-        if not _serves(kernel, args[0].dtype, inputs):
+        if not serves(kernel, args[0].dtype, inputs):
             return slow(*args)
         if args[0].dtype == torch.bfloat16:
             return _narrow(_forward(kernel, _wide(inputs)))
@@ -159,7 +155,7 @@ def backward(
 
     def implementation(*args: Any) -> tuple[Tensor, ...]:
         grads, inputs = dict(zip(grad_names, args, strict=False)), dict(zip(names, args[count:], strict=False))
-        if args[gates] is not None or not _serves(kernel, inputs["x"].dtype, inputs):
+        if args[gates] is not None or not serves(kernel, inputs["x"].dtype, inputs):
             return derived(*args)
         *rest, need_x = args[count + len(names) :]
         kept: dict[str, Any] = dict(zip(["outputs", "gates", "cells"], rest, strict=False))
@@ -184,17 +180,17 @@ def _narrow(values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x[..., K] W[M, K]^T + b[M], each output one chain of fused multiply-adds over K in ascending order."""
-    if not _serves("linear", x.dtype, {}):
+    if not serves("linear", x.dtype, {}):
         return reference.linear(x, weight, bias)
     if x.dtype == torch.bfloat16:
         return linear(x.float(), weight.float(), None if bias is None else bias.float()).bfloat16()
     rows = x.reshape(-1, x.shape[-1])
     out = x.new_empty(rows.shape[0], weight.shape[0])
-    _native.linear(_view(rows), _view(weight), _view(bias), _view(out), torch.get_num_threads())
+    _native.linear(memory(rows), memory(weight), memory(bias), memory(out), torch.get_num_threads())
     return out.view(*x.shape[:-1], weight.shape[0])
 
 
-def _view(tensor: Tensor | None) -> Any:
+def memory(tensor: Tensor | None) -> Any:
     """A capsule of the memory (contiguous), which the native side reads without a copy."""
     return None if tensor is None else capsule(tensor.detach().contiguous())
 
@@ -214,12 +210,12 @@ def _forward(kernel: str, inputs: dict[str, Any]) -> tuple[Tensor, ...]:
     gates = x.new_empty((steps, batch, (1 if kernel == "elman" else 4) * units) if keep else 0)
     c_last = x.new_empty(batch, units) if lstm else None
     cells = x.new_empty((steps, batch, units) if keep else 0) if lstm else None
-    view = {name: _view(value) for name, value in inputs.items() if isinstance(value, Tensor)}.get
+    view = {name: memory(value) for name, value in inputs.items() if isinstance(value, Tensor)}.get
     _native.forward(
         *_cell(kernel, inputs), view("x"), view("tokens"), view("weight_in"), view("bias_in"), view("h"), view("c"),
         view("weight"), view("bias"), view("peepholes"), view("projection"), view("lengths"), view("resets"),
-        view("mask"), _view(outputs), _view(h_last), _view(c_last), _view(gates) if keep else None,
-        _view(cells) if keep else None, torch.get_num_threads(),
+        view("mask"), memory(outputs), memory(h_last), memory(c_last), memory(gates) if keep else None,
+        memory(cells) if keep else None, torch.get_num_threads(),
     )  # fmt: skip
     return (outputs, h_last, c_last, gates, cells) if lstm else (outputs, h_last, gates)  # pyright: ignore
 
@@ -233,18 +229,18 @@ def _backward(
     found = {name: inputs[name].new_empty(inputs[name].shape) for name in names if inputs[name] is not None}
     if need_x:
         found["x"] = inputs["x"].new_empty(inputs["x"].shape)
-    view = {name: _view(value) for name, value in inputs.items() if isinstance(value, Tensor)}.get
-    into = {name: _view(value) for name, value in found.items()}.get
-    came = {name: _view(value) for name, value in grads.items()}.get
+    view = {name: memory(value) for name, value in inputs.items() if isinstance(value, Tensor)}.get
+    into = {name: memory(value) for name, value in found.items()}.get
+    came = {name: memory(value) for name, value in grads.items()}.get
     _native.backward(
         came("grad_outputs"), came("grad_h_last"), came("grad_c_last"), came("grad_cells"), *_cell(kernel, inputs),
         view("x"), view("tokens"), view("weight_in"), view("h"), view("c"), view("weight"), view("peepholes"),
-        view("projection"), view("lengths"), view("resets"), view("mask"), _view(kept["outputs"]),
-        None if kernel == "elman" else _view(kept["gates"]), _view(kept["cells"]) if lstm else None, into("x"),
+        view("projection"), view("lengths"), view("resets"), view("mask"), memory(kept["outputs"]),
+        None if kernel == "elman" else memory(kept["gates"]), memory(kept["cells"]) if lstm else None, into("x"),
         into("h"), into("c"), into("weight_in"), into("bias_in"), into("weight"), into("bias"), into("peepholes"),
         into("projection"), torch.get_num_threads(),
     )  # fmt: skip
     empty = inputs["x"].new_empty(0)
     order = ["x", "h", *(["c"] if lstm else []), "weight", *(["bias"] if kernel == "gru" else [])]
-    order += ["weight_in", "bias_in", "norm", *(["norm_cell", "peepholes", "projection"] if lstm else [])]
+    order += ["weight_in", "bias_in", *(["peepholes", "projection"] if lstm else [])]
     return tuple(found.get(name, empty) for name in order)

@@ -3,8 +3,9 @@
 The dispatcher of torch is the registry. Each kernel of `KERNELS` becomes an opaque operation `recurra::NAME`, run by the
 reference on any device, with the native build laid over it on the CPU, a shape-only version for compilation and export,
 and a gradient. The gradient is a second operation, `recurra::NAME_backward`, whose default is derived from the reference;
-when a gradient of the gradient is asked for, the reference itself is differentiated, so every order is right.
-Other files call the functions at the end and never `torch.ops`.
+when a gradient of the gradient is asked for, the reference itself is differentiated, so every order is right. A call that
+is transformed (`transforms.py`) goes to the reference as a whole, and each operation has a batching rule for what was
+recorded before. Other files call the functions at the end and never `torch.ops`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import torch
 from torch import Tensor
 
 from recurra.kernels import loss, native, reference
+from recurra.kernels.derived import derived_gradient
+from recurra.kernels.transforms import differentiated, one_by_one, open_to_view, transformed, watched
 
 _INPUTS = "Tensor? weight_in, Tensor? bias_in, Tensor? tokens"
-_OPTIONS = f"{_INPUTS}, Tensor? lengths, Tensor? resets, Tensor? mask, Tensor? norm"
+_OPTIONS = f"{_INPUTS}, Tensor? lengths, Tensor? resets, Tensor? mask"
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,14 @@ def _extent(x: Tensor, tokens: Tensor | None) -> tuple[Any, Any]:
     return shape[0], shape[1]
 
 
-def _elman_shapes(x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, activation, reverse, keep):
+def _elman_shapes(x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, activation, reverse, keep):
     steps, batch = _extent(x, tokens)
     hidden = h.shape[1]
     return (steps, batch, hidden), (batch, hidden), (steps, batch, hidden) if keep else (0,)
 
 
 def _gru_shapes(
-    x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, norm, reset_after, reverse, keep
+    x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, reset_after, reverse, keep
 ):
     steps, batch = _extent(x, tokens)
     hidden = h.shape[1]
@@ -67,8 +70,7 @@ def _gru_shapes(
 
 
 def _lstm_shapes(
-    x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, norm_cell, peepholes, projection,
-    reverse, keep,
+    x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, peepholes, projection, reverse, keep,
 ):  # fmt: skip
     steps, batch = _extent(x, tokens)
     hidden, width = c.shape[1], h.shape[1]
@@ -76,7 +78,7 @@ def _lstm_shapes(
     return (steps, batch, width), (batch, width), (batch, hidden), gates, cells
 
 
-_WEIGHTS = ("weight_in", "bias_in", "norm")
+_WEIGHTS = ("weight_in", "bias_in")
 
 KERNELS: dict[str, Kernel] = {
     kernel.name: kernel
@@ -102,57 +104,19 @@ KERNELS: dict[str, Kernel] = {
         ),
         Kernel(
             name="lstm",
-            arguments=f"Tensor x, Tensor h, Tensor c, Tensor weight, {_OPTIONS}, Tensor? norm_cell, Tensor? peepholes, "
+            arguments=f"Tensor x, Tensor h, Tensor c, Tensor weight, {_OPTIONS}, Tensor? peepholes, "
             "Tensor? projection, bool reverse, bool keep",
             results="Tensor outputs, Tensor h_last, Tensor c_last, Tensor gates, Tensor cells",
             saved=2,
             needs_saved=True,
-            differentiable=("x", "h", "c", "weight", *_WEIGHTS, "norm_cell", "peepholes", "projection"),
+            differentiable=("x", "h", "c", "weight", *_WEIGHTS, "peepholes", "projection"),
             shapes=_lstm_shapes,
         ),
     )
 }
 
-_library = torch.library.Library("recurra", "DEF")
-
-
-def _derived_gradient(
-    function: Callable[..., Sequence[Tensor]],
-    differentiable: Sequence[str],
-    inputs: dict[str, Any],
-    grads: Sequence[Tensor | None],
-) -> dict[str, Tensor]:
-    """The gradient by differentiating the reference; itself differentiable where gradients are being recorded."""
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        wanted = {name: inputs[name] for name in differentiable if inputs[name] is not None}
-        if not create_graph:
-            wanted = {name: value.detach().requires_grad_() for name, value in wanted.items()}
-        else:
-            # a view keeps the history for higher orders, and is distinct even where one tensor was given twice
-            wanted = {
-                name: value.view_as(value) if value.requires_grad else value.detach().requires_grad_()
-                for name, value in wanted.items()
-            }
-        results = function(**{**inputs, **wanted})
-        # without steps some results depend on nothing
-        pairs = [
-            (result, grad)
-            for result, grad in zip(results, grads, strict=True)
-            if grad is not None and result.requires_grad
-        ]
-        if not pairs:
-            return {name: torch.zeros_like(value) for name, value in wanted.items()}
-        found = torch.autograd.grad(
-            [result for result, _ in pairs],
-            list(wanted.values()),
-            [grad for _, grad in pairs],
-            allow_unused=True,
-            create_graph=create_graph,
-        )
-    return {
-        name: torch.zeros_like(wanted[name]) if grad is None else grad for name, grad in zip(wanted, found, strict=True)
-    }
+library = torch.library.Library("recurra", "DEF")
+"""Where all operations are registered."""
 
 
 def _register(kernel: Kernel) -> None:
@@ -163,28 +127,28 @@ def _register(kernel: Kernel) -> None:
     kept = [saved_names[0], *saved_names[len(saved_names) - kernel.saved :]]  # outputs, gates, cells
 
     # ---- forward
-    _library.define(f"{name}({kernel.arguments}) -> ({kernel.results})")
+    library.define(f"{name}({kernel.arguments}) -> ({kernel.results})")
     forward = getattr(torch.ops.recurra, name).default
-    _library.impl(name, getattr(reference, name), "CompositeExplicitAutograd")
+    library.impl(name, getattr(reference, name), "CompositeExplicitAutograd")
     if name in native.KERNELS:
-        _library.impl(name, native.forward(name, names), "CPU")
+        library.impl(name, native.forward(name, names), "CPU")
 
     def forward_shape(*args: Any) -> tuple[Tensor, ...]:
         return tuple(args[0].new_empty(shape) for shape in kernel.shapes(*args))
 
-    torch.library.register_fake(f"recurra::{name}", forward_shape, lib=_library)
+    torch.library.register_fake(f"recurra::{name}", forward_shape, lib=library)
 
     # ---- backward: one gradient for each differentiable argument, empty where that argument was None
     optional_grads = ", ".join(f"Tensor? {grad}" for grad in grad_names)
     kept_arguments = ", ".join(f"Tensor {part}" for part in kept)
     results = ", ".join(f"Tensor d_{part}" for part in kernel.differentiable)
-    _library.define(
+    library.define(
         f"{name}_backward({optional_grads}, {kernel.arguments}, {kept_arguments}, bool need_x) -> ({results})"
     )
     backward = getattr(torch.ops.recurra, f"{name}_backward").default
 
     def by_reference(inputs: dict[str, Any], grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
-        return _derived_gradient(getattr(reference, name), kernel.differentiable, {**inputs, "keep": True}, grads)
+        return derived_gradient(getattr(reference, name), kernel.differentiable, {**inputs, "keep": True}, grads)
 
     def derived(*args: Any) -> tuple[Tensor | None, ...]:
         grads, inputs = args[: len(grad_names)], dict(zip(names, args[len(grad_names) :], strict=False))
@@ -201,11 +165,11 @@ def _register(kernel: Kernel) -> None:
             given["x"] = None
         return tuple(inputs["x"].new_empty(0 if value is None else value.shape) for value in given.values())
 
-    _library.impl(f"{name}_backward", derived, "CompositeExplicitAutograd")
+    library.impl(f"{name}_backward", derived, "CompositeExplicitAutograd")
     if name in native.KERNELS:
         through_gates = len(grad_names) - kernel.saved
-        _library.impl(f"{name}_backward", native.backward(name, names, grad_names, through_gates, derived), "CPU")
-    torch.library.register_fake(f"recurra::{name}_backward", backward_shape, lib=_library)
+        library.impl(f"{name}_backward", native.backward(name, names, grad_names, through_gates, derived), "CPU")
+    torch.library.register_fake(f"recurra::{name}_backward", backward_shape, lib=library)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.set_materialize_grads(False)
@@ -219,14 +183,17 @@ def _register(kernel: Kernel) -> None:
         inputs = {key: given[key] if key in given else ctx.plain[key] for key in names}
         needed = {key for key, need in zip(names, ctx.needs_input_grad, strict=True) if need}
         through_gates = grads[len(grads) - kernel.saved] is not None
-        if torch.is_grad_enabled() or through_gates or (kernel.needs_saved and not inputs["keep"]):
+        by_hand = torch.is_grad_enabled() or through_gates or (kernel.needs_saved and not inputs["keep"])
+        if by_hand or differentiated(*grads):
             found = by_reference(inputs, grads)
         else:
             results = backward(*grads, *inputs.values(), *saved[len(tensors) :], "x" in needed)
             found = dict(zip(kernel.differentiable, results, strict=True))
         return tuple(found[key] if key in needed and key in found else None for key in names)
 
-    torch.library.register_autograd(f"recurra::{name}", gradient, setup_context=setup_context, lib=_library)
+    torch.library.register_autograd(f"recurra::{name}", gradient, setup_context=setup_context, lib=library)
+    torch.library.register_vmap(f"recurra::{name}", one_by_one(forward), lib=library)
+    torch.library.register_vmap(f"recurra::{name}_backward", one_by_one(backward), lib=library)
     _FORWARD[name] = forward
 
 
@@ -234,26 +201,27 @@ _FORWARD: dict[str, Any] = {}
 for _kernel in KERNELS.values():
     _register(_kernel)
 
-_library.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
-_library.impl("linear", reference.linear, "CompositeExplicitAutograd")
-_library.impl("linear", native.linear, "CPU")
+library.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+library.impl("linear", reference.linear, "CompositeExplicitAutograd")
+library.impl("linear", native.linear, "CPU")
 
 
 def _linear_shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty((*x.shape[:-1], weight.shape[0]))
 
 
-torch.library.register_fake("recurra::linear", _linear_shape, lib=_library)
+torch.library.register_fake("recurra::linear", _linear_shape, lib=library)
+torch.library.register_vmap("recurra::linear", one_by_one(torch.ops.recurra.linear.default), lib=library)
 
 # ---- the loss: its results are the sum and, computed in the same pass, the gradients of what needs one
 _LOSS_INPUTS: tuple[str, ...] = ("hidden", "weight", "bias", "targets", "mask")
 _LOSS_DIFFERENTIABLE = _LOSS_INPUTS[:3]
-_library.define(
+library.define(
     "cross_entropy(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, Tensor? mask, bool need_hidden, "
     "bool need_weight, bool need_bias) -> (Tensor total, Tensor d_hidden, Tensor d_weight, Tensor d_bias)"
 )
-_library.impl("cross_entropy", loss.cross_entropy, "CompositeExplicitAutograd")
-torch.library.register_fake("recurra::cross_entropy", loss.without_values, lib=_library)
+library.impl("cross_entropy", loss.cross_entropy, "CompositeExplicitAutograd")
+torch.library.register_fake("recurra::cross_entropy", loss.without_values, lib=library)
 
 
 def _loss_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -267,7 +235,7 @@ def _loss_gradient(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]
     needed = ctx.needs_input_grad[:3]
     if torch.is_grad_enabled() or any(need and not there for need, there in zip(needed, ctx.computed, strict=True)):
         inputs = dict(zip(_LOSS_INPUTS, saved, strict=False))
-        derived = _derived_gradient(_plain_loss, _LOSS_DIFFERENTIABLE, inputs, [grad])
+        derived = derived_gradient(_plain_loss, _LOSS_DIFFERENTIABLE, inputs, [grad])
         found = [derived.get(name) for name in _LOSS_DIFFERENTIABLE]
     elif _is_one(grad):
         found = saved[5:]
@@ -282,10 +250,11 @@ def _plain_loss(**inputs: Any) -> tuple[Tensor]:
 
 def _is_one(grad: Tensor) -> bool:
     """Whether the loss itself is differentiated, so that nothing need be scaled; only where to look costs nothing."""
-    return type(grad) is Tensor and grad.device.type == "cpu" and grad.detach().item() == 1.0
+    return grad.device.type == "cpu" and open_to_view(grad) and grad.detach().item() == 1.0
 
 
-torch.library.register_autograd("recurra::cross_entropy", _loss_gradient, setup_context=_loss_context, lib=_library)
+torch.library.register_autograd("recurra::cross_entropy", _loss_gradient, setup_context=_loss_context, lib=library)
+torch.library.register_vmap("recurra::cross_entropy", one_by_one(torch.ops.recurra.cross_entropy.default), lib=library)
 
 
 def recording(*tensors: Tensor | None) -> bool:
@@ -293,77 +262,11 @@ def recording(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def elman(
-    x: Tensor,
-    h: Tensor,
-    weight: Tensor,
-    *,
-    weight_in: Tensor | None = None,
-    bias_in: Tensor | None = None,
-    tokens: Tensor | None = None,
-    lengths: Tensor | None = None,
-    resets: Tensor | None = None,
-    mask: Tensor | None = None,
-    norm: Tensor | None = None,
-    activation: str = "tanh",
-    reverse: bool = False,
-    keep: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """An Elman layer over a whole sequence, `reference.elman` in meaning. The gates are empty unless kept."""
-    return _FORWARD["elman"](
-        x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, activation, reverse, keep
-    )
-
-
-def gru(
-    x: Tensor,
-    h: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    weight_in: Tensor | None = None,
-    bias_in: Tensor | None = None,
-    tokens: Tensor | None = None,
-    lengths: Tensor | None = None,
-    resets: Tensor | None = None,
-    mask: Tensor | None = None,
-    norm: Tensor | None = None,
-    reset_after: bool = True,
-    reverse: bool = False,
-    keep: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A GRU layer over a whole sequence, `reference.gru` in meaning. The gates are empty unless kept or recorded."""
-    keep = keep or recording(x, h, weight, bias, weight_in, bias_in, norm)
-    return _FORWARD["gru"](
-        x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, norm, reset_after, reverse, keep
-    )
-
-
-def lstm(
-    x: Tensor,
-    h: Tensor,
-    c: Tensor,
-    weight: Tensor,
-    *,
-    weight_in: Tensor | None = None,
-    bias_in: Tensor | None = None,
-    tokens: Tensor | None = None,
-    lengths: Tensor | None = None,
-    resets: Tensor | None = None,
-    mask: Tensor | None = None,
-    norm: Tensor | None = None,
-    norm_cell: Tensor | None = None,
-    peepholes: Tensor | None = None,
-    projection: Tensor | None = None,
-    reverse: bool = False,
-    keep: bool = False,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """An LSTM layer over a whole sequence, `reference.lstm` in meaning. Gates and cells are empty unless kept or recorded."""
-    keep = keep or recording(x, h, c, weight, weight_in, bias_in, norm, norm_cell, peepholes, projection)
-    return _FORWARD["lstm"](
-        x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, norm_cell, peepholes, projection,
-        reverse, keep,
-    )  # fmt: skip
+def layer(name: str, *values: Any) -> Any:
+    """The operation of the table with this name, its arguments in order; its reference where the call is transformed."""
+    if watched() and transformed(*(value for value in values if isinstance(value, Tensor))):
+        return getattr(reference, name)(*values)
+    return _FORWARD[name](*values)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -372,7 +275,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     In inference on the CPU every output is one chain of additions in a fixed order (native), so it depends neither on the
     batch nor on how the sequence was cut; while a gradient is recorded it is one product of BLAS.
     """
-    if recording(x, weight, bias):
+    if recording(x, weight, bias) or transformed(x, weight, bias):
         return reference.linear(x, weight, bias)
     return torch.ops.recurra.linear.default(x, weight, bias)
 
@@ -387,5 +290,8 @@ def cross_entropy(
     """
     if hidden.dim() == 2:
         hidden, targets = hidden[None], targets[None]
+    if transformed(hidden, weight, bias, targets, mask):
+        loss.check(hidden, weight, bias, targets, mask, values=False)
+        return reference.cross_entropy(hidden, weight, bias, targets, mask)
     needs = [recording(value) for value in (hidden, weight, bias)]
     return torch.ops.recurra.cross_entropy.default(hidden, weight, bias, targets, mask, *needs)[0]

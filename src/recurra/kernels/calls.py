@@ -1,0 +1,187 @@
+"""What the floors above call: the layers of the table with all their options.
+
+A plain layer is one operation with a kernel of its own. With an option that no kernel has (a norm, zoneout, another
+activation, ...) its step becomes a program, once for each set of options and sizes, and the same native loop runs it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.kernels import native, ops, reference, variants
+from recurra.kernels.ops import recording
+from recurra.kernels.ops_scan import scan as run_program
+from recurra.kernels.programs import Given, Sizes, trace
+from recurra.kernels.steps import STEPS
+from recurra.kernels.variants import Variant, Zoneout, without_forget
+
+
+def elman(
+    x: Tensor,
+    h: Tensor,
+    weight: Tensor,
+    *,
+    weight_in: Tensor | None = None,
+    bias_in: Tensor | None = None,
+    tokens: Tensor | None = None,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    mask: Tensor | None = None,
+    activation: str = "tanh",
+    norm: Tensor | None = None,
+    zoneout: Zoneout = None,
+    reverse: bool = False,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """An Elman layer over a whole sequence, `reference.elman` in meaning. The gates are empty unless kept.
+
+    norm[H] are gains of the layer normalisation of the recurrent product; zoneout[T, B, H] or a number.
+    """
+    if norm is None and zoneout is None and activation in native.ACTIVATIONS:
+        return ops.layer("elman", x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, activation, reverse, keep)
+    x = _project(x, weight_in, bias_in, tokens, lengths)
+    variant = variants.elman(weight, mask, activation, norm, zoneout)
+    (outputs, gates), (h,) = _varied("elman", variant, x, (h,), lengths, resets, reverse, zoneout)
+    return outputs, h, gates if keep else x.new_empty(0)
+
+
+def gru(
+    x: Tensor,
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    weight_in: Tensor | None = None,
+    bias_in: Tensor | None = None,
+    tokens: Tensor | None = None,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    mask: Tensor | None = None,
+    reset_after: bool = True,
+    norm: Tensor | None = None,
+    gate_activation: str = "sigmoid",
+    activation: str = "tanh",
+    zoneout: Zoneout = None,
+    reverse: bool = False,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A GRU layer over a whole sequence, `reference.gru` in meaning. The gates are empty unless kept or recorded.
+
+    norm[3H] are gains of the layer normalisation of the recurrent products; zoneout[T, B, H] or a number.
+    """
+    if norm is None and zoneout is None and (gate_activation, activation) == ("sigmoid", "tanh"):
+        keep = keep or recording(x, h, weight, bias, weight_in, bias_in)
+        return ops.layer(
+            "gru", x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, reset_after, reverse, keep
+        )
+    x = _project(x, weight_in, bias_in, tokens, lengths)
+    variant = variants.gru(weight, bias, mask, reset_after, norm, gate_activation, activation, zoneout)
+    (outputs, gates), (h,) = _varied("gru", variant, x, (h,), lengths, resets, reverse, zoneout)
+    return outputs, h, gates if keep else x.new_empty(0)
+
+
+def lstm(
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    weight: Tensor,
+    *,
+    weight_in: Tensor | None = None,
+    bias_in: Tensor | None = None,
+    tokens: Tensor | None = None,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    mask: Tensor | None = None,
+    peepholes: Tensor | None = None,
+    projection: Tensor | None = None,
+    norm: Tensor | None = None,
+    norm_cell: Tensor | None = None,
+    coupled: bool = False,
+    clip: float | None = None,
+    gate_activation: str = "sigmoid",
+    activation: str = "tanh",
+    zoneout: Zoneout = None,
+    zoneout_cell: Zoneout = None,
+    reverse: bool = False,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """An LSTM layer over a whole sequence, `reference.lstm` in meaning. Gates and cells are empty unless kept or recorded.
+
+    norm[4H] are gains of the layer normalisation of the recurrent product, norm_cell[2, H] gain and bias of that of c';
+    coupled: f = 1 - i, the forget gate's own sums are not used; clip: the bound of |c'|; zoneouts [T, B, .] or numbers.
+    """
+    options = (norm, norm_cell, coupled, clip, gate_activation, activation, zoneout, zoneout_cell)
+    if options == (None, None, False, None, "sigmoid", "tanh", None, None):
+        keep = keep or recording(x, h, c, weight, weight_in, bias_in, peepholes, projection)
+        return ops.layer(
+            "lstm", x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, peepholes, projection, reverse,
+            keep,
+        )  # fmt: skip
+    if coupled:
+        weight_in, bias_in = (value if value is None else without_forget(value) for value in (weight_in, bias_in))
+        x = without_forget(x, dim=-1) if weight_in is None else x
+    x = _project(x, weight_in, bias_in, tokens, lengths)
+    variant = variants.lstm(weight, mask, peepholes, projection, *options)
+    (outputs, gates, cells), (h, c) = _varied("lstm", variant, x, (h, c), lengths, resets, reverse, zoneout, zoneout_cell)
+    if not keep:
+        gates, cells = x.new_empty(0), x.new_empty(0)
+    return outputs, h, c, gates, cells
+
+
+def _project(
+    x: Tensor, weight_in: Tensor | None, bias_in: Tensor | None, tokens: Tensor | None, lengths: Tensor | None
+) -> Tensor:
+    return reference.project(x, weight_in, bias_in, tokens, lengths, linear=ops.linear)
+
+
+def _varied(
+    kernel: str,
+    variant: Variant,
+    x: Tensor,
+    states: tuple[Tensor, ...],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+    zoneout: Zoneout,
+    zoneout_cell: Zoneout = None,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What the step of a variant emits over a sequence, and its last states."""
+    parameters, fixed = variant.parameters, variant.fixed
+    # (the sizes of parameters are known while a graph is compiled, those of inputs may not be)
+    if kernel == "gru":
+        hidden = width = parameters["weight_n"].shape[0]
+        sums = 3 * hidden
+    else:
+        sums, width = parameters["weight"].shape
+        hidden = width if kernel == "elman" else sums // (3 if variant.options[0] else 4)
+    widths = (width, hidden)[: len(states)]
+    zones = tuple(part for part, zone in zip(widths, (zoneout, zoneout_cell), strict=False) if isinstance(zone, Tensor))
+    shapes = tuple((name, tuple(value.shape)) for name, value in parameters.items())
+    text = _text(kernel, variant.options, (sums, *zones), widths, tuple((name, width) for name in fixed), shapes)
+    values = list(parameters.values())
+    matrices, vectors = ([value for value in values if value.dim() == axes] for axes in (2, 1))
+    given = Given([x, *variant.zones], list(fixed.values()), list(states), vectors, matrices)
+    return run_program(text, given, lengths, resets, reverse)
+
+
+@torch.compiler.assume_constant_result
+@lru_cache(maxsize=256)
+def _text(
+    kernel: str,
+    options: tuple[Any, ...],
+    inputs: tuple[int, ...],
+    states: tuple[int, ...],
+    fixed: tuple[tuple[str, int], ...],
+    parameters: tuple[tuple[str, tuple[int, ...]], ...],
+) -> str:
+    """The program of a step of `steps` with these options and sizes."""
+    traced = trace(STEPS[kernel](*options), Sizes(inputs, states, fixed, parameters, alone=False))
+    matrices = [at for at, (_, shape) in enumerate(parameters) if len(shape) == 2]
+    vectors = [at for at, (_, shape) in enumerate(parameters) if len(shape) == 1]
+    if isinstance(traced, str) or traced.hoisted.before is not None or traced.order != (*matrices, *vectors):
+        raise AssertionError(f"the step of '{kernel}' is no plain program: {traced}")
+    return traced.hoisted.text

@@ -1,0 +1,128 @@
+"""The operation that runs programs, `recurra::scan`, and its gradient. With `ops` the only users of `torch.library`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.kernels import programs
+from recurra.kernels.derived import derived_gradient
+from recurra.kernels.ops import library, recording
+from recurra.kernels.transforms import differentiated, one_by_one, transformed
+
+_GROUPS = ("inputs", "fixed", "states", "shared", "weights")
+_SCAN = f"str program, {', '.join(f'Tensor[] {group}' for group in _GROUPS)}, Tensor? lengths, Tensor? resets, bool reverse"
+library.define(f"scan({_SCAN}, bool keep) -> Tensor[]")
+library.define(
+    f"scan_backward({_SCAN}, Tensor[] saved, bool[] there, Tensor[] grads, Tensor[] grads_after) -> Tensor[]"
+)
+
+
+def _scan_with(run: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+    def implementation(program: str, *args: Any) -> list[Tensor]:
+        lengths, resets, reverse, keep = args[5:]
+        return run(program, programs.Given(*args[:5]), lengths, resets, reverse, keep)
+
+    return implementation
+
+
+def _scan_shape(program: str, *args: Any) -> list[Tensor]:
+    given, keep = programs.Given(*args[:5]), args[8]
+    steps, batch = given.extent
+    like, states = given.inputs[0], [value.new_empty(batch, value.shape[1]) for value in given.states]
+    return [like.new_empty(steps, batch, width) for width in programs.emitted_widths(program, keep)] + states
+
+
+def _scan_backward_native(program: str, *args: Any) -> list[Tensor]:
+    given, (lengths, resets, reverse, saved, there, grads, grads_after) = programs.Given(*args[:5]), args[5:]
+    arrived = iter(grads)
+    each = [next(arrived) if present else None for present in there]
+    found = programs.backward_by_native(program, each, grads_after, given, saved, lengths, resets, reverse)
+    return [gradient for group in found.groups for gradient in group]
+
+
+def _scan_backward_derived(program: str, *args: Any) -> list[Tensor]:
+    given, (lengths, resets, reverse, _, there, grads, grads_after) = programs.Given(*args[:5]), args[5:]
+    arrived = iter(grads)
+    each = [next(arrived) if present else None for present in there]
+    with torch.no_grad():
+        return _scan_derived(program, given, lengths, resets, reverse, [*each, *grads_after])
+
+
+def _scan_derived(program: str, given: Any, lengths: Any, resets: Any, reverse: bool, grads: Any) -> list[Tensor]:
+    """The gradients of all that was given, in order, by differentiating what torch runs."""
+    sizes = [len(group) for group in given.groups]
+    values = [value for group in given.groups for value in group]
+    names = [str(at) for at in range(len(values))]
+
+    def run(**named: Tensor) -> list[Tensor]:
+        left = iter(named[name] for name in names)
+        again = programs.Given(*([next(left) for _ in range(size)] for size in sizes))
+        return programs.by_torch(program, again, lengths, resets, reverse, False)
+
+    found = derived_gradient(run, names, dict(zip(names, values, strict=True)), grads)
+    return [found[name] for name in names]
+
+
+def _scan_backward_shape(program: str, *args: Any) -> list[Tensor]:
+    return [torch.empty_like(value) for group in args[:5] for value in group]
+
+
+library.impl("scan", _scan_with(programs.by_torch), "CompositeExplicitAutograd")
+library.impl("scan", _scan_with(programs.by_native), "CPU")
+library.impl("scan_backward", _scan_backward_derived, "CompositeExplicitAutograd")
+library.impl("scan_backward", _scan_backward_native, "CPU")
+torch.library.register_fake("recurra::scan", _scan_shape, lib=library)
+torch.library.register_fake("recurra::scan_backward", _scan_backward_shape, lib=library)
+
+
+def _scan_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    program, *groups, lengths, resets, reverse, keep = inputs
+    ctx.plain = program, reverse, keep, [len(group) for group in groups]
+    count, after = programs.emitted_count(program, False), len(groups[2])
+    ctx.counts = count, len(output) - count - after
+    saved = output[count : len(output) - after]
+    ctx.save_for_backward(lengths, resets, *(value for group in groups for value in group), *saved)
+
+
+def _scan_gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
+    program, reverse, keep, sizes = ctx.plain
+    lengths, resets, *values = ctx.saved_tensors
+    left = iter(values)
+    groups = [[next(left) for _ in range(size)] for size in sizes]
+    given, saved = programs.Given(*groups), list(left)
+    count, kept = ctx.counts
+    emitted, after = grads[:count], grads[count + kept :]
+    if torch.is_grad_enabled() or not keep or differentiated(*grads):
+        found = _scan_derived(program, given, lengths, resets, reverse, [*emitted, *after])
+    else:
+        after = [torch.zeros_like(s) if grad is None else grad for grad, s in zip(after, given.states, strict=True)]
+        there, arrived = [grad is not None for grad in emitted], [grad for grad in emitted if grad is not None]
+        backward = torch.ops.recurra.scan_backward.default
+        found = backward(program, *groups, lengths, resets, reverse, saved, there, arrived, after)
+    every = iter(found)
+    return (None, *([next(every) for _ in range(size)] for size in sizes), None, None, None, None)
+
+
+torch.library.register_autograd("recurra::scan", _scan_gradient, setup_context=_scan_context, lib=library)
+for _name in ("scan", "scan_backward"):
+    _operation = getattr(torch.ops.recurra, _name).default
+    torch.library.register_vmap(f"recurra::{_name}", one_by_one(_operation), lib=library)
+
+
+def scan(
+    program: str, given: programs.Given, lengths: Tensor | None, resets: Tensor | None, reverse: bool
+) -> tuple[list[Tensor], list[Tensor]]:
+    """A program over a sequence: (what it emits at each step, [T, B, .] each; the last states)."""
+    every = [value for group in given.groups for value in group]
+    count = programs.emitted_count(program, False)
+    if transformed(*every, lengths, resets):
+        results = programs.by_torch(program, given, lengths, resets, reverse, False)
+    else:
+        keep = recording(*every)
+        results = torch.ops.recurra.scan.default(program, *map(list, given.groups), lengths, resets, reverse, keep)
+    return results[:count], results[len(results) - len(given.states) :]

@@ -1,0 +1,17 @@
+"""Programs: steps of recurrences that nobody wrote a kernel for, made from plain functions and run by one native loop."""
+
+from recurra.kernels.programs.running import Given, backward_by_native, by_native, by_torch, emitted_count, emitted_widths
+from recurra.kernels.programs.trace import Sizes, Step, Traced, trace
+
+__all__ = [
+    "Given",
+    "Sizes",
+    "Step",
+    "Traced",
+    "backward_by_native",
+    "by_native",
+    "by_torch",
+    "emitted_count",
+    "emitted_widths",
+    "trace",
+]

@@ -1,0 +1,180 @@
+"""Programs over whole sequences: by torch, which is the truth, and by the native loop, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.kernels import native, reference
+from recurra.kernels.programs.gradient import gradient, recorded
+from recurra.kernels.programs.program import Program, evaluate, parse
+
+Tensors = Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a program is given: inputs[T, B, .], fixed[B, .], states[B, .], shared[.], weights[M, K]."""
+
+    inputs: Tensors
+    fixed: Tensors
+    states: Tensors
+    shared: Tensors
+    weights: Tensors
+
+    @property
+    def groups(self) -> tuple[Tensors, ...]:
+        return (self.inputs, self.fixed, self.states, self.shared, self.weights)
+
+    def map(self, function: Any) -> Given:
+        return Given(*([function(value) for value in group] for group in self.groups))
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Steps and batch."""
+        return self.inputs[0].shape[0], self.inputs[0].shape[1]
+
+
+def emitted_widths(text: str, keep: bool) -> list[int]:
+    """The widths of what comes before the last states."""
+    program = parse(recorded(text) if keep else text)
+    return [program.width(value) for value in program.emitted]
+
+
+def emitted_count(text: str, keep: bool) -> int:
+    """How many results come before the last states."""
+    return len(parse(recorded(text) if keep else text).emitted)
+
+
+def by_torch(
+    text: str, given: Given, lengths: Tensor | None, resets: Tensor | None, reverse: bool, keep: bool
+) -> list[Tensor]:
+    """What is emitted at each step (and, to `keep`, what the gradient needs), then the last states."""
+    program = parse(recorded(text) if keep else text)
+    widths = list(program.inputs)
+
+    def step(x_t: Tensor, state: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        values = evaluate(program, x_t.split(widths, dim=-1), given.fixed, state, given.shared, given.weights)
+
+        def row(value: int) -> Tensor:
+            return values[value].expand(x_t.shape[0], -1)
+
+        return tuple(row(value) for value in program.after), tuple(row(value) for value in program.emitted)
+
+    x = given.inputs[0] if len(widths) == 1 else torch.cat(list(given.inputs), dim=-1)
+    if lengths is not None:
+        # what pads a row must not reach a gradient either
+        valid = torch.arange(x.shape[0], device=x.device)[:, None] < lengths
+        x = torch.where(valid[..., None], x, torch.zeros_like(x))
+    emits = tuple(program.width(value) for value in program.emitted)
+    emitted, last = reference.run(step, x, tuple(given.states), lengths, resets, reverse, emits)
+    return [*emitted, *last]
+
+
+@lru_cache(maxsize=256)
+def _built(text: str) -> Any:
+    """The native side's own copy of a program."""
+    program = parse(text)
+    lines = [
+        (
+            one.operation,
+            [(-1, value) if isinstance(value, float) else (value, 0.0) for value in one.operands],
+            one.width,
+            one.attribute,
+        )
+        for one in program.instructions
+    ]
+    given = [list(widths) for widths in (program.inputs, program.fixed, program.states, program.shared)]
+    return native.module().Program(
+        given, list(program.weights), lines, list(program.emitted), list(program.after), program.resettable
+    )
+
+
+def _run(
+    program: Program,
+    text: str,
+    given: Given,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+    reset_after: bool = False,
+) -> tuple[list[Tensor], list[Tensor]]:
+    like, (steps, batch) = given.inputs[0], given.extent
+    # no step of a finished row is written
+    make = like.new_empty if lengths is None else like.new_zeros
+    emitted = [make(steps, batch, program.width(value)) for value in program.emitted]
+    after = [like.new_empty(batch, width) for width in program.states]
+    built = _built(text)
+    run = built.run32 if like.dtype == torch.float32 else built.run64
+    views = [[native.memory(value) for value in group] for group in given.groups]
+    run(
+        steps, batch, *views, native.memory(lengths), native.memory(resets), [native.memory(value) for value in emitted],
+        [native.memory(value) for value in after], reverse, reset_after, torch.get_num_threads(),
+    )  # fmt: skip
+    return emitted, after
+
+
+def by_native(
+    text: str, given: Given, lengths: Tensor | None, resets: Tensor | None, reverse: bool, keep: bool
+) -> list[Tensor]:
+    """`by_torch`, by the native loop where it serves."""
+    dtype = given.inputs[0].dtype
+    if not native.serves("scan", dtype):
+        return by_torch(text, given, lengths, resets, reverse, keep)
+    if dtype == torch.bfloat16:
+        wide = by_native(text, given.map(Tensor.float), lengths, resets, reverse, keep)
+        return [value.bfloat16() for value in wide]
+    text = recorded(text) if keep else text
+    emitted, after = _run(parse(text), text, given, lengths, resets, reverse)
+    return [*emitted, *after]
+
+
+def backward_by_native(
+    text: str,
+    grads: Sequence[Tensor | None],
+    grads_after: Tensors,
+    given: Given,
+    saved: Tensors,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+) -> Given:
+    """The gradients of all that was given, from those of what was emitted (None where there is none) and the last states.
+
+    `saved`: what the forward pass kept, the state that each step was given and the products.
+    """
+    found = gradient(text, tuple(grad is not None for grad in grads))
+    program = parse(found.text)
+    batch = given.extent[1]
+    like = given.inputs[0]
+    arrived = [grad for grad in grads if grad is not None]
+    sums = [like.new_zeros(batch, value.shape[-1]) for value in (*given.fixed, *given.shared)]
+    back = Given([*given.inputs, *saved, *arrived], given.fixed, [*grads_after, *sums], given.shared, given.weights)
+    emitted, after = _run(program, found.text, back, lengths, resets, not reverse, reset_after=True)
+    weights = [torch.zeros_like(weight) for weight in given.weights]
+    first = len(given.inputs) + len(given.fixed)
+    for part in found.parts:
+        of_product = emitted[part.of_product]
+        if part.multiplied is not None:
+            rows = emitted[part.multiplied]
+        elif part.given is not None and part.given >= first:
+            rows = saved[part.given - first]
+        else:
+            rows = [*given.inputs, *given.fixed][part.given or 0]
+            rows = rows if rows.dim() == 3 else rows.expand(*of_product.shape[:2], -1)
+            if lengths is not None:  # what pads a row may be anything, and its gradient of zero is not enough
+                valid = torch.arange(rows.shape[0])[:, None] < lengths
+                rows = torch.where(valid[..., None], rows, torch.zeros_like(rows))
+        one, other = (rows, of_product) if part.transposed else (of_product, rows)
+        weights[part.weight].addmm_(one.flatten(0, 1).T, other.flatten(0, 1))
+    states, fixed, shared = (
+        after[: len(given.states)],
+        after[len(given.states) : len(given.states) + len(given.fixed)],
+        [rows.sum(dim=0) for rows in after[len(given.states) + len(given.fixed) :]],
+    )
+    return Given(emitted[: len(given.inputs)], fixed, states, shared, weights)

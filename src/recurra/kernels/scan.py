@@ -1,0 +1,104 @@
+"""Any step that a person writes, over a whole sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from recurra.kernels import native, ops, reference
+from recurra.kernels.ops_scan import scan as run_program
+from recurra.kernels.programs import Given, Sizes, Step, Traced, evaluate, trace
+from recurra.kernels.transforms import transformed
+
+traced_step = lru_cache(maxsize=64)(trace)
+"""The program of a step with these sizes, or the reason why it has none; remembered."""
+
+
+def scan(
+    step: Step,
+    inputs: Tensor | tuple[Tensor, ...],
+    states: tuple[Tensor, ...],
+    parameters: Mapping[str, Tensor],
+    *,
+    fixed: Mapping[str, Tensor] | None = None,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Any step over a sequence, as a program where it can be one.
+
+    Arguments:
+    - step: a plain function (inputs of one step, state, parameters) -> (next state, what to hand out) of torch operations on
+      rows [B, width]; it is called with shapes only, any number of times, so it must not depend on anything else.
+    - inputs: [T, B, I], or a tuple of such; the step gets [B, I], or a tuple.
+    - states: [B, .] each. parameters, by name: any shape. fixed, by name: [B, .], the same at every step; the step finds
+      both in one mapping.
+
+    Returns what was handed out at each step, [T, B, .] each, and the last states. Lengths, resets and reverse are the
+    kernels'. A step that is no program runs as it stands, with one `BackendWarning` that says why.
+    """
+    fixed, alone = dict(fixed or {}), isinstance(inputs, Tensor)
+    rows = (inputs,) if isinstance(inputs, Tensor) else inputs
+    every = [*rows, *states, *fixed.values(), *parameters.values()]
+    if not torch.compiler.is_compiling() and not transformed(*every):
+        traced = traced_step(step, sizes_of(rows, states, fixed, parameters, alone))
+        if isinstance(traced, Traced):
+            return scan_traced(traced, rows, states, parameters, fixed, lengths, resets, reverse)
+        native.warn_once(f"your step runs as it stands, because {traced}")
+    given = {**parameters, **fixed}
+    parts = [value.shape[-1] for value in rows]
+
+    def one(x_t: Tensor, state: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        return step(x_t if alone else x_t.split(parts, dim=-1), state, given)
+
+    x = rows[0] if alone else torch.cat(rows, dim=-1)
+    return reference.run(one, x, states, lengths, resets, reverse, widths=())
+
+
+def sizes_of(
+    inputs: tuple[Tensor, ...],
+    states: tuple[Tensor, ...],
+    fixed: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
+    alone: bool,
+) -> Sizes:
+    return Sizes(
+        tuple(value.shape[-1] for value in inputs),
+        tuple(value.shape[-1] for value in states),
+        tuple((name, value.shape[-1]) for name, value in fixed.items()),
+        tuple((name, tuple(value.shape)) for name, value in parameters.items()),
+        alone,
+    )
+
+
+def scan_traced(
+    traced: Traced,
+    inputs: tuple[Tensor, ...],
+    states: tuple[Tensor, ...],
+    parameters: Mapping[str, Tensor],
+    fixed: Mapping[str, Tensor],
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """`scan` of a step whose program is at hand."""
+    values = list(parameters.values())
+    if traced.once is not None:
+        values = list(traced.once(*values))
+    elif traced.order is not None:
+        values = [values[at] for at in traced.order]
+    weights, shared = values[: traced.weights], values[traced.weights :]
+    before, rows = traced.hoisted.before, [inputs[at] for at in traced.hoisted.kept]
+    if before is not None:
+        if lengths is not None:
+            # what pads a row must not reach the gradient of a weight either
+            valid = torch.arange(inputs[0].shape[0], device=inputs[0].device)[:, None, None] < lengths[:, None]
+            inputs = tuple(torch.where(valid, value, torch.zeros_like(value)) for value in inputs)
+        made = evaluate(before, inputs, (), (), shared, weights, linear=ops.linear)
+        rows += [made[value] for value in before.emitted]
+    given = Given(rows or [inputs[0]], list(fixed.values()), list(states), shared, weights)
+    emitted, last = run_program(traced.hoisted.text, given, lengths, resets, reverse)
+    return tuple(emitted), tuple(last)
