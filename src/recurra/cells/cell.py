@@ -211,7 +211,7 @@ def check_sequence(
 
 
 def _check_range(who: str, inputs: Symbols) -> None:
-    if inputs.tokens.numel():
+    if inputs.tokens.numel() and not kernels.transformed(inputs.tokens):
         low, high = (int(value) for value in inputs.tokens.aminmax())
         if low < 0 or high >= inputs.table.shape[0]:
             got, expected = f"{low} to {high}", f"0 to {inputs.table.shape[0] - 1}"
@@ -222,8 +222,9 @@ def _check_lengths(who: str, lengths: Tensor, steps: int, batch: int) -> None:
     if lengths.dtype != torch.int64 or lengths.shape != (batch,):
         got = f"{tuple(lengths.shape)} {lengths.dtype}"
         raise DataError(f"{who}: the lengths are wrong", got=got, expected=f"({batch},) torch.int64")
-    # to look at the values would wait for a GPU, and has no meaning while a graph is traced
-    if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and batch:
+    # to look at the values would wait for a GPU, and has no meaning while a graph is traced or a batch is mapped over
+    looked_at = lengths.device.type == "cpu" and not torch.compiler.is_compiling() and batch
+    if looked_at and not kernels.transformed(lengths):
         low, high = (int(value) for value in lengths.aminmax())
         if low < 0 or high > steps:
             raise DataError(f"{who}: the lengths are out of range", got=f"{low} to {high}", expected=f"0 to {steps}")

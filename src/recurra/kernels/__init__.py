@@ -18,6 +18,7 @@ from recurra.kernels.native import (
 )
 from recurra.kernels.ops import KERNELS, cross_entropy, elman, gru, linear, lstm, recording
 from recurra.kernels.reference import ACTIVATIONS
+from recurra.kernels.transforms import transformed
 
 __all__ = [
     "ACTIVATIONS",
@@ -41,6 +42,7 @@ __all__ = [
     "lstm",
     "missing",
     "recording",
+    "transformed",
     "unsupported",
     "usable",
 ]

@@ -16,6 +16,7 @@ from zlib import crc32
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from recurra.kernels import native
 from recurra.kernels.native import ACTIVATIONS, capsule
@@ -59,14 +60,15 @@ def _make_direct() -> Any:
         modes, functions = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
         transforms = torch._C._functorch.peek_interpreter_stack  # pyright: ignore[reportAttributeAccessIssue]
         tracing, compiling = torch._C._get_tracing_state, torch.compiler.is_compiling
-        recording = torch.is_grad_enabled
+        recording, _ = torch.is_grad_enabled, forward_ad._current_level
     except AttributeError:
         return _always_false
 
     def direct() -> bool:
         """Whether nobody watches the call: no gradient is recorded, nothing is traced, compiled or transformed."""
         return not (
-            recording() or compiling() or modes() or functions() or transforms() is not None or tracing() is not None
+            recording() or compiling() or modes() or functions() or transforms() is not None
+            or forward_ad._current_level >= 0 or tracing() is not None
         ) and native.usable()  # fmt: skip
 
     return direct

@@ -38,7 +38,7 @@ def cross_entropy(
     and added up in float32. Raises `DataError` for shapes that do not fit and, on the CPU, for targets outside 0..V-1;
     to look at them elsewhere would wait for the device, which stops at a wrong one by itself.
     """
-    _check(hidden, weight, bias, targets, mask)
+    check(hidden, weight, bias, targets, mask)
     if hidden.dtype not in (torch.float32, torch.float64):
         wide = [value if value is None else value.float() for value in (hidden, weight, bias, mask)]
         results = cross_entropy(wide[0], wide[1], wide[2], targets, wide[3], need_hidden, need_weight, need_bias)  # pyright: ignore
@@ -96,7 +96,15 @@ def _chunks(steps: int, batch: int, rows: int) -> Iterator[tuple[slice, slice]]:
             yield slice(step, step + together), slice(row, row + rows)
 
 
-def _check(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, mask: Tensor | None) -> None:
+def check(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    mask: Tensor | None,
+    values: bool = True,
+) -> None:
+    """Raise the `DataError` of `cross_entropy`; with `values` false the targets are not looked at."""
     if hidden.dim() != 3 or weight.dim() != 2:
         got = f"{tuple(hidden.shape)} and {tuple(weight.shape)}"
         raise DataError("cross_entropy: 'hidden' or 'weight' is wrong", got=got, expected="(T, B, H) and (V, H)")
@@ -112,7 +120,7 @@ def _check(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
             raise DataError(f"cross_entropy: '{name}' has the wrong shape", got=tuple(value.shape), expected=expected)
     if targets.dtype != torch.int64:
         raise DataError("cross_entropy: the targets are wrong", got=targets.dtype, expected=torch.int64)
-    if targets.device.type == "cpu" and targets.numel():
+    if values and targets.device.type == "cpu" and targets.numel():
         low, high = (int(value) for value in targets.aminmax())
         if low < 0 or high >= vocabulary:
             got, expected = f"{low} to {high}", f"0 to {vocabulary - 1}"

@@ -3,8 +3,9 @@
 The dispatcher of torch is the registry. Each kernel of `KERNELS` becomes an opaque operation `recurra::NAME`, run by the
 reference on any device, with the native build laid over it on the CPU, a shape-only version for compilation and export,
 and a gradient. The gradient is a second operation, `recurra::NAME_backward`, whose default is derived from the reference;
-when a gradient of the gradient is asked for, the reference itself is differentiated, so every order is right.
-Other files call the functions at the end and never `torch.ops`.
+when a gradient of the gradient is asked for, the reference itself is differentiated, so every order is right. A call that
+is transformed (`transforms.py`) goes to the reference as a whole, and each operation has a batching rule for what was
+recorded before. Other files call the functions at the end and never `torch.ops`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from recurra.kernels import loss, native, reference
+from recurra.kernels.derived import derived_gradient
+from recurra.kernels.transforms import differentiated, one_by_one, open_to_view, transformed, watched
 
 _INPUTS = "Tensor? weight_in, Tensor? bias_in, Tensor? tokens"
 _OPTIONS = f"{_INPUTS}, Tensor? lengths, Tensor? resets, Tensor? mask, Tensor? norm"
@@ -116,45 +119,6 @@ KERNELS: dict[str, Kernel] = {
 _library = torch.library.Library("recurra", "DEF")
 
 
-def _derived_gradient(
-    function: Callable[..., Sequence[Tensor]],
-    differentiable: Sequence[str],
-    inputs: dict[str, Any],
-    grads: Sequence[Tensor | None],
-) -> dict[str, Tensor]:
-    """The gradient by differentiating the reference; itself differentiable where gradients are being recorded."""
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        wanted = {name: inputs[name] for name in differentiable if inputs[name] is not None}
-        if not create_graph:
-            wanted = {name: value.detach().requires_grad_() for name, value in wanted.items()}
-        else:
-            # a view keeps the history for higher orders, and is distinct even where one tensor was given twice
-            wanted = {
-                name: value.view_as(value) if value.requires_grad else value.detach().requires_grad_()
-                for name, value in wanted.items()
-            }
-        results = function(**{**inputs, **wanted})
-        # without steps some results depend on nothing
-        pairs = [
-            (result, grad)
-            for result, grad in zip(results, grads, strict=True)
-            if grad is not None and result.requires_grad
-        ]
-        if not pairs:
-            return {name: torch.zeros_like(value) for name, value in wanted.items()}
-        found = torch.autograd.grad(
-            [result for result, _ in pairs],
-            list(wanted.values()),
-            [grad for _, grad in pairs],
-            allow_unused=True,
-            create_graph=create_graph,
-        )
-    return {
-        name: torch.zeros_like(wanted[name]) if grad is None else grad for name, grad in zip(wanted, found, strict=True)
-    }
-
-
 def _register(kernel: Kernel) -> None:
     # once here and not at each call: they are worked out from the text of the schema
     name, names, tensors = kernel.name, kernel.names, kernel.tensors
@@ -184,7 +148,7 @@ def _register(kernel: Kernel) -> None:
     backward = getattr(torch.ops.recurra, f"{name}_backward").default
 
     def by_reference(inputs: dict[str, Any], grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
-        return _derived_gradient(getattr(reference, name), kernel.differentiable, {**inputs, "keep": True}, grads)
+        return derived_gradient(getattr(reference, name), kernel.differentiable, {**inputs, "keep": True}, grads)
 
     def derived(*args: Any) -> tuple[Tensor | None, ...]:
         grads, inputs = args[: len(grad_names)], dict(zip(names, args[len(grad_names) :], strict=False))
@@ -219,7 +183,8 @@ def _register(kernel: Kernel) -> None:
         inputs = {key: given[key] if key in given else ctx.plain[key] for key in names}
         needed = {key for key, need in zip(names, ctx.needs_input_grad, strict=True) if need}
         through_gates = grads[len(grads) - kernel.saved] is not None
-        if torch.is_grad_enabled() or through_gates or (kernel.needs_saved and not inputs["keep"]):
+        by_hand = torch.is_grad_enabled() or through_gates or (kernel.needs_saved and not inputs["keep"])
+        if by_hand or differentiated(*grads):
             found = by_reference(inputs, grads)
         else:
             results = backward(*grads, *inputs.values(), *saved[len(tensors) :], "x" in needed)
@@ -227,6 +192,8 @@ def _register(kernel: Kernel) -> None:
         return tuple(found[key] if key in needed and key in found else None for key in names)
 
     torch.library.register_autograd(f"recurra::{name}", gradient, setup_context=setup_context, lib=_library)
+    torch.library.register_vmap(f"recurra::{name}", one_by_one(forward), lib=_library)
+    torch.library.register_vmap(f"recurra::{name}_backward", one_by_one(backward), lib=_library)
     _FORWARD[name] = forward
 
 
@@ -244,6 +211,7 @@ def _linear_shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 torch.library.register_fake("recurra::linear", _linear_shape, lib=_library)
+torch.library.register_vmap("recurra::linear", one_by_one(torch.ops.recurra.linear.default), lib=_library)
 
 # ---- the loss: its results are the sum and, computed in the same pass, the gradients of what needs one
 _LOSS_INPUTS: tuple[str, ...] = ("hidden", "weight", "bias", "targets", "mask")
@@ -267,7 +235,7 @@ def _loss_gradient(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]
     needed = ctx.needs_input_grad[:3]
     if torch.is_grad_enabled() or any(need and not there for need, there in zip(needed, ctx.computed, strict=True)):
         inputs = dict(zip(_LOSS_INPUTS, saved, strict=False))
-        derived = _derived_gradient(_plain_loss, _LOSS_DIFFERENTIABLE, inputs, [grad])
+        derived = derived_gradient(_plain_loss, _LOSS_DIFFERENTIABLE, inputs, [grad])
         found = [derived.get(name) for name in _LOSS_DIFFERENTIABLE]
     elif _is_one(grad):
         found = saved[5:]
@@ -282,15 +250,23 @@ def _plain_loss(**inputs: Any) -> tuple[Tensor]:
 
 def _is_one(grad: Tensor) -> bool:
     """Whether the loss itself is differentiated, so that nothing need be scaled; only where to look costs nothing."""
-    return type(grad) is Tensor and grad.device.type == "cpu" and grad.detach().item() == 1.0
+    return grad.device.type == "cpu" and open_to_view(grad) and grad.detach().item() == 1.0
 
 
 torch.library.register_autograd("recurra::cross_entropy", _loss_gradient, setup_context=_loss_context, lib=_library)
+torch.library.register_vmap("recurra::cross_entropy", one_by_one(torch.ops.recurra.cross_entropy.default), lib=_library)
 
 
 def recording(*tensors: Tensor | None) -> bool:
     """Whether a gradient is being recorded for any of these: training, as opposed to inference."""
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _call(name: str, *values: Any) -> Any:
+    """The operation of this name; its reference where the call is transformed."""
+    if watched() and transformed(*(value for value in values if isinstance(value, Tensor))):
+        return getattr(reference, name)(*values)
+    return _FORWARD[name](*values)
 
 
 def elman(
@@ -310,8 +286,8 @@ def elman(
     keep: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """An Elman layer over a whole sequence, `reference.elman` in meaning. The gates are empty unless kept."""
-    return _FORWARD["elman"](
-        x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, activation, reverse, keep
+    return _call(
+        "elman", x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, activation, reverse, keep
     )
 
 
@@ -334,8 +310,8 @@ def gru(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A GRU layer over a whole sequence, `reference.gru` in meaning. The gates are empty unless kept or recorded."""
     keep = keep or recording(x, h, weight, bias, weight_in, bias_in, norm)
-    return _FORWARD["gru"](
-        x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, norm, reset_after, reverse, keep
+    return _call(
+        "gru", x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, norm, reset_after, reverse, keep
     )
 
 
@@ -360,8 +336,8 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """An LSTM layer over a whole sequence, `reference.lstm` in meaning. Gates and cells are empty unless kept or recorded."""
     keep = keep or recording(x, h, c, weight, weight_in, bias_in, norm, norm_cell, peepholes, projection)
-    return _FORWARD["lstm"](
-        x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, norm_cell, peepholes, projection,
+    return _call(
+        "lstm", x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, norm_cell, peepholes, projection,
         reverse, keep,
     )  # fmt: skip
 
@@ -372,7 +348,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     In inference on the CPU every output is one chain of additions in a fixed order (native), so it depends neither on the
     batch nor on how the sequence was cut; while a gradient is recorded it is one product of BLAS.
     """
-    if recording(x, weight, bias):
+    if recording(x, weight, bias) or transformed(x, weight, bias):
         return reference.linear(x, weight, bias)
     return torch.ops.recurra.linear.default(x, weight, bias)
 
@@ -387,5 +363,8 @@ def cross_entropy(
     """
     if hidden.dim() == 2:
         hidden, targets = hidden[None], targets[None]
+    if transformed(hidden, weight, bias, targets, mask):
+        loss.check(hidden, weight, bias, targets, mask, values=False)
+        return reference.cross_entropy(hidden, weight, bias, targets, mask)
     needs = [recording(value) for value in (hidden, weight, bias)]
     return torch.ops.recurra.cross_entropy.default(hidden, weight, bias, targets, mask, *needs)[0]
