@@ -37,6 +37,11 @@ const std::map<std::string, Named>& named() {
   throw std::invalid_argument("Program: " + problem);
 }
 
+void check_width(int64_t width) {
+  if (width < 1) unsound("a width is below 1");
+  if (width > 1 << 24) unsound("a width is above 2^24");
+}
+
 }  // namespace
 
 Program::Program(Given given, const std::vector<Instruction>& instructions, std::vector<int64_t> emitted,
@@ -51,8 +56,7 @@ Program::Program(Given given, const std::vector<Instruction>& instructions, std:
     unsound("it has another number of states after a step than before");
   for (const auto* part : {&given_.inputs, &given_.fixed, &given_.states, &given_.shared})
     widths_.insert(widths_.end(), part->begin(), part->end());
-  for (const int64_t width : widths_)
-    if (width < 1) unsound("a width is below 1");
+  for (const int64_t width : widths_) check_width(width);
   const size_t shared = widths_.size() - given_.shared.size();
   for (size_t i = 0; i < widths_.size(); ++i) {
     const auto kind = i < shared ? ProgramValue::Kind::kScratch : ProgramValue::Kind::kShared;
@@ -118,7 +122,7 @@ int64_t Program::copy(int64_t from, int64_t width) {
 }
 
 void Program::add(const Instruction& one) {
-  if (one.width < 1) unsound("a width is below 1");
+  check_width(one.width);
   const auto only = [&]() {
     if (one.operands.size() != 1) unsound(one.operation + " has another number of operands");
     return value_of(one.operands[0]);
@@ -134,7 +138,7 @@ void Program::add(const Instruction& one) {
   } else if (one.operation == "slice") {
     const int64_t from = only();
     ProgramValue part = values_[static_cast<size_t>(from)];
-    if (one.attribute < 0 || one.attribute + one.width > part.width) unsound("a slice leaves its value");
+    if (one.attribute < 0 || one.attribute > part.width - one.width) unsound("a slice leaves its value");
     part.column += one.attribute, part.width = one.width;
     values_.push_back(part);
     root_.push_back(root_[static_cast<size_t>(from)]);

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from own_steps import make_minimal, make_mixture
 from recurra.cells import CELLS, GRU, Elman
 from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.text_codec import TextCodec
@@ -90,6 +91,9 @@ NETWORKS: list[Network] = [
         for name, kind in CELLS.items()
     ),
     Network("elman-relu", lambda: Elman(INPUTS, HIDDEN, activation="relu")),
+    Network("own-minimal-gated", lambda: make_minimal(INPUTS, HIDDEN)),
+    Network("own-minimal-gated-reversed", lambda: make_minimal(INPUTS, HIDDEN, reverse=True)),
+    Network("own-mixture", lambda: make_mixture(INPUTS, HIDDEN)),
     Network("gru-reset-before", lambda: GRU(INPUTS, HIDDEN, reset_after=False)),
     *(
         Network(

@@ -87,10 +87,10 @@ def test_operations_are_well_made(name: str) -> None:
     weight_in, bias_in = torch.randn(gates * 4, 5, requires_grad=True), torch.randn(gates * 4, requires_grad=True)
     h, weight = torch.randn(2, 4, requires_grad=True), torch.randn(gates * 4, 4, requires_grad=True)
     lengths, resets = torch.tensor([3, 1]), torch.rand(3, 2) < 0.3
-    options = (weight_in, bias_in, None, lengths, resets, None, None)
+    options = (weight_in, bias_in, None, lengths, resets, None)
     arguments = {
         "elman": (x, h, weight, *options, "tanh", False, True),
         "gru": (x, h, weight, torch.randn(4), *options, True, False, True),
-        "lstm": (x, h, torch.randn(2, 4), weight, *options, None, None, None, False, True),
+        "lstm": (x, h, torch.randn(2, 4), weight, *options, None, None, False, True),
     }[name]
     torch.library.opcheck(getattr(torch.ops.recurra, name).default, arguments)

@@ -2,6 +2,7 @@
 
 from recurra.cells.cell import Cell, Recurrent
 from recurra.cells.gated import GRU, LSTM, Elman, ElmanState, FeedForward, FeedForwardState, GRUState, LSTMState
+from recurra.cells.own import OwnCell
 from recurra.cells.symbols import Inputs, Symbols, spelled_out
 
 CELLS: dict[str, type[Cell]] = {"feedforward": FeedForward, "elman": Elman, "gru": GRU, "lstm": LSTM}
@@ -18,6 +19,7 @@ __all__ = [
     "GRUState",
     "Inputs",
     "LSTMState",
+    "OwnCell",
     "Recurrent",
     "Symbols",
     "spelled_out",

@@ -105,7 +105,8 @@ class Cell(nn.Module, ABC):
     def _check(self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None) -> None:
         check_sequence(type(self).__name__, inputs, self.inputs, lengths, resets)
         numbers = inputs.table if isinstance(inputs, Symbols) else inputs
-        wanted = next(self.parameters()).dtype
+        first = next(self.parameters(), None)
+        wanted = numbers.dtype if first is None else first.dtype
         if numbers.dtype != wanted:
             raise DataError(
                 f"{type(self).__name__}: the inputs have the wrong dtype", got=numbers.dtype, expected=wanted

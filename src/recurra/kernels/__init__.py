@@ -20,6 +20,7 @@ from recurra.kernels.native import (
 from recurra.kernels.ops import KERNELS, cross_entropy, linear, recording
 from recurra.kernels.scan import scan, scan_traced, sizes_of, traced_step
 from recurra.kernels.steps import ACTIVATIONS
+from recurra.kernels.transforms import transformed
 
 __all__ = [
     "ACTIVATIONS",
@@ -47,6 +48,7 @@ __all__ = [
     "scan_traced",
     "sizes_of",
     "traced_step",
+    "transformed",
     "unsupported",
     "usable",
 ]

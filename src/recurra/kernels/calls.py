@@ -42,7 +42,9 @@ def elman(
     norm[H] are gains of the layer normalisation of the recurrent product; zoneout[T, B, H] or a number.
     """
     if norm is None and zoneout is None and activation in native.ACTIVATIONS:
-        return ops.layer("elman", x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, activation, reverse, keep)
+        return ops.layer(
+            "elman", x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, activation, reverse, keep
+        )
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.elman(weight, mask, activation, norm, zoneout)
     (outputs, gates), (h,) = _varied("elman", variant, x, (h,), lengths, resets, reverse, zoneout)
@@ -126,7 +128,9 @@ def lstm(
         x = without_forget(x, dim=-1) if weight_in is None else x
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.lstm(weight, mask, peepholes, projection, *options)
-    (outputs, gates, cells), (h, c) = _varied("lstm", variant, x, (h, c), lengths, resets, reverse, zoneout, zoneout_cell)
+    (outputs, gates, cells), (h, c) = _varied(
+        "lstm", variant, x, (h, c), lengths, resets, reverse, zoneout, zoneout_cell
+    )
     if not keep:
         gates, cells = x.new_empty(0), x.new_empty(0)
     return outputs, h, c, gates, cells
@@ -151,16 +155,15 @@ def _varied(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What the step of a variant emits over a sequence, and its last states."""
     parameters, fixed = variant.parameters, variant.fixed
-    # (the sizes of parameters are known while a graph is compiled, those of inputs may not be)
     if kernel == "gru":
-        hidden = width = parameters["weight_n"].shape[0]
+        hidden = width = _known(parameters["weight_n"].shape[0])
         sums = 3 * hidden
     else:
-        sums, width = parameters["weight"].shape
+        sums, width = map(_known, parameters["weight"].shape)
         hidden = width if kernel == "elman" else sums // (3 if variant.options[0] else 4)
     widths = (width, hidden)[: len(states)]
     zones = tuple(part for part, zone in zip(widths, (zoneout, zoneout_cell), strict=False) if isinstance(zone, Tensor))
-    shapes = tuple((name, tuple(value.shape)) for name, value in parameters.items())
+    shapes = tuple((name, tuple(map(_known, value.shape))) for name, value in parameters.items())
     text = _text(kernel, variant.options, (sums, *zones), widths, tuple((name, width) for name in fixed), shapes)
     values = list(parameters.values())
     matrices, vectors = ([value for value in values if value.dim() == axes] for axes in (2, 1))
@@ -168,9 +171,19 @@ def _varied(
     return run_program(text, given, lengths, resets, reverse)
 
 
+def _known(size: int) -> int:
+    # a program is for one width: a compiler that left a size free must settle it, which it does for a range
+    return len(range(size))
+
+
 @torch.compiler.assume_constant_result
+def _text(*key: Any) -> str:
+    # (a compiler sees through a cache that it meets, so it must not meet this one)
+    return _remembered(*key)
+
+
 @lru_cache(maxsize=256)
-def _text(
+def _remembered(
     kernel: str,
     options: tuple[Any, ...],
     inputs: tuple[int, ...],

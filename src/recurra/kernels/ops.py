@@ -61,9 +61,7 @@ def _elman_shapes(x, h, weight, weight_in, bias_in, tokens, lengths, resets, mas
     return (steps, batch, hidden), (batch, hidden), (steps, batch, hidden) if keep else (0,)
 
 
-def _gru_shapes(
-    x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, reset_after, reverse, keep
-):
+def _gru_shapes(x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, reset_after, reverse, keep):
     steps, batch = _extent(x, tokens)
     hidden = h.shape[1]
     return (steps, batch, hidden), (batch, hidden), (steps, batch, 4 * hidden) if keep else (0,)

@@ -11,10 +11,12 @@ from torch import Tensor
 from recurra.kernels import programs
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.ops import library, recording
-from recurra.kernels.transforms import differentiated, one_by_one, transformed
+from recurra.kernels.transforms import batched_by_autograd, differentiated, one_by_one, transformed
 
 _GROUPS = ("inputs", "fixed", "states", "shared", "weights")
-_SCAN = f"str program, {', '.join(f'Tensor[] {group}' for group in _GROUPS)}, Tensor? lengths, Tensor? resets, bool reverse"
+_SCAN = (
+    f"str program, {', '.join(f'Tensor[] {group}' for group in _GROUPS)}, Tensor? lengths, Tensor? resets, bool reverse"
+)
 library.define(f"scan({_SCAN}, bool keep) -> Tensor[]")
 library.define(
     f"scan_backward({_SCAN}, Tensor[] saved, bool[] there, Tensor[] grads, Tensor[] grads_after) -> Tensor[]"
@@ -97,7 +99,7 @@ def _scan_gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
     given, saved = programs.Given(*groups), list(left)
     count, kept = ctx.counts
     emitted, after = grads[:count], grads[count + kept :]
-    if torch.is_grad_enabled() or not keep or differentiated(*grads):
+    if torch.is_grad_enabled() or not keep or differentiated(*grads) or batched_by_autograd(*grads):
         found = _scan_derived(program, given, lengths, resets, reverse, [*emitted, *after])
     else:
         after = [torch.zeros_like(s) if grad is None else grad for grad, s in zip(after, given.states, strict=True)]

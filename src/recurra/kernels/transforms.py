@@ -60,6 +60,11 @@ def differentiated(*tensors: Tensor | None) -> bool:
     return False
 
 
+def batched_by_autograd(*tensors: Tensor | None) -> bool:
+    """Whether `is_grads_batched` batches one of these: it cannot batch operations over lists of tensors."""
+    return any(_batched_by_autograd(tensor) for tensor in tensors if tensor is not None)
+
+
 def open_to_view(tensor: Tensor) -> bool:
     """Whether the numbers of this tensor are its own and all there is to it, so that they may decide something."""
     return type(tensor) is Tensor and not _batched_by_autograd(tensor) and not transformed(tensor)

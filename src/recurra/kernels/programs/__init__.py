@@ -1,6 +1,14 @@
 """Programs: steps of recurrences that nobody wrote a kernel for, made from plain functions and run by one native loop."""
 
-from recurra.kernels.programs.running import Given, backward_by_native, by_native, by_torch, emitted_count, emitted_widths
+from recurra.kernels.programs.program import evaluate
+from recurra.kernels.programs.running import (
+    Given,
+    backward_by_native,
+    by_native,
+    by_torch,
+    emitted_count,
+    emitted_widths,
+)
 from recurra.kernels.programs.trace import Sizes, Step, Traced, trace
 
 __all__ = [
@@ -13,5 +21,6 @@ __all__ = [
     "by_torch",
     "emitted_count",
     "emitted_widths",
+    "evaluate",
     "trace",
 ]

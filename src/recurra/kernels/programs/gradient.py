@@ -21,10 +21,9 @@ def recorded(text: str) -> str:
     program = parse(text)
     builder = Builder(program)
     places = _repeat(builder, program)
-    states = [places[program.first_state + at] for at in range(len(program.states))]
-    products = [places[value] for value in program.products]
-    results = [places[value] for value in program.emitted]
-    return builder.finish([*results, *states, *products], [places[value] for value in program.after]).text()
+    states = range(program.first_state, program.first_state + len(program.states))
+    emitted = [places[value] for value in (*program.emitted, *states, *program.products)]
+    return builder.finish(emitted, [places[value] for value in program.after], program.resettable).text()
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _finish(
     program: Program,
     adjoints: _Adjoints,
     parts: Sequence[tuple[int, int, Operand, int]],
-    places: dict[int, Operand],
+    places: dict[int, int],
     sums: int,
 ) -> Gradient:
     def found(value: int, width: int) -> int:
@@ -133,9 +132,9 @@ def _finish(
 
 def _repeat(
     builder: Builder, program: Program, start: Sequence[int] | None = None, known: dict[int, int] | None = None
-) -> dict[int, Operand]:
+) -> dict[int, int]:
     """Write the program's instructions again; gives where its values are now. `known` values are there already."""
-    places: dict[int, Operand] = dict(enumerate(range(program.first_result) if start is None else start))
+    places: dict[int, int] = dict(enumerate(range(program.first_result) if start is None else start))
     for value, one in enumerate(program.instructions, program.first_result):
         if known and value in known:
             places[value] = known[value]
@@ -229,7 +228,7 @@ def _pass_on(
     program: Program,
     one: Instruction,
     arriving: Operand,
-    places: dict[int, Operand],
+    places: dict[int, int],
     value: int,
 ) -> None:
     if one.operation == "slice":

@@ -14,11 +14,8 @@ class Hoisted:
 
     before: Program | None
     kept: tuple[int, ...]
-    loop: Program
-
-    @property
-    def text(self) -> str:
-        return self.loop.text()
+    text: str
+    """The loop's program."""
 
 
 def hoist(program: Program) -> Hoisted:
@@ -33,11 +30,11 @@ def hoist(program: Program) -> Hoisted:
     outer = _read_outside(program, set(moved))
     moved = [value for value in moved if value in outer]
     if not moved:
-        return Hoisted(None, tuple(range(count)), program)
+        return Hoisted(None, tuple(range(count)), program.text())
     before = _before(program, moved)
     used = _inputs_of_the_rest(program, set(moved))
     kept = tuple(at for at in range(count) if at in used)
-    return Hoisted(before, kept, _loop(program, moved, kept))
+    return Hoisted(before, kept, _loop(program, moved, kept).text())
 
 
 def _needed(program: Program, stop: set[int]) -> set[int]:

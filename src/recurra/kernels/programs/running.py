@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,6 +47,7 @@ def emitted_widths(text: str, keep: bool) -> list[int]:
     return [program.width(value) for value in program.emitted]
 
 
+@torch.compiler.assume_constant_result
 def emitted_count(text: str, keep: bool) -> int:
     """How many results come before the last states."""
     return len(parse(recorded(text) if keep else text).emitted)
@@ -93,6 +95,10 @@ def _built(text: str) -> Any:
     return native.module().Program(
         given, list(program.weights), lines, list(program.emitted), list(program.after), program.resettable
     )
+
+
+# native objects must be gone before the interpreter is
+atexit.register(_built.cache_clear)
 
 
 def _run(

@@ -209,20 +209,19 @@ class _Translator:
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {node: graph.placeholder(node.name) for node in parameters}
         for node in self._graph.nodes:
-            if node.op in ("call_function", "get_attr") and node not in self._row_nodes:
-                if all(parent in copies for parent in node.all_input_nodes):
-                    copies[node] = graph.node_copy(node, copies.__getitem__)
+            alone = node.op in ("call_function", "get_attr") and node not in self._row_nodes
+            if alone and all(parent in copies for parent in node.all_input_nodes):
+                copies[node] = graph.node_copy(node, copies.__getitem__)
         flat = [graph.call_method("reshape", (copies[node], (-1,))) for node in self._shared]
         graph.output([*(copies[node] for node in self._weights), *flat])
         graph.eliminate_dead_code()
-        return fx.GraphModule(self._graph.owning_module, graph)
+        return fx.GraphModule(self._graph.owning_module or {}, graph)
 
 
 def _untransposed(node: fx.Node) -> tuple[fx.Node, bool]:
     """(the matrix, whether the node is its transpose)."""
-    is_transpose = kind(node) == "t" or (
-        kind(node) == "transpose" and tuple(node.args[1:]) in ((0, 1), (1, 0), (-1, -2), (-2, -1))
-    )
+    turns = {"t": ((),), "numpy_T": ((),), "transpose": ((0, 1), (1, 0), (-1, -2), (-2, -1)), "permute": (([1, 0],),)}
+    is_transpose = tuple(node.args[1:]) in turns.get(kind(node), ())
     source = node.args[0] if is_transpose else node
     assert isinstance(source, fx.Node)
     if node.meta["val"].dim() != 2:

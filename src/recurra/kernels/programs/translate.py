@@ -75,9 +75,10 @@ def _sum(sign: float) -> Callable[[Translator, fx.Node], Operand]:
 
 
 def _reversed_sub(to: Translator, node: fx.Node) -> Operand:
-    if len(node.args) > 2 or node.kwargs:
+    first, second, *options = node.args
+    if options or node.kwargs:
         raise Refused("rsub has options")
-    return to.builder.sub(to.value(node.args[1]), to.value(node.args[0]))
+    return to.builder.sub(to.value(second), to.value(first))
 
 
 def _division(to: Translator, node: fx.Node) -> Operand:
@@ -150,6 +151,15 @@ def _cat(to: Translator, node: fx.Node) -> Operand:
     if dim not in (1, -1):
         raise Refused("rows are joined")
     return to.builder.cat([to.builder.spread(to.value(part), _width(part)) for part in parts])  # pyright: ignore
+
+
+def _pad(to: Translator, node: fx.Node) -> Operand:
+    source, sizes, value = (*node.args, *(0.0,)[len(node.args) - 2 :])
+    if not isinstance(sizes, list | tuple) or len(sizes) != 2 or min(sizes) < 0:  # pyright: ignore
+        raise Refused("rows are padded")
+    number = _number(value)
+    before, after = ([to.builder.spread(number, size)] if size else [] for size in sizes)  # pyright: ignore
+    return to.builder.cat([*before, to.value(source), *after])
 
 
 def _over_row(to: Translator, node: fx.Node) -> tuple[Operand, int]:
@@ -322,6 +332,7 @@ TRANSLATE: dict[str, Callable[[Any, fx.Node], Any]] = {
     "split": _split,
     "split_with_sizes": _split,
     "cat": _cat,
+    "constant_pad_nd": _pad,
     "sum": _row_sum,
     "mean": _row_mean,
     "native_layer_norm": _layer_norm,
