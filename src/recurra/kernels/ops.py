@@ -147,15 +147,15 @@ def _register(kernel: Kernel) -> None:
     )
     backward = getattr(torch.ops.recurra, f"{name}_backward").default
 
-    def by_reference(inputs: dict[str, Any], grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
-        return derived_gradient(getattr(reference, name), kernel.differentiable, {**inputs, "keep": True}, grads)
+    def by_reference(
+        wanted: Sequence[str], inputs: dict[str, Any], grads: Sequence[Tensor | None]
+    ) -> dict[str, Tensor]:
+        return derived_gradient(getattr(reference, name), wanted, {**inputs, "keep": True}, grads)
 
     def derived(*args: Any) -> tuple[Tensor | None, ...]:
         grads, inputs = args[: len(grad_names)], dict(zip(names, args[len(grad_names) :], strict=False))
         with torch.no_grad():
-            found = by_reference(inputs, grads)
-        if not args[-1]:
-            del found["x"]
+            found = by_reference(kernel.differentiable if args[-1] else kernel.differentiable[1:], inputs, grads)
         return tuple(found.get(part, inputs["x"].new_empty(0)) for part in kernel.differentiable)
 
     def backward_shape(*args: Any) -> tuple[Tensor, ...]:
@@ -185,7 +185,7 @@ def _register(kernel: Kernel) -> None:
         through_gates = grads[len(grads) - kernel.saved] is not None
         by_hand = torch.is_grad_enabled() or through_gates or (kernel.needs_saved and not inputs["keep"])
         if by_hand or differentiated(*grads):
-            found = by_reference(inputs, grads)
+            found = by_reference([key for key in kernel.differentiable if key in needed], inputs, grads)
         else:
             results = backward(*grads, *inputs.values(), *saved[len(tensors) :], "x" in needed)
             found = dict(zip(kernel.differentiable, results, strict=True))
@@ -215,7 +215,6 @@ torch.library.register_vmap("recurra::linear", one_by_one(torch.ops.recurra.line
 
 # ---- the loss: its results are the sum and, computed in the same pass, the gradients of what needs one
 _LOSS_INPUTS: tuple[str, ...] = ("hidden", "weight", "bias", "targets", "mask")
-_LOSS_DIFFERENTIABLE = _LOSS_INPUTS[:3]
 _library.define(
     "cross_entropy(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, Tensor? mask, bool need_hidden, "
     "bool need_weight, bool need_bias) -> (Tensor total, Tensor d_hidden, Tensor d_weight, Tensor d_bias)"
@@ -235,8 +234,9 @@ def _loss_gradient(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]
     needed = ctx.needs_input_grad[:3]
     if torch.is_grad_enabled() or any(need and not there for need, there in zip(needed, ctx.computed, strict=True)):
         inputs = dict(zip(_LOSS_INPUTS, saved, strict=False))
-        derived = derived_gradient(_plain_loss, _LOSS_DIFFERENTIABLE, inputs, [grad])
-        found = [derived.get(name) for name in _LOSS_DIFFERENTIABLE]
+        wanted = [name for name, need in zip(_LOSS_INPUTS, needed, strict=False) if need]
+        derived = derived_gradient(_plain_loss, wanted, inputs, [grad])
+        found = [derived.get(name) for name in _LOSS_INPUTS[:3]]
     elif _is_one(grad):
         found = saved[5:]
     else:
