@@ -17,6 +17,7 @@ from recurra.kernels.native import (
     usable,
 )
 from recurra.kernels.ops import KERNELS, cross_entropy, elman, gru, linear, lstm, recording
+from recurra.kernels.recompute import recomputed
 from recurra.kernels.reference import ACTIVATIONS
 from recurra.kernels.transforms import transformed
 
@@ -41,6 +42,7 @@ __all__ = [
     "linear",
     "lstm",
     "missing",
+    "recomputed",
     "recording",
     "transformed",
     "unsupported",
