@@ -246,12 +246,12 @@ def peak(name: str, recompute: int | None, steps: int) -> float:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no module resource")
 @pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_a_long_sequence_trains_in_bounded_memory(name: str) -> None:
-    """T = 100,000, B = 1, H = 64. What is left is outputs and their gradients, in and out of each piece: no gates."""
+    """T = 100,000, B = 1, H = 64. What is left are the outputs, in pieces and as a whole: no gates."""
     steps, outputs = 100_000, 100_000 * 64 * 4
     gates = outputs * (4 if name == "gru" else 5)
     with_gates, without = peak(name, None, steps), peak(name, 1000, steps)
     assert with_gates > gates
-    assert without < 4 * outputs + gates / 50
+    assert without < 3 * outputs
     assert without < with_gates - 0.8 * gates
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from recurra.kernels import loss, native, reference
 from recurra.kernels.derived import derived_gradient
+from recurra.kernels.recompute import passing
 from recurra.kernels.transforms import differentiated, one_by_one, open_to_view, transformed, watched
 
 _INPUTS = "Tensor? weight_in, Tensor? bias_in, Tensor? tokens"
@@ -183,8 +184,9 @@ def _register(kernel: Kernel) -> None:
         inputs = {key: given[key] if key in given else ctx.plain[key] for key in names}
         needed = {key for key, need in zip(names, ctx.needs_input_grad, strict=True) if need}
         through_gates = grads[len(grads) - kernel.saved] is not None
-        by_hand = torch.is_grad_enabled() or through_gates or (kernel.needs_saved and not inputs["keep"])
-        if by_hand or differentiated(*grads):
+        # gates that were not asked for may be there all the same (`recompute.py`)
+        missing = kernel.needs_saved and not inputs["keep"] and saved[len(tensors) + 1].numel() == 0
+        if torch.is_grad_enabled() or through_gates or missing or differentiated(*grads):
             found = by_reference([key for key in kernel.differentiable if key in needed], inputs, grads)
         else:
             results = backward(*grads, *inputs.values(), *saved[len(tensors) :], "x" in needed)
@@ -262,6 +264,11 @@ def recording(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
+def _needed(*tensors: Tensor | None) -> bool:
+    """Whether backward will ask for the gates of a call on these."""
+    return recording(*tensors) and not passing()
+
+
 def _call(name: str, *values: Any) -> Any:
     """The operation of this name; its reference where the call is transformed."""
     if watched() and transformed(*(value for value in values if isinstance(value, Tensor))):
@@ -309,7 +316,7 @@ def gru(
     keep: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A GRU layer over a whole sequence, `reference.gru` in meaning. The gates are empty unless kept or recorded."""
-    keep = keep or recording(x, h, weight, bias, weight_in, bias_in, norm)
+    keep = keep or _needed(x, h, weight, bias, weight_in, bias_in, norm)
     return _call(
         "gru", x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, norm, reset_after, reverse, keep
     )
@@ -335,7 +342,7 @@ def lstm(
     keep: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """An LSTM layer over a whole sequence, `reference.lstm` in meaning. Gates and cells are empty unless kept or recorded."""
-    keep = keep or recording(x, h, c, weight, weight_in, bias_in, norm, norm_cell, peepholes, projection)
+    keep = keep or _needed(x, h, c, weight, weight_in, bias_in, norm, norm_cell, peepholes, projection)
     return _call(
         "lstm", x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, norm, norm_cell, peepholes, projection,
         reverse, keep,

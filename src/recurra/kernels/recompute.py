@@ -7,7 +7,9 @@ nets with sublinear memory cost", section 4; Gruslys et al. 2016 for recurrent n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from itertools import accumulate
 
 import torch
@@ -18,6 +20,27 @@ from recurra.kernels.transforms import watched
 
 States = tuple[Tensor, ...]
 Run = Callable[[Tensor, States, Tensor | None, Tensor | None], tuple[Tensor, States]]
+
+_passing: ContextVar[bool] = ContextVar("recurra_passing", default=False)
+
+
+def passing() -> bool:
+    """Whether what a kernel now keeps for backward is thrown away, so that it need not be built."""
+    return _passing.get()
+
+
+@contextmanager
+def _pass() -> Iterator[None]:
+    token = _passing.set(True)
+    try:
+        yield
+    finally:
+        _passing.reset(token)
+
+
+def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What surrounds the first run of a piece, and the one in backward."""
+    return _pass(), nullcontext()
 
 
 def recomputed(
@@ -38,7 +61,8 @@ def recomputed(
     the same in backward, so it should hold tensors rather than ask a module for them.
 
     Where no gradient is recorded it is one run, and where torch could not run pieces again: inside of a transform, and in
-    a compiled graph. Elsewhere backward takes as long as both did; the least is kept with `steps` near the root of T.
+    a compiled graph. Elsewhere it costs the forward pass once more. Less is kept at once the nearer `steps` is to the
+    square root of T; hundreds or more keep the calls few.
     """
     if not torch.is_grad_enabled() or watched() or torch.compiler.is_compiling() or len(x) == 0:
         return run(x, states, lengths, resets)
@@ -50,7 +74,9 @@ def recomputed(
     for index in reversed(range(len(parts))) if reverse else range(len(parts)):
         part = parts[index]
         left = None if lengths is None else (lengths - starts[index]).clamp(0, len(part))
+        # the check would compare shapes, and the first run builds no gates
         outputs[index], states = checkpoint(  # pyright: ignore[reportGeneralTypeIssues]
-            run, part, states, left, reset_parts[index], use_reentrant=False, preserve_rng_state=False
-        )
+            run, part, states, left, reset_parts[index], use_reentrant=False, preserve_rng_state=False,
+            context_fn=_contexts, determinism_check="none",
+        )  # fmt: skip
     return torch.cat([part for part in outputs if part is not None]), states
