@@ -146,6 +146,25 @@ def test_batched_gradients_of_a_recorded_call(name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("chosen", ["native", "reference"])
+@pytest.mark.parametrize("name", KERNELS)
+def test_batched_gradients_through_the_gates(name: str, chosen: str) -> None:
+    """What the native gradient does not know; and not every argument takes part."""
+    _, _, given = call_of(name, inputs=2)
+    weight = given["weight"].clone().requires_grad_()
+    with backend(chosen):
+        results = getattr(kernels, name)(**{**given, "weight": weight}, keep=True)
+        for result in (results[0], results[-KERNELS[name].saved]):
+            directions = torch.randn(3, *result.shape, dtype=result.dtype)
+            each = torch.stack([torch.autograd.grad(result, weight, one, retain_graph=True)[0] for one in directions])
+            for create_graph in (False, True):
+                given_too = {"retain_graph": True, "create_graph": create_graph}
+                mapped = func.vmap(
+                    lambda one, result=result, more=given_too: torch.autograd.grad(result, weight, one, **more)
+                )
+                same(mapped(directions), [each])
+
+
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("strategy", ["reverse-mode", "forward-mode"])
 def test_vectorised_jacobians(name: str, strategy: str) -> None:

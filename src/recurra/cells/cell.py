@@ -50,6 +50,8 @@ class Cell(nn.Module, ABC):
     """The class of its state."""
     has_activation: ClassVar[bool] = False
     """Whether the constructor takes `activation`, a name from `kernels.ACTIVATIONS`."""
+    can_recompute: ClassVar[bool] = False
+    """Whether the constructor takes `recompute`, the steps whose inner values training holds at once."""
 
     def __init__(self, inputs: int, hidden: int, *, reverse: bool = False) -> None:
         super().__init__()

@@ -6,6 +6,8 @@ A cell projects all steps in one product and hands the rest to its kernel. Param
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -64,6 +66,63 @@ def _activation(name: str) -> str:
     return name
 
 
+class _KernelCell(Cell):
+    """A cell with a kernel: outputs, the last leaves of the state, and inner values are its results, in this order."""
+
+    can_recompute = True
+
+    def __init__(self, inputs: int, hidden: int, *, reverse: bool, recompute: int | None) -> None:
+        super().__init__(inputs, hidden, reverse=reverse)
+        if recompute is not None and (not isinstance(recompute, int) or isinstance(recompute, bool) or recompute < 1):
+            raise UsageError(
+                f"{type(self).__name__}: 'recompute' is wrong",
+                got=repr(recompute),
+                expected="None, or a whole number of steps > 0",
+            )
+        self.recompute = recompute
+
+    def _call(
+        self,
+        kernel: Callable[..., tuple[Tensor, ...]],
+        inputs: Inputs,
+        states: tuple[Tensor, ...],
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        keep: bool,
+        **given: Any,
+    ) -> tuple[Tensor, ...]:
+        """The results of `kernel`; in pieces that backward runs again, where that was asked for and there is a backward.
+
+        `given` are the parameters and options. They are held until then, so it does not matter whether the module has
+        others by that time, as after `torch.func.functional_call`.
+        """
+        x, tokens = operands(inputs)
+        kernel = partial(kernel, **given, reverse=self.reverse)
+        tensors = [x, *(value for value in given.values() if isinstance(value, Tensor))]
+        if self.recompute is None or keep or not kernels.recording(*states, *tensors):
+            return kernel(x, *states, tokens=tokens, lengths=lengths, resets=resets, keep=keep)
+
+        versions = [tensor._version for tensor in tensors]
+
+        def run(
+            part: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None, resets: Tensor | None
+        ) -> tuple[Tensor, tuple[Tensor, ...]]:
+            if versions != [tensor._version for tensor in tensors]:
+                raise UsageError(
+                    f"{type(self).__name__}: parameters were written to before backward could compute with them again",
+                    fix="Call backward before the optimiser's step, or leave 'recompute' out",
+                )
+            read, chosen = (part, None) if tokens is None else (x, part)
+            results = kernel(read, *states, tokens=chosen, lengths=lengths, resets=resets)
+            return results[0], results[1 : 1 + len(states)]
+
+        whole = x if tokens is None else tokens
+        outputs, states = kernels.recomputed(
+            run, whole, states, lengths, resets, reverse=self.reverse, steps=self.recompute
+        )
+        return outputs, *states
+
+
 class FeedForward(Cell):
     """S = f(W_in X + b): an ordinary layer at every step, with an empty state. The memoryless baseline of every task.
 
@@ -100,17 +159,20 @@ class FeedForward(Cell):
         return outputs, state, {"z": z} if keep else {}
 
 
-class Elman(Cell):
+class Elman(_KernelCell):
     """S_t = f(W_in X_t + W_S S_{t-1} + b), the simple recurrent network (Elman 1990).
 
-    Arguments: inputs I, hidden H, activation (a name from `kernels.ACTIVATIONS`), reverse. Traced: z, the sum before f.
+    Arguments: inputs I, hidden H, activation (a name from `kernels.ACTIVATIONS`), reverse, recompute (as in `GRU`).
+    Traced: z, the sum before f.
     """
 
     state_type = ElmanState
     has_activation = True
 
-    def __init__(self, inputs: int, hidden: int, *, activation: str = "tanh", reverse: bool = False) -> None:
-        super().__init__(inputs, hidden, reverse=reverse)
+    def __init__(
+        self, inputs: int, hidden: int, *, activation: str = "tanh", reverse: bool = False, recompute: int | None = None
+    ) -> None:
+        super().__init__(inputs, hidden, reverse=reverse, recompute=recompute)
         self.activation = _activation(activation)
         self.weight_in = _matrix(hidden, inputs)
         self.weight_state = _matrix(hidden, hidden)
@@ -128,26 +190,28 @@ class Elman(Cell):
     def _run(
         self, inputs: Inputs, state: ElmanState, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        x, tokens = operands(inputs)
-        outputs, h, gates = kernels.elman(
-            x, state.h, self.weight_state, weight_in=self.weight_in, bias_in=self.bias, tokens=tokens,
-            lengths=lengths, resets=resets, activation=self.activation, reverse=self.reverse, keep=keep,
+        outputs, h, *inner = self._call(
+            kernels.elman, inputs, (state.h,), lengths, resets, keep, weight=self.weight_state,
+            weight_in=self.weight_in, bias_in=self.bias, activation=self.activation,
         )  # fmt: skip
-        return outputs, ElmanState(h), {"z": gates} if keep else {}
+        return outputs, ElmanState(h), {"z": inner[0]} if keep else {}
 
 
-class GRU(Cell):
+class GRU(_KernelCell):
     """The gated recurrent unit (Cho et al. 2014): a gate z that keeps, a gate r that forgets, a candidate n.
 
     Arguments: inputs I, hidden H, reset_after (true: r acts on W_n S + bias, as in cuDNN and torch; false: r acts on S, as
-    in the paper), reverse. Traced: r, z, n and q, the recurrent part of the candidate.
+    in the paper), reverse, recompute (None, or of how many steps training holds the gates at once: backward computes the
+    others again, for a long sequence to fit into memory). Traced: r, z, n and q, the recurrent part of the candidate.
     """
 
     state_type = GRUState
     names: Final = ("r", "z", "n", "q")
 
-    def __init__(self, inputs: int, hidden: int, *, reset_after: bool = True, reverse: bool = False) -> None:
-        super().__init__(inputs, hidden, reverse=reverse)
+    def __init__(
+        self, inputs: int, hidden: int, *, reset_after: bool = True, reverse: bool = False, recompute: int | None = None
+    ) -> None:
+        super().__init__(inputs, hidden, reverse=reverse, recompute=recompute)
         self.reset_after = reset_after
         self.weight_in = _matrix(3 * hidden, inputs)
         self.weight_state = _matrix(3 * hidden, hidden)
@@ -167,26 +231,26 @@ class GRU(Cell):
     def _run(
         self, inputs: Inputs, state: GRUState, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        x, tokens = operands(inputs)
-        outputs, h, gates = kernels.gru(
-            x, state.h, self.weight_state, self.bias_state, weight_in=self.weight_in, bias_in=self.bias, tokens=tokens,
-            lengths=lengths, resets=resets, reset_after=self.reset_after, reverse=self.reverse, keep=keep,
+        outputs, h, *inner = self._call(
+            kernels.gru, inputs, (state.h,), lengths, resets, keep, weight=self.weight_state, bias=self.bias_state,
+            weight_in=self.weight_in, bias_in=self.bias, reset_after=self.reset_after,
         )  # fmt: skip
-        return outputs, GRUState(h), dict(zip(self.names, gates.chunk(4, dim=-1), strict=True)) if keep else {}
+        return outputs, GRUState(h), dict(zip(self.names, inner[0].chunk(4, dim=-1), strict=True)) if keep else {}
 
 
-class LSTM(Cell):
+class LSTM(_KernelCell):
     """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
-    Arguments: inputs I, hidden H, reverse. The forget gate's bias starts at one (Jozefowicz et al. 2015).
+    Arguments: inputs I, hidden H, reverse, recompute (as in `GRU`). The forget gate's bias starts at one (Jozefowicz et
+    al. 2015).
     Traced: the gates i, f, g, o and the cell c.
     """
 
     state_type = LSTMState
     names: Final = ("i", "f", "g", "o")
 
-    def __init__(self, inputs: int, hidden: int, *, reverse: bool = False) -> None:
-        super().__init__(inputs, hidden, reverse=reverse)
+    def __init__(self, inputs: int, hidden: int, *, reverse: bool = False, recompute: int | None = None) -> None:
+        super().__init__(inputs, hidden, reverse=reverse, recompute=recompute)
         self.weight_in = _matrix(4 * hidden, inputs)
         self.weight_state = _matrix(4 * hidden, hidden)
         self.bias = nn.Parameter(torch.zeros(4 * hidden))
@@ -204,10 +268,11 @@ class LSTM(Cell):
     def _run(
         self, inputs: Inputs, state: LSTMState, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        x, tokens = operands(inputs)
-        outputs, h, c, gates, cells = kernels.lstm(
-            x, state.h, state.c, self.weight_state, weight_in=self.weight_in, bias_in=self.bias, tokens=tokens,
-            lengths=lengths, resets=resets, reverse=self.reverse, keep=keep,
+        outputs, h, c, *inner = self._call(
+            kernels.lstm, inputs, (state.h, state.c), lengths, resets, keep, weight=self.weight_state,
+            weight_in=self.weight_in, bias_in=self.bias,
         )  # fmt: skip
-        inner = {**dict(zip(self.names, gates.chunk(4, dim=-1), strict=True)), "c": cells} if keep else {}
-        return outputs, LSTMState(h, c), inner
+        if not keep:
+            return outputs, LSTMState(h, c), {}
+        gates, cells = inner
+        return outputs, LSTMState(h, c), {**dict(zip(self.names, gates.chunk(4, dim=-1), strict=True)), "c": cells}

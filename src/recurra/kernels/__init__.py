@@ -18,6 +18,7 @@ from recurra.kernels.native import (
     usable,
 )
 from recurra.kernels.ops import KERNELS, cross_entropy, linear, recording
+from recurra.kernels.recompute import recomputed
 from recurra.kernels.scan import scan, scan_traced, sizes_of, traced_step
 from recurra.kernels.steps import ACTIVATIONS
 from recurra.kernels.transforms import transformed
@@ -43,6 +44,7 @@ __all__ = [
     "linear",
     "lstm",
     "missing",
+    "recomputed",
     "recording",
     "scan",
     "scan_traced",

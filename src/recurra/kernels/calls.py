@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recurra.kernels import native, ops, reference, variants
-from recurra.kernels.ops import recording
+from recurra.kernels.ops import needed
 from recurra.kernels.ops_scan import scan as run_program
 from recurra.kernels.programs import Given, Sizes, trace
 from recurra.kernels.steps import STEPS
@@ -76,7 +76,7 @@ def gru(
     norm[3H] are gains of the layer normalisation of the recurrent products; zoneout[T, B, H] or a number.
     """
     if norm is None and zoneout is None and (gate_activation, activation) == ("sigmoid", "tanh"):
-        keep = keep or recording(x, h, weight, bias, weight_in, bias_in)
+        keep = keep or needed(x, h, weight, bias, weight_in, bias_in)
         return ops.layer(
             "gru", x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, reset_after, reverse, keep
         )
@@ -118,7 +118,7 @@ def lstm(
     """
     options = (norm, norm_cell, coupled, clip, gate_activation, activation, zoneout, zoneout_cell)
     if options == (None, None, False, None, "sigmoid", "tanh", None, None):
-        keep = keep or recording(x, h, c, weight, weight_in, bias_in, peepholes, projection)
+        keep = keep or needed(x, h, c, weight, weight_in, bias_in, peepholes, projection)
         return ops.layer(
             "lstm", x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, peepholes, projection, reverse,
             keep,

@@ -15,18 +15,15 @@ def derived_gradient(
     inputs: dict[str, Any],
     grads: Sequence[Tensor | None],
 ) -> dict[str, Tensor]:
-    """The gradient by differentiating the reference; itself differentiable where gradients are being recorded."""
+    """The gradient of `function` by those of its `inputs`, given that by its results; recorded where gradients are."""
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         wanted = {name: inputs[name] for name in differentiable if inputs[name] is not None}
-        if not create_graph:
-            wanted = {name: value.detach().requires_grad_() for name, value in wanted.items()}
-        else:
-            # a view keeps the history for higher orders, and is distinct even where one tensor was given twice
-            wanted = {
-                name: value.view_as(value) if value.requires_grad else value.detach().requires_grad_()
-                for name, value in wanted.items()
-            }
+        # a view keeps the history for higher orders, and is distinct even where one tensor was given twice
+        wanted = {
+            name: value.view_as(value) if value.requires_grad else value.detach().requires_grad_()
+            for name, value in wanted.items()
+        }
         results = function(**{**inputs, **wanted})
         # without steps some results depend on nothing
         pairs = [

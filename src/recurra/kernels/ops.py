@@ -19,6 +19,7 @@ from torch import Tensor
 
 from recurra.kernels import loss, native, reference
 from recurra.kernels.derived import derived_gradient
+from recurra.kernels.recompute import passing
 from recurra.kernels.transforms import differentiated, one_by_one, open_to_view, transformed, watched
 
 _INPUTS = "Tensor? weight_in, Tensor? bias_in, Tensor? tokens"
@@ -145,15 +146,15 @@ def _register(kernel: Kernel) -> None:
     )
     backward = getattr(torch.ops.recurra, f"{name}_backward").default
 
-    def by_reference(inputs: dict[str, Any], grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
-        return derived_gradient(getattr(reference, name), kernel.differentiable, {**inputs, "keep": True}, grads)
+    def by_reference(
+        wanted: Sequence[str], inputs: dict[str, Any], grads: Sequence[Tensor | None]
+    ) -> dict[str, Tensor]:
+        return derived_gradient(getattr(reference, name), wanted, {**inputs, "keep": True}, grads)
 
     def derived(*args: Any) -> tuple[Tensor | None, ...]:
         grads, inputs = args[: len(grad_names)], dict(zip(names, args[len(grad_names) :], strict=False))
         with torch.no_grad():
-            found = by_reference(inputs, grads)
-        if not args[-1]:
-            del found["x"]
+            found = by_reference(kernel.differentiable if args[-1] else kernel.differentiable[1:], inputs, grads)
         return tuple(found.get(part, inputs["x"].new_empty(0)) for part in kernel.differentiable)
 
     def backward_shape(*args: Any) -> tuple[Tensor, ...]:
@@ -181,9 +182,10 @@ def _register(kernel: Kernel) -> None:
         inputs = {key: given[key] if key in given else ctx.plain[key] for key in names}
         needed = {key for key, need in zip(names, ctx.needs_input_grad, strict=True) if need}
         through_gates = grads[len(grads) - kernel.saved] is not None
-        by_hand = torch.is_grad_enabled() or through_gates or (kernel.needs_saved and not inputs["keep"])
-        if by_hand or differentiated(*grads):
-            found = by_reference(inputs, grads)
+        # gates that were not asked for may be there all the same (`recompute.py`)
+        missing = kernel.needs_saved and not inputs["keep"] and saved[len(tensors) + 1].numel() == 0
+        if torch.is_grad_enabled() or through_gates or missing or differentiated(*grads):
+            found = by_reference([key for key in kernel.differentiable if key in needed], inputs, grads)
         else:
             results = backward(*grads, *inputs.values(), *saved[len(tensors) :], "x" in needed)
             found = dict(zip(kernel.differentiable, results, strict=True))
@@ -213,7 +215,6 @@ torch.library.register_vmap("recurra::linear", one_by_one(torch.ops.recurra.line
 
 # ---- the loss: its results are the sum and, computed in the same pass, the gradients of what needs one
 _LOSS_INPUTS: tuple[str, ...] = ("hidden", "weight", "bias", "targets", "mask")
-_LOSS_DIFFERENTIABLE = _LOSS_INPUTS[:3]
 library.define(
     "cross_entropy(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, Tensor? mask, bool need_hidden, "
     "bool need_weight, bool need_bias) -> (Tensor total, Tensor d_hidden, Tensor d_weight, Tensor d_bias)"
@@ -233,8 +234,9 @@ def _loss_gradient(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]
     needed = ctx.needs_input_grad[:3]
     if torch.is_grad_enabled() or any(need and not there for need, there in zip(needed, ctx.computed, strict=True)):
         inputs = dict(zip(_LOSS_INPUTS, saved, strict=False))
-        derived = derived_gradient(_plain_loss, _LOSS_DIFFERENTIABLE, inputs, [grad])
-        found = [derived.get(name) for name in _LOSS_DIFFERENTIABLE]
+        wanted = [name for name, need in zip(_LOSS_INPUTS, needed, strict=False) if need]
+        derived = derived_gradient(_plain_loss, wanted, inputs, [grad])
+        found = [derived.get(name) for name in _LOSS_INPUTS[:3]]
     elif _is_one(grad):
         found = saved[5:]
     else:
@@ -258,6 +260,11 @@ torch.library.register_vmap("recurra::cross_entropy", one_by_one(torch.ops.recur
 def recording(*tensors: Tensor | None) -> bool:
     """Whether a gradient is being recorded for any of these: training, as opposed to inference."""
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def needed(*tensors: Tensor | None) -> bool:
+    """Whether backward will ask for what a call on these can keep for it."""
+    return recording(*tensors) and not passing()
 
 
 def layer(name: str, *values: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recurra.kernels import programs
 from recurra.kernels.derived import derived_gradient
-from recurra.kernels.ops import library, recording
+from recurra.kernels.ops import library, needed
 from recurra.kernels.transforms import batched_by_autograd, differentiated, one_by_one, transformed
 
 _GROUPS = ("inputs", "fixed", "states", "shared", "weights")
@@ -25,17 +25,25 @@ library.define(
 
 def _scan_with(run: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
     def implementation(program: str, *args: Any) -> list[Tensor]:
-        lengths, resets, reverse, keep = args[5:]
-        return run(program, programs.Given(*args[:5]), lengths, resets, reverse, keep)
+        given, (lengths, resets, reverse, keep) = programs.Given(*args[:5]), args[5:]
+        results = run(program, given, lengths, resets, reverse, keep)
+        if not keep:
+            # what was not saved has its place all the same, so that the results are as many either way
+            plan = programs.layout(program)
+            nothing = [given.inputs[0].new_empty(0) for _ in plan.saved]
+            results[len(plan.emitted) : len(plan.emitted)] = nothing
+        return results
 
     return implementation
 
 
 def _scan_shape(program: str, *args: Any) -> list[Tensor]:
-    given, keep = programs.Given(*args[:5]), args[8]
+    given, keep, plan = programs.Given(*args[:5]), args[8], programs.layout(program)
     steps, batch = given.extent
-    like, states = given.inputs[0], [value.new_empty(batch, value.shape[1]) for value in given.states]
-    return [like.new_empty(steps, batch, width) for width in programs.emitted_widths(program, keep)] + states
+    like = given.inputs[0]
+    emitted = [like.new_empty(steps, batch, width) for width in plan.emitted]
+    saved = [like.new_empty(*((steps, batch, width) if keep else (0,))) for width in plan.saved]
+    return [*emitted, *saved, *(value.new_empty(batch, value.shape[1]) for value in given.states)]
 
 
 def _scan_backward_native(program: str, *args: Any) -> list[Tensor]:
@@ -83,23 +91,23 @@ torch.library.register_fake("recurra::scan_backward", _scan_backward_shape, lib=
 
 def _scan_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.set_materialize_grads(False)
-    program, *groups, lengths, resets, reverse, keep = inputs
-    ctx.plain = program, reverse, keep, [len(group) for group in groups]
-    count, after = programs.emitted_count(program, False), len(groups[2])
-    ctx.counts = count, len(output) - count - after
-    saved = output[count : len(output) - after]
+    program, *groups, lengths, resets, reverse, _ = inputs
+    ctx.plain = program, reverse, [len(group) for group in groups]
+    saved = output[programs.emitted_count(program) : len(output) - len(groups[2])]
     ctx.save_for_backward(lengths, resets, *(value for group in groups for value in group), *saved)
 
 
 def _scan_gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
-    program, reverse, keep, sizes = ctx.plain
+    program, reverse, sizes = ctx.plain
     lengths, resets, *values = ctx.saved_tensors
     left = iter(values)
     groups = [[next(left) for _ in range(size)] for size in sizes]
     given, saved = programs.Given(*groups), list(left)
-    count, kept = ctx.counts
+    count, kept = programs.emitted_count(program), len(saved)
+    # what was not asked for may be there all the same (`recompute.py`)
+    missing = saved[0].dim() == 1
     emitted, after = grads[:count], grads[count + kept :]
-    if torch.is_grad_enabled() or not keep or differentiated(*grads) or batched_by_autograd(*grads):
+    if torch.is_grad_enabled() or missing or differentiated(*grads) or batched_by_autograd(*grads):
         found = _scan_derived(program, given, lengths, resets, reverse, [*emitted, *after])
     else:
         after = [torch.zeros_like(s) if grad is None else grad for grad, s in zip(after, given.states, strict=True)]
@@ -121,10 +129,10 @@ def scan(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """A program over a sequence: (what it emits at each step, [T, B, .] each; the last states)."""
     every = [value for group in given.groups for value in group]
-    count = programs.emitted_count(program, False)
+    count = programs.emitted_count(program)
     if transformed(*every, lengths, resets):
         results = programs.by_torch(program, given, lengths, resets, reverse, False)
     else:
-        keep = recording(*every)
-        results = torch.ops.recurra.scan.default(program, *map(list, given.groups), lengths, resets, reverse, keep)
+        groups = map(list, given.groups)
+        results = torch.ops.recurra.scan.default(program, *groups, lengths, resets, reverse, needed(*every))
     return results[:count], results[len(results) - len(given.states) :]

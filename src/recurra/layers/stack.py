@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, overload
 
 import torch
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 
 from recurra.cells import CELLS, Cell, Inputs, spelled_out
@@ -149,6 +149,13 @@ class StackConfig(Config):
     residual: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the inputs of each block but the first dropped in training; the first one's are the model's affair."""
+    recompute: int | None = Field(default=None, gt=0)
+    """Steps whose inner values training holds at once; backward computes the others again. For the cells that can."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # left out where it is not set: so a folder from before there was such a setting keeps its content hash
+        return {name: value for name, value in write(self).items() if name != "recompute" or value is not None}
 
 
 class Stack(nn.Module):
@@ -180,6 +187,8 @@ class Stack(nn.Module):
                     f"The cell '{config.cell}' has no free activation", fix=f"Leave it out, or take one of: {free}"
                 )
             options["activation"] = config.activation
+        if kind.can_recompute:
+            options["recompute"] = config.recompute
         blocks: list[Block] = []
         width = inputs
         for layer in range(config.layers):

@@ -7,7 +7,7 @@ from recurra.kernels.programs.running import (
     by_native,
     by_torch,
     emitted_count,
-    emitted_widths,
+    layout,
 )
 from recurra.kernels.programs.trace import Sizes, Step, Traced, trace
 
@@ -20,7 +20,7 @@ __all__ = [
     "by_native",
     "by_torch",
     "emitted_count",
-    "emitted_widths",
     "evaluate",
+    "layout",
     "trace",
 ]

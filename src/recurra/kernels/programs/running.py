@@ -41,16 +41,27 @@ class Given:
         return self.inputs[0].shape[0], self.inputs[0].shape[1]
 
 
-def emitted_widths(text: str, keep: bool) -> list[int]:
-    """The widths of what comes before the last states."""
-    program = parse(recorded(text) if keep else text)
-    return [program.width(value) for value in program.emitted]
+@dataclass(frozen=True)
+class Layout:
+    """The widths of what a program emits, and of what it hands out beside that for its gradient."""
+
+    emitted: tuple[int, ...]
+    saved: tuple[int, ...]
+
+
+@lru_cache(maxsize=256)
+def layout(text: str) -> Layout:
+    """How a program's results are laid out."""
+    program, more = parse(text), parse(recorded(text))
+    widths = [more.width(value) for value in more.emitted]
+    count = len(program.emitted)
+    return Layout(tuple(widths[:count]), tuple(widths[count:]))
 
 
 @torch.compiler.assume_constant_result
-def emitted_count(text: str, keep: bool) -> int:
-    """How many results come before the last states."""
-    return len(parse(recorded(text) if keep else text).emitted)
+def emitted_count(text: str) -> int:
+    """How many values a program emits at each step."""
+    return len(layout(text).emitted)
 
 
 def by_torch(
