@@ -14,6 +14,7 @@ from networks import CODEC, HIDDEN, INPUTS
 from recurra import kernels
 from recurra.cells import CELLS, Elman, Symbols
 from recurra.errors import UsageError
+from recurra.kernels import reference
 from recurra.layers import Stack, StackConfig
 from recurra.models import LanguageModel, LanguageModelConfig
 from recurra.state import leaves, map_state
@@ -91,6 +92,15 @@ def test_it_does_compute_again(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(kernels, "direct", lambda: False)
     pieces(inputs.detach(), state)
     assert set(calls) == {10}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_the_second_run_is_native_and_so_is_its_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, pieces = pair(RECURRENT[name])
+    monkeypatch.setattr(reference, name, None)
+    with kernels.backend("native"):
+        _, gradients = outcome(pieces, torch.randn(7, 2, INPUTS, dtype=torch.float64), state_of(pieces, 2), None, None)
+    assert all(gradient.abs().sum() > 0 for gradient in gradients)
 
 
 @pytest.mark.parametrize("name", RECURRENT)

@@ -6,7 +6,9 @@ What comes out is compared with plain loops over ordinary calls, or with finite 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -406,3 +408,15 @@ def test_derivatives_under_the_choice_of_native_are_those_of_the_reference() -> 
         found = func.grad(loss, 2)(*values)
     with backend("reference"):
         same(found, func.grad(loss, 2)(*values))
+
+
+# ---- the page about it
+
+PAGE = (Path(__file__).parents[1] / "docs" / "functions.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("heading", re.findall(r"^## (.*)$", PAGE, re.MULTILINE))
+def test_what_the_page_shows_runs(heading: str) -> None:
+    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    (snippet,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    exec(compile(snippet, f"functions.md: {heading}", "exec"), {"__name__": "page"})

@@ -65,7 +65,7 @@ def recomputed(
     a compiled graph. Elsewhere it costs the forward pass once more. Less is kept at once the nearer `steps` is to the
     square root of T; hundreds or more keep the calls few.
     """
-    if not torch.is_grad_enabled() or watched() or torch.compiler.is_compiling() or len(x) == 0:
+    if not torch.is_grad_enabled() or watched() or torch.compiler.is_compiling():
         return run(x, states, lengths, resets)
     # split, and not a slice for each piece, whose gradients would each be as long as x
     parts = x.split(steps)
