@@ -52,6 +52,17 @@ _ATTRIBUTES = {
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Those of one direction, as the kernels take them: gates in our order, both biases in one where they may be."""
+
+    weight_in: Tensor
+    weight: Tensor
+    bias_in: Tensor
+    bias: Tensor
+    peepholes: Tensor | None
+
+
+@dataclass(frozen=True)
 class Node:
     """One recurrent node without its tensors. `reverse` and `functions` have an entry for each direction."""
 
@@ -128,54 +139,54 @@ class Node:
         self, direction: int, x: Tensor, states: States, given: Mapping[str, Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, States]:
         """outputs[T, B, H] and the last states of one direction."""
+        weights = self._weights(direction, given)
+        reverse, functions = self.reverse[direction], self.functions[direction]
+        names = tuple(function.name for function in functions)
+        shared: dict[str, Any] = {
+            "weight_in": weights.weight_in, "bias_in": weights.bias_in, "lengths": lengths, "reverse": reverse,
+        }  # fmt: skip
+        if self.operator == "RNN" and self.clip is None and names[0] in _NATIVE_RNN:
+            activation = _NATIVE_RNN[names[0]]
+            outputs, h, _ = kernels.elman(x, states[0], weights.weight, activation=activation, **shared)
+            return outputs, (h,)
+        if self.clip is None and not self.input_forget and names == OPERATORS[self.operator].activations:
+            if self.operator == "GRU":
+                outputs, h, _ = kernels.gru(
+                    x, states[0], weights.weight, weights.bias, reset_after=self.reset_after, **shared
+                )
+                return outputs, (h,)
+            outputs, h, c, _, _ = kernels.lstm(
+                x, states[0], states[1], weights.weight, peepholes=weights.peepholes, **shared
+            )
+            return outputs, (h, c)
+        parameters = {"weight": weights.weight}
+        if self.operator == "RNN":
+            step = rnn_step(functions[0], self.clip)
+        elif self.operator == "GRU":
+            step = gru_step(functions[0], functions[1], self.clip, self.reset_after)
+            parameters["bias"] = weights.bias
+        else:
+            step = lstm_step(functions[0], functions[1], functions[2], self.clip, self.input_forget)
+            none = x.new_zeros(3, weights.weight.shape[1])
+            parameters["peepholes"] = none if weights.peepholes is None else weights.peepholes
+        sums = kernels.linear(x, weights.weight_in, weights.bias_in)
+        (outputs,), after = scan(step, sums, states, parameters, lengths=lengths, reverse=reverse)
+        return outputs, after
+
+    def _weights(self, direction: int, given: Mapping[str, Tensor]) -> Weights:
         order = OPERATORS[self.operator].order
         weight_in, weight = (_reordered(given[name][direction], order) for name in ("W", "R"))
+        peepholes = _reordered(given["P"][direction], PEEPHOLES).view(3, -1) if "P" in given else None
         if "B" in given:
             bias_in, bias = (_reordered(half, order) for half in given["B"][direction].chunk(2))
         else:
-            bias_in = bias = x.new_zeros(weight.shape[0])
-        peepholes = _reordered(given["P"][direction], PEEPHOLES).view(3, -1) if "P" in given else None
-        if self.operator == "GRU":
-            # the recurrent bias of the candidate stays on its own: the reset gate may stand before it
-            hidden = weight.shape[1]
-            bias_in = torch.cat([bias_in[: 2 * hidden] + bias[: 2 * hidden], bias_in[2 * hidden :]])
-            bias = bias[2 * hidden :]
-        else:
-            bias_in = bias_in + bias
-        reverse = self.reverse[direction]
-        functions = self.functions[direction]
-        names = tuple(function.name for function in functions)
-        plain = self.clip is None and not self.input_forget and names == OPERATORS[self.operator].activations
-        if self.operator == "RNN" and self.clip is None and names[0] in _NATIVE_RNN:
-            outputs, h, _ = kernels.elman(
-                x, *states, weight, weight_in=weight_in, bias_in=bias_in, lengths=lengths,
-                activation=_NATIVE_RNN[names[0]], reverse=reverse,
-            )  # fmt: skip
-            return outputs, (h,)
-        if self.operator == "GRU" and plain:
-            outputs, h, _ = kernels.gru(
-                x, *states, weight, bias, weight_in=weight_in, bias_in=bias_in, lengths=lengths,
-                reset_after=self.reset_after, reverse=reverse,
-            )  # fmt: skip
-            return outputs, (h,)
-        if self.operator == "LSTM" and plain:
-            outputs, h, c, _, _ = kernels.lstm(
-                x, *states, weight, weight_in=weight_in, bias_in=bias_in, lengths=lengths, peepholes=peepholes,
-                reverse=reverse,
-            )  # fmt: skip
-            return outputs, (h, c)
-        parameters = {"weight": weight}
-        if self.operator == "RNN":
-            step = rnn_step(*functions, self.clip)
-        elif self.operator == "GRU":
-            step = gru_step(*functions, self.clip, self.reset_after)
-            parameters["bias"] = bias
-        else:
-            step = lstm_step(*functions, self.clip, self.input_forget)
-            parameters["peepholes"] = weight.new_zeros(3, weight.shape[1]) if peepholes is None else peepholes
-        sums = kernels.linear(x, weight_in, bias_in)
-        (outputs,), after = scan(step, sums, states, parameters, lengths=lengths, reverse=reverse)
-        return outputs, after
+            bias_in = bias = weight.new_zeros(weight.shape[0])
+        if self.operator != "GRU":
+            return Weights(weight_in, weight, bias_in + bias, weight.new_empty(0), peepholes)
+        # the recurrent bias of the candidate stays on its own: the reset gate may stand before it
+        hidden = weight.shape[1]
+        bias_in = torch.cat([bias_in[: 2 * hidden] + bias[: 2 * hidden], bias_in[2 * hidden :]])
+        return Weights(weight_in, weight, bias_in, bias[2 * hidden :], peepholes)
 
     def _check(self, given: Mapping[str, Tensor]) -> None:
         """Raise `DataError` for a missing input, a wrong rank, shape or dtype, or lengths out of range."""

@@ -43,11 +43,9 @@ def gru_step(f: Activation, g: Activation, clip: float | None, reset_after: bool
         weight_rz, weight_n = parameters["weight"].split([gates, hidden])
         x_rz, x_n = x_t.split([gates, hidden], dim=1)
         r, z = f(_bounded(x_rz + h @ weight_rz.T, clip)).chunk(2, dim=1)
-        if reset_after:
-            q = r * (h @ weight_n.T + parameters["bias"])
-        else:
-            q = (r * h) @ weight_n.T + parameters["bias"]
-        n = g(_bounded(x_n + q, clip))
+        q = h @ weight_n.T if reset_after else (r * h) @ weight_n.T
+        q = q + parameters["bias"]
+        n = g(_bounded(x_n + (r * q if reset_after else q), clip))
         h = (1 - z) * n + z * h
         return (h,), (h,)
 
