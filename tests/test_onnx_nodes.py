@@ -7,7 +7,6 @@ own words.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
-from tolerances import assert_close
 
-from recurra import kernels
-from recurra.errors import DataError, UsageError
 from recurra.onnx import backend
 from recurra.onnx.activations import FORMULAS
-from recurra.onnx.nodes import OPERATORS, Node
+from recurra.onnx.nodes import OPERATORS
+from tolerances import assert_close
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
@@ -115,7 +112,13 @@ def by_runtime(model: onnx.ModelProto, values: dict[str, Any]) -> list[Any]:
 def test_nodes_against_onnx_reference(operator: str) -> None:
     for seed in range(70):
         model, values = build(
-            operator, seed, ("float32", "float64")[seed % 2], lengths=False, clip=False, activations=False, input_forget=0
+            operator,
+            seed,
+            ("float32", "float64")[seed % 2],
+            lengths=False,
+            clip=False,
+            activations=False,
+            input_forget=0,
         )
         close(backend.run_model(model, values), ReferenceEvaluator(model).run(None, values))
 

@@ -175,10 +175,10 @@ class Node:
 
     def _weights(self, direction: int, given: Mapping[str, Tensor]) -> Weights:
         order = OPERATORS[self.operator].order
-        weight_in, weight = (_reordered(given[name][direction], order) for name in ("W", "R"))
-        peepholes = _reordered(given["P"][direction], PEEPHOLES).view(3, -1) if "P" in given else None
+        weight_in, weight = (reordered(given[name][direction], order) for name in ("W", "R"))
+        peepholes = reordered(given["P"][direction], PEEPHOLES).view(3, -1) if "P" in given else None
         if "B" in given:
-            bias_in, bias = (_reordered(half, order) for half in given["B"][direction].chunk(2))
+            bias_in, bias = (reordered(half, order) for half in given["B"][direction].chunk(2))
         else:
             bias_in = bias = weight.new_zeros(weight.shape[0])
         if self.operator != "GRU":
@@ -247,7 +247,7 @@ def _functions(
     return tuple(tuple(every[start : start + len(default)]) for start in range(0, len(every), len(default)))
 
 
-def _reordered(stacked: Tensor, order: Sequence[int]) -> Tensor:
+def reordered(stacked: Tensor, order: Sequence[int]) -> Tensor:
     """Gates stacked along axis 0, in another order."""
     gates = stacked.chunk(len(order))
     return torch.cat([gates[place] for place in order]) if len(order) > 1 else stacked
