@@ -17,9 +17,11 @@ import torch
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from recurra.onnx import backend
+from recurra import kernels
+from recurra.errors import DataError, UsageError
+from recurra.onnx import backend, nodes
 from recurra.onnx.activations import FORMULAS
-from recurra.onnx.nodes import OPERATORS
+from recurra.onnx.nodes import OPERATORS, Node
 from tolerances import assert_close
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -128,3 +130,150 @@ def test_nodes_against_onnx_runtime(operator: str) -> None:
     for seed in range(140):
         model, values = build(operator, seed, layout=0, shortest=1)
         close(backend.run_model(model, values), by_runtime(model, values))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_nodes_on_the_kernels_are_the_step_functions(operator: str) -> None:
+    """The two ways of running a plain node agree, batch first, in float64 and with empty rows too."""
+    for seed in range(30):
+        model, values = build(operator, seed, "float64", clip=False, activations=False, input_forget=0)
+        natively = backend.run_model(model, values)
+        # bounds that nothing reaches leave the values as they are, and take the other way
+        model.graph.node[0].attribute.append(helper.make_attribute("clip", 1e30))
+        close(backend.run_model(model, values), natively)
+
+
+def lstm(values: dict[str, Any], **attributes: Any) -> list[Any]:
+    names = [name if name in values else "" for name in OPERATORS["LSTM"].inputs]
+    node = helper.make_node("LSTM", names, ["Y", "Y_h", "Y_c"], **attributes)
+    return list(backend.run_node(node, values))
+
+
+def numbers(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+VALUES = {"X": numbers(4, 2, 3), "W": numbers(1, 20, 3), "R": numbers(1, 20, 5), "initial_h": numbers(1, 2, 5)}
+
+
+def test_a_row_of_length_zero_keeps_its_state_here_and_loses_it_in_onnx_runtime() -> None:
+    model, values = build("LSTM", 0, direction="forward", layout=0, batch=3, steps=5, lengths=True, states=True)
+    values["sequence_lens"] = np.array([0, 5, 2], np.int32)
+    for found, keeps in ((backend.run_model(model, values), True), (by_runtime(model, values), False)):
+        outputs, h, c = found
+        assert not outputs[:, :, 0].any() and not outputs[2:, :, 2].any()
+        assert np.array_equal(h[:, 0], values["initial_h"][:, 0] if keeps else np.zeros((1, 4)))
+        assert np.array_equal(c[:, 0], values["initial_c"][:, 0] if keeps else np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize(("steps", "batch"), [(0, 3), (4, 0)])
+@pytest.mark.parametrize("clip", [True, False])
+def test_no_steps_and_no_rows(operator: str, steps: int, batch: int, clip: bool) -> None:
+    model, values = build(operator, 1, layout=0, lengths=False, states=True, clip=clip, direction="bidirectional")
+    values["X"] = np.zeros((steps, batch, values["X"].shape[2]), np.float32)
+    for name in ("initial_h", "initial_c"):
+        if name in values:
+            values[name] = numbers(2, batch, 4)
+    model, _ = resized(model, values)
+    outputs, *last = backend.run_model(model, values)
+    assert outputs.shape == (steps, 2, batch, 4)
+    for found, name in zip(last, ("initial_h", "initial_c"), strict=False):
+        assert np.array_equal(found, values[name]) if steps == 0 else found.shape == (2, 0, 4)
+
+
+def resized(model: onnx.ModelProto, values: dict[str, Any]) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The model with its inputs declared in the shapes of `values`."""
+    for each in model.graph.input:
+        each.CopyFrom(helper.make_tensor_value_info(each.name, TYPES[values[each.name].dtype], values[each.name].shape))
+    return model, values
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.filterwarnings("ignore::recurra.kernels.BackendWarning")
+def test_narrow_dtypes(operator: str, name: str) -> None:
+    import ml_dtypes
+
+    dtype = np.dtype(np.float16 if name == "float16" else ml_dtypes.bfloat16)
+    model, values = build(operator, 3, lengths=False, clip=False, activations=False, input_forget=0)
+    node = model.graph.node[0]
+    narrow = {key: value.astype(dtype) for key, value in values.items()}
+    found = backend.run_node(node, narrow)
+    expected = backend.run_node(node, {key: value.astype(np.float32) for key, value in narrow.items()})
+    for ours, wide in zip(found, expected, strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(ours.astype(np.float32), wide, rtol=0, atol=5e-2)
+
+
+def test_inputs_of_a_single_node_by_place_and_by_name() -> None:
+    node = helper.make_node("LSTM", ["X", "W", "R", "", "", "initial_h"], ["", "h"], hidden_size=5)
+    (by_name,) = [result for result in backend.run_node(node, VALUES) if result.shape == (1, 2, 5)]
+    present = [VALUES[name] for name in ("X", "W", "R", "initial_h")]
+    absent = [VALUES["X"], VALUES["W"], VALUES["R"], None, None, VALUES["initial_h"]]
+    assert len(backend.run_node(node, present)) == 1
+    for given in (present, absent):
+        assert np.array_equal(backend.run_node(node, given)[0], by_name)
+    with pytest.raises(DataError, match="wrong number of inputs"):
+        backend.run_node(node, present[:2])
+    assert np.array_equal(backend.run_node(helper.make_node("Neg", ["x"], ["y"]), [numbers(3)])[0], -numbers(3))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"direction": "sideways"}, "sideways.*forward, reverse, bidirectional"),
+        ({"layout": 2}, "layout.*Got: 2"),
+        ({"clip": 0.0}, "'clip' is out of range"),
+        ({"activations": ["Sigmoid", "Tanh"]}, r"Got: 2 \(Sigmoid, Tanh\). Expected: 3, 3 a direction"),
+        ({"activations": ["Sigmoid", "Gelu", "Tanh"]}, "no activation 'Gelu'. Expected: Relu, "),
+        ({"activations": ["Sigmoid", "Affine", "Tanh"]}, "'Affine' needs its alpha"),
+        ({"activations": ["Elu", "Tanh", "Tanh"], "activation_alpha": [0.1, 0.2]}, "Got: 2 for 1"),
+    ],
+)
+def test_attributes_the_standard_does_not_have(attributes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=f"ONNX node LSTM: .*{words}"):
+        lstm(VALUES, hidden_size=5, **attributes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"X": numbers(4, 3)}, r"'X' has the wrong rank. Got: 2 \(\(4, 3\)\). Expected: 3"),
+        ({"X": numbers(4, 2, 3).astype(np.float64)}, "'W' has the wrong dtype. Got: torch.float32"),
+        ({"X": numbers(4, 2, 3).astype(np.int64)}, "'X' has the wrong dtype"),
+        ({"W": numbers(1, 15, 3)}, r"'W' has the wrong shape. Got: \(1, 15, 3\). Expected: \(1, 20, 3\)"),
+        ({"R": numbers(1, 20, 4)}, r"'R' has the wrong shape"),
+        ({"B": numbers(1, 20)}, r"Expected: \(1, 40\)"),
+        ({"initial_h": numbers(2, 2, 5)}, r"'initial_h' has the wrong shape"),
+        ({"P": numbers(1, 20)}, r"'P' has the wrong shape"),
+        ({"sequence_lens": np.array([5, 1], np.int32)}, "out of range. Got: 1 to 5. Expected: 0 to 4"),
+        ({"sequence_lens": np.array([4, 1])}, "'sequence_lens' has the wrong dtype. Got: torch.int64"),
+    ],
+)
+def test_tensors_that_do_not_fit(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=f"ONNX node LSTM: .*{words}"):
+        lstm(VALUES | change, hidden_size=5)
+
+
+def test_the_numbers_of_activations_go_to_those_that_read_one() -> None:
+    given = {
+        "activations": ["Sigmoid", "LeakyRelu", "affine"],
+        "activation_alpha": [0.3, 2.0],
+        "activation_beta": [1.0],
+    }
+    f, g, h = Node.read("LSTM", given).functions[0]
+    assert (f.name, g.name, h.name) == ("Sigmoid", "LeakyRelu", "Affine")
+    assert (g.alpha, h.alpha, h.beta) == (0.3, 2.0, 1.0)
+    assert Node.read("RNN", {"activations": ["HardSigmoid"]}).functions[0][0].alpha == 0.2
+    z = torch.linspace(-2, 2, 9)
+    assert torch.equal(h(z), 2 * z + 1)
+
+
+def test_plain_nodes_run_natively(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernels have goes to them: under the choice "native" nothing else would run."""
+    for operator in OPERATORS:
+        model, values = build(operator, 5, clip=False, activations=False, input_forget=0)
+        with kernels.backend("native"), monkeypatch.context() as patch:
+            patch.setattr(nodes, "scan", None)
+            backend.run_model(model, values)

@@ -18,6 +18,8 @@ from recurra.layers import Bidirectional, Block, Stack
 from recurra.onnx.activations import Activation
 from recurra.state import leaves
 
+TANH = Activation("Tanh")
+
 
 @dataclass(frozen=True)
 class Recurrence:
@@ -31,7 +33,7 @@ class Recurrence:
     weight: Tensor
     bias_in: Tensor | None
     bias: Tensor | None
-    activation: Activation = Activation("Tanh")
+    activation: Activation = TANH
     clip: float | None = None
     reset_after: bool = True
     reverse: bool = False
@@ -141,15 +143,20 @@ def _part(cell: Cell) -> Recurrence | Pointwise:
                 f"A recurrent node of ONNX has no activation '{cell.activation}'", expected=", ".join(_NODE_ACTIVATIONS)
             )
         activation, clip = _NODE_ACTIVATIONS[cell.activation]
-        tensors = map(_plain, (cell.weight_in, cell.weight_state, cell.bias))
-        return Recurrence("RNN", *tensors, bias=None, activation=activation, clip=clip, reverse=cell.reverse)
+        return Recurrence(
+            "RNN", _plain(cell.weight_in), _plain(cell.weight_state), _plain(cell.bias), None, activation, clip,
+            reverse=cell.reverse,
+        )  # fmt: skip
     if type(cell) is GRU:
         bias = torch.cat([cell.bias_state.new_zeros(2 * cell.hidden), cell.bias_state])
-        tensors = map(_plain, (cell.weight_in, cell.weight_state, cell.bias, bias))
-        return Recurrence("GRU", *tensors, reset_after=cell.reset_after, reverse=cell.reverse)
+        return Recurrence(
+            "GRU", _plain(cell.weight_in), _plain(cell.weight_state), _plain(cell.bias), _plain(bias),
+            reset_after=cell.reset_after, reverse=cell.reverse,
+        )  # fmt: skip
     if type(cell) is LSTM:
-        tensors = map(_plain, (cell.weight_in, cell.weight_state, cell.bias))
-        return Recurrence("LSTM", *tensors, bias=None, reverse=cell.reverse)
+        return Recurrence(
+            "LSTM", _plain(cell.weight_in), _plain(cell.weight_state), _plain(cell.bias), None, reverse=cell.reverse
+        )
     raise UsageError(
         "This cell has no ONNX form", got=type(cell).__name__, expected="FeedForward, Elman, GRU or LSTM itself"
     )
@@ -172,10 +179,10 @@ def _torch_module(module: nn.RNNBase) -> Description:
     operator, activation = _MODES[module.mode]
 
     def recurrence(suffix: str) -> Recurrence:
-        names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if module.bias else [])]
-        tensors: list[Tensor | None] = [_plain(getattr(module, f"{name}_{suffix}")) for name in names]
-        weight_in, weight, bias_in, bias = tensors + [None] * (4 - len(tensors))
-        assert weight_in is not None and weight is not None
+        weight_in, weight = (_plain(getattr(module, f"weight_{which}_{suffix}")) for which in ("ih", "hh"))
+        bias_in, bias = (
+            _plain(getattr(module, f"bias_{which}_{suffix}")) if module.bias else None for which in ("ih", "hh")
+        )
         reverse = suffix.endswith("_reverse")
         return Recurrence(operator, weight_in, weight, bias_in, bias, Activation(activation), reverse=reverse)
 
