@@ -15,6 +15,6 @@ except ImportError as error:
     ) from error
 
 from recurra.onnx import backend
-from recurra.onnx.exporting import export
+from recurra.onnx.exporting import OPSET, export, signature
 
-__all__ = ["backend", "export"]
+__all__ = ["OPSET", "backend", "export", "signature"]

@@ -110,9 +110,10 @@ def describe(network: Any) -> Description:
     """A cell, `Bidirectional`, `Block`, `Stack`, or a torch RNN, GRU or LSTM; raises `UsageError` for anything else."""
     if isinstance(network, nn.RNNBase):
         return _torch_module(network)
-    if isinstance(network, Stack):
+    # a class derived from one of ours may compute anything
+    if type(network) is Stack:
         blocks: list[Any] = list(network.blocks)
-    elif isinstance(network, (Cell, Bidirectional, Block)):
+    elif isinstance(network, Cell) or type(network) in (Bidirectional, Block):
         blocks = [network]
     else:
         raise UsageError(
@@ -126,15 +127,14 @@ def describe(network: Any) -> Description:
 
 
 def _layer(block: Cell | Bidirectional | Block) -> Layer:
-    if isinstance(block, Block):
+    if type(block) is Block:
         return replace(_layer(block.cell), residual=block.residual)
-    if isinstance(block, Bidirectional):
+    if type(block) is Bidirectional:
         return Layer((_part(block.ahead), _part(block.back)))
     return Layer((_part(block),))
 
 
-def _part(cell: Cell) -> Recurrence | Pointwise:
-    # a class derived from one of these may compute anything
+def _part(cell: Any) -> Recurrence | Pointwise:
     if type(cell) is FeedForward:
         return Pointwise(_plain(cell.weight_in), _plain(cell.bias), cell.activation)
     if type(cell) is Elman:

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 import torch
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto
 
 from recurra.data.codecs import SeriesCodec
 from recurra.errors import UsageError
@@ -18,6 +18,7 @@ from recurra.onnx.description import describe
 from recurra.onnx.graph import BATCH, TIME, Graph, Lengths, layers
 
 OPSET = 17
+"""The default: new enough for all that is written, old enough for runtimes of 2022."""
 OLDEST_OPSET = 14
 """The first in which the recurrent operators are as they are now."""
 _MOST_BYTES = 2**31 - 1
@@ -40,8 +41,9 @@ def export(network: Any, path: str | Path | None = None, *, opset: int = OPSET, 
     newest = onnx.defs.onnx_opset_version()
     if type(opset) is not int or not OLDEST_OPSET <= opset <= newest:
         raise UsageError("The opset is out of range", got=opset, expected=f"{OLDEST_OPSET} to {newest}")
-    # a fitted model holds its network
-    network = getattr(network, "task", network)
+    if not isinstance(network, torch.nn.Module):
+        # a fitted model holds its network
+        network = getattr(network, "task", network)
     if isinstance(network, torch.nn.Module):
         size = sum(each.numel() * each.element_size() for each in network.parameters())
         if size > _MOST_BYTES - (1 << 20):
@@ -49,15 +51,27 @@ def export(network: Any, path: str | Path | None = None, *, opset: int = OPSET, 
                 "The network is too large for one ONNX file", got=f"{size:,} bytes", expected="below 2 GiB"
             )
     with torch.no_grad():
-        if isinstance(network, LanguageModel):
+        # a class derived from one of these may compute anything
+        if type(network) is LanguageModel:
             model = _language_model(network, opset, lengths)
-        elif isinstance(network, Classifier):
+        elif type(network) is Classifier:
             model = _classifier(network, opset, lengths)
         else:
             model = _network(network, opset, lengths)
     if path is not None:
         write_file(Path(path), model.SerializeToString())
     return model
+
+
+def signature(value: ValueInfoProto) -> dict[str, Any]:
+    """An input or output of a model in plain words: `{"name", "dtype", "shape"}`, free axes by name."""
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return {
+        "name": value.name,
+        "dtype": dtype,
+        "shape": [axis.dim_param or axis.dim_value for axis in tensor.shape.dim],
+    }
 
 
 def _network(network: Any, opset: int, with_lengths: bool) -> ModelProto:
