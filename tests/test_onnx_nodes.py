@@ -1,7 +1,7 @@
 """Recurrent nodes of ONNX on our kernels, against onnx.reference and ONNX Runtime, over random configurations.
 
 onnx.reference knows no lengths, no clipping, no coupled gates and few activations; ONNX Runtime knows float32 but no
-batch-first layout, and ends the process on batches of no rows. What neither knows is compared with a loop in this file's
+batch-first layout, and ends the process on some empty batches. What neither knows is compared with a loop in this file's
 own words.
 """
 
@@ -58,7 +58,7 @@ def build(operator: str, seed: int, dtype: str = "float32", **fixed: Any) -> tup
         draw("R", directions, gates * hidden, hidden, scale=0.4),
         draw("B", directions, 2 * gates * hidden, present=pick("B", True, False)),
     ]
-    lengths = random.integers(fixed.get("shortest", 0), steps + 1, size=batch).astype(np.int32)
+    lengths = random.integers(0, steps + 1, size=batch).astype(np.int32)
     if pick("lengths", True, False):
         values["sequence_lens"] = lengths
     names.append("sequence_lens" if "sequence_lens" in values else "")
@@ -128,8 +128,14 @@ def test_nodes_against_onnx_reference(operator: str) -> None:
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_nodes_against_onnx_runtime(operator: str) -> None:
     for seed in range(140):
-        model, values = build(operator, seed, layout=0, shortest=1)
-        close(backend.run_model(model, values), by_runtime(model, values))
+        model, values = build(operator, seed, layout=0)
+        expected = by_runtime(model, values)
+        for last, name in zip(expected[1:], ("initial_h", "initial_c"), strict=False):
+            # a row of length 0 leaves zeros there; the test below shows it
+            empty = values.get("sequence_lens", np.ones(last.shape[1])) == 0
+            assert not last[:, empty].any()
+            last[:, empty] = values[name][:, empty] if name in values else 0
+        close(backend.run_model(model, values), expected)
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recurra import load
 from recurra.cli.talk import say_json, tell
+from recurra.fitting import load
 from recurra.progress import table
 
 

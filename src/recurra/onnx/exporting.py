@@ -154,8 +154,7 @@ def _last(graph: Graph, model: Classifier, hidden: str, before: str, lengths: Le
 
 def _greatest(graph: Graph, model: Classifier, hidden: str, before: str, lengths: Lengths | None) -> str:
     """hidden[T, B, H] -> [B, H], the greatest value of each unit so far."""
-    if lengths is not None:
-        hidden = lengths.masked(graph, hidden)
+    # after a row's end its outputs are zero, and no summary is below zero
     if graph.opset < 18:
         greatest = graph.add("ReduceMax", hidden, axes=[0], keepdims=0)
     else:
