@@ -140,6 +140,22 @@ def stream(
 
 
 @app.command()
+def export(
+    model: ModelFolder,
+    onnx: Annotated[Path, typer.Option(metavar="FILE", help="ONNX file to write.")],
+    lengths: Annotated[
+        bool, typer.Option("--lengths", help="With an input `lengths`: the valid steps of each row.")
+    ] = False,
+    opset: Annotated[int | None, typer.Option(help="Version of ONNX's operators; 17 if left out.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a model as ONNX, its state as inputs and outputs, so that other runtimes can stream it."""
+    from recurra.cli import exporting
+
+    exporting.export(model, onnx, opset, lengths, json)
+
+
+@app.command()
 def info(model: ModelFolder, json: Json = False) -> None:
     """What a model is, how it was made, and what it reached."""
     from recurra.cli import about

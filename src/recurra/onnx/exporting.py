@@ -1,0 +1,167 @@
+"""`export`: a network or a whole model as an ONNX model with its state as inputs and outputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx import ModelProto, ValueInfoProto
+
+from recurra.data.codecs import SeriesCodec
+from recurra.errors import UsageError
+from recurra.files import write_file
+from recurra.models import Classifier, LanguageModel
+from recurra.onnx.description import describe
+from recurra.onnx.graph import BATCH, TIME, Graph, Lengths, layers
+
+OPSET = 17
+"""The default: new enough for all that is written, old enough for runtimes of 2022."""
+OLDEST_OPSET = 14
+"""The first in which the recurrent operators are as they are now."""
+_MOST_BYTES = 2**31 - 1
+
+
+def export(network: Any, path: str | Path | None = None, *, opset: int = OPSET, lengths: bool = False) -> ModelProto:
+    """A network as ONNX, checked by onnx.checker, and written to `path` if given.
+
+    network: a cell, `Bidirectional`, `Block`, `Stack`, `LanguageModel`, `Classifier` or fitted `Model`; or a torch RNN, GRU
+    or LSTM module, or one that derives from their base. The model computes what the network does in evaluation mode.
+
+    Batch and time are free axes. Inputs and outputs are the network's own: `inputs`[T, B, I] -> `outputs`[T, B, H] (batch
+    first where the module is); a language model `tokens`[B, T] -> `logits`[B, T, V]; a classifier `tokens`[B, T] or
+    `inputs`[B, T, F] -> `logits`[B, classes]. Each leaf of the state is an input `state.NAME` and an output `next.NAME`,
+    [B, H] (of torch's modules [layers * directions, B, H]). With `lengths` there is an input `lengths`[B] (int64), the
+    number of valid steps of each row.
+
+    Raises `UsageError` for what has no ONNX form, `EnvironmentFailure` where the file cannot be written.
+    """
+    newest = onnx.defs.onnx_opset_version()
+    if type(opset) is not int or not OLDEST_OPSET <= opset <= newest:
+        raise UsageError("The opset is out of range", got=opset, expected=f"{OLDEST_OPSET} to {newest}")
+    if not isinstance(network, torch.nn.Module):
+        # a fitted model holds its network
+        network = getattr(network, "task", network)
+    if isinstance(network, torch.nn.Module):
+        size = sum(each.numel() * each.element_size() for each in network.parameters())
+        if size > _MOST_BYTES - (1 << 20):
+            raise UsageError(
+                "The network is too large for one ONNX file", got=f"{size:,} bytes", expected="below 2 GiB"
+            )
+    with torch.no_grad():
+        # a class derived from one of these may compute anything
+        if type(network) is LanguageModel:
+            model = _language_model(network, opset, lengths)
+        elif type(network) is Classifier:
+            model = _classifier(network, opset, lengths)
+        else:
+            model = _network(network, opset, lengths)
+    if path is not None:
+        write_file(Path(path), model.SerializeToString())
+    return model
+
+
+def signature(value: ValueInfoProto) -> dict[str, Any]:
+    """An input or output of a model in plain words: `{"name", "dtype", "shape"}`, free axes by name."""
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return {
+        "name": value.name,
+        "dtype": dtype,
+        "shape": [axis.dim_param or axis.dim_value for axis in tensor.shape.dim],
+    }
+
+
+def _network(network: Any, opset: int, with_lengths: bool) -> ModelProto:
+    described = describe(network)
+    graph = Graph(described.dtype, opset)
+    axes = [BATCH, TIME] if described.batch_first else [TIME, BATCH]
+    x = graph.input("inputs", [*axes, described.inputs])
+    if described.batch_first:
+        x = graph.add("Transpose", x, perm=[1, 0, 2])
+    outputs, after = layers(graph, described, x, Lengths.read(graph, x) if with_lengths else None)
+    if described.batch_first:
+        outputs = graph.add("Transpose", outputs, perm=[1, 0, 2])
+    graph.output("outputs", outputs, [*axes, described.hidden])
+    _states(graph, after)
+    return graph.model(type(network).__name__, {})
+
+
+def _language_model(model: LanguageModel, opset: int, with_lengths: bool) -> ModelProto:
+    described = describe(model.stack)
+    graph = Graph(described.dtype, opset)
+    tokens = graph.add("Transpose", graph.input("tokens", [BATCH, TIME], torch.int64), perm=[1, 0])
+    lengths = Lengths.read(graph, tokens) if with_lengths else None
+    table = graph.constant("embedding", model.embedding.detach().cpu())
+    hidden, after = layers(graph, described, graph.add("Gather", table, tokens, axis=0), lengths)
+    if model.narrow is not None:
+        hidden = graph.linear(hidden, "narrow", model.narrow.detach().cpu(), None)
+    name, head = ("embedding", model.embedding) if model.head is None else ("head", model.head)
+    logits = graph.linear(hidden, name, head.detach().cpu(), ("bias", model.bias.detach().cpu()))
+    graph.output("logits", graph.add("Transpose", logits, perm=[1, 0, 2]), [BATCH, TIME, len(model.bias)])
+    _states(graph, after)
+    return graph.model("LanguageModel", {"recurra.kind": model.kind})
+
+
+def _classifier(model: Classifier, opset: int, with_lengths: bool) -> ModelProto:
+    described = describe(model.stack)
+    graph = Graph(described.dtype, opset)
+    about = {"recurra.kind": model.kind, "recurra.labels": json.dumps(list(model.labels.labels), ensure_ascii=False)}
+    if model.embedding is None:
+        x = graph.add("Transpose", graph.input("inputs", [BATCH, TIME, described.inputs]), perm=[1, 0, 2])
+        lengths = Lengths.read(graph, x) if with_lengths else None
+    else:
+        tokens = graph.add("Transpose", graph.input("tokens", [BATCH, TIME], torch.int64), perm=[1, 0])
+        lengths = Lengths.read(graph, tokens) if with_lengths else None
+        x = graph.add("Gather", graph.constant("embedding", model.embedding.detach().cpu()), tokens, axis=0)
+    if isinstance(model.codec, SeriesCodec):
+        # the network reads standardised numbers; these make them
+        about |= {f"recurra.{name}": json.dumps(getattr(model.codec, name).tolist()) for name in ("mean", "scale")}
+    hidden, after = layers(graph, described, x, lengths, prefix="stack.")
+    shape: list[int | str] = [BATCH, model.stack.hidden]
+    before = graph.input("state.summary", shape)
+    summarise = _greatest if model.config.summary == "max" else _last
+    summary = summarise(graph, model, hidden, before, lengths)
+    bias = ("bias", model.bias.detach().cpu())
+    graph.output(
+        "logits", graph.linear(summary, "head", model.head.detach().cpu(), bias), [BATCH, model.config.classes]
+    )
+    _states(graph, [*after, ("summary", summary, shape)])
+    return graph.model("Classifier", about)
+
+
+def _last(graph: Graph, model: Classifier, hidden: str, before: str, lengths: Lengths | None) -> str:
+    """hidden[T, B, H] -> [B, H] at each row's last step; a row without steps keeps what it had."""
+    if lengths is None:
+        last = graph.add("Gather", hidden, graph.integer(-1), axis=0)
+    else:
+        place = graph.add("Max", graph.add("Sub", lengths.lengths, graph.integer(1)), graph.integer(0))
+        rows = graph.add("Transpose", hidden, perm=[1, 0, 2])
+        last = graph.add("GatherND", rows, graph.add("Unsqueeze", place, graph.integers(1)), batch_dims=1)
+    if not model.stack.causal:
+        # the half that reads backwards has seen everything at the first step
+        half, whole = model.stack.hidden // 2, model.stack.hidden
+        first = graph.add("Gather", hidden, graph.integer(0), axis=0)
+        halves = [
+            graph.add("Slice", value, graph.integers(start), graph.integers(end), graph.integers(1))
+            for value, start, end in ((last, 0, half), (first, half, whole))
+        ]
+        last = graph.add("Concat", *halves, axis=1)
+    return last if lengths is None else graph.add("Where", lengths.empty, before, last)
+
+
+def _greatest(graph: Graph, model: Classifier, hidden: str, before: str, lengths: Lengths | None) -> str:
+    """hidden[T, B, H] -> [B, H], the greatest value of each unit so far."""
+    # after a row's end its outputs are zero, and no summary is below zero
+    if graph.opset < 18:
+        greatest = graph.add("ReduceMax", hidden, axes=[0], keepdims=0)
+    else:
+        greatest = graph.add("ReduceMax", hidden, graph.integers(0), keepdims=0)
+    return graph.add("Max", greatest, before)
+
+
+def _states(graph: Graph, after: list[tuple[str, str, list[int | str]]]) -> None:
+    for name, value, shape in after:
+        graph.output(f"next.{name}", value, shape)
