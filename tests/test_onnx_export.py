@@ -43,7 +43,7 @@ MIXED = Network(
     ),
 )
 ALL = [
-    *NETWORKS,
+    *(each for each in NETWORKS if not each.name.startswith("own-")),
     *(Network(f"elman-{name}-both", lambda name=name: _both(Elman, name)) for name in RECURRENT_ACTIVATIONS),
     *(
         Network(f"feedforward-{name}", lambda name=name: FeedForward(INPUTS, HIDDEN, activation=name))

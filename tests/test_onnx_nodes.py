@@ -281,5 +281,5 @@ def test_plain_nodes_run_natively(monkeypatch: pytest.MonkeyPatch) -> None:
     for operator in OPERATORS:
         model, values = build(operator, 5, clip=False, activations=False, input_forget=0)
         with kernels.backend("native"), monkeypatch.context() as patch:
-            patch.setattr(nodes, "scan", None)
+            patch.setattr(nodes.kernels, "scan", None)
             backend.run_model(model, values)

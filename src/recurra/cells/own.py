@@ -136,9 +136,8 @@ class OwnCell(Cell):
             emitted, after = kernels.scan_traced(
                 traced, (x,), before, given, {}, lengths=lengths, resets=resets, reverse=self.reverse
             )
-        outputs = emitted[0] if inputs.shape[0] else x.new_zeros(0, x.shape[1], self.hidden)
-        inner = dict(zip(step.inner, emitted[1:], strict=True)) if keep and inputs.shape[0] else {}
-        return outputs, self.state_type(**dict(zip(self.widths, after, strict=True))), inner
+        inner = dict(zip(step.inner if keep else (), emitted[1:], strict=True))
+        return emitted[0], self.state_type(**dict(zip(self.widths, after, strict=True))), inner
 
     def _given(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in self.names}

@@ -55,7 +55,11 @@ def scan(
         return step(x_t if alone else x_t.split(parts, dim=-1), state, given)
 
     x = rows[0] if alone else torch.cat(rows, dim=-1)
-    return reference.run(one, x, states, lengths, resets, reverse, widths=())
+    widths: tuple[int, ...] = ()
+    if len(x) == 0:
+        # what a step hands out is known from a step alone
+        widths = tuple(value.shape[-1] for value in one(x.new_zeros(x.shape[1:]), states)[1])
+    return reference.run(one, x, states, lengths, resets, reverse, widths)
 
 
 def sizes_of(

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from recurra import kernels
 from recurra.errors import DataError, UsageError
-from recurra.onnx._scan import scan
 from recurra.onnx.activations import Activation, activations
 from recurra.onnx.steps import States, gru_step, lstm_step, rnn_step
 
@@ -170,7 +169,7 @@ class Node:
             none = x.new_zeros(3, weights.weight.shape[1])
             parameters["peepholes"] = none if weights.peepholes is None else weights.peepholes
         sums = kernels.linear(x, weights.weight_in, weights.bias_in)
-        (outputs,), after = scan(step, sums, states, parameters, lengths=lengths, reverse=reverse)
+        (outputs,), after = kernels.scan(step, sums, states, parameters, lengths=lengths, reverse=reverse)
         return outputs, after
 
     def _weights(self, direction: int, given: Mapping[str, Tensor]) -> Weights:

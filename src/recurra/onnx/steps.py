@@ -10,7 +10,8 @@ ONNX Runtime does, where the standard ("applied to the input of activations") ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,26 +19,29 @@ from torch import Tensor
 from recurra.onnx.activations import Activation
 
 States = tuple[Tensor, ...]
-Step = Callable[[Tensor, States, dict[str, Tensor]], tuple[States, States]]
+Step = Callable[[Tensor, States, Mapping[str, Tensor]], tuple[States, States]]
 
 
+# remembered, so that the same step is the same function: what a function does is worked out once for each
+@lru_cache(maxsize=64)
 def rnn_step(f: Activation, clip: float | None) -> Step:
     """H' = f(x + R H)."""
 
-    def step(x_t: Tensor, state: States, parameters: dict[str, Tensor]) -> tuple[States, States]:
+    def step(x_t: Tensor, state: States, parameters: Mapping[str, Tensor]) -> tuple[States, States]:
         h = f(_bounded(x_t + state[0] @ parameters["weight"].T, clip))
         return (h,), (h,)
 
     return step
 
 
+@lru_cache(maxsize=64)
 def gru_step(f: Activation, g: Activation, clip: float | None, reset_after: bool) -> Step:
     """r, z = f(x + R H), n = g(x + R (r H) + b) or, with the reset after the product, g(x + r (R H + b)), H' = (1-z) n + z H.
 
     b is the bias[H] of the recurrent part of n.
     """
 
-    def step(x_t: Tensor, state: States, parameters: dict[str, Tensor]) -> tuple[States, States]:
+    def step(x_t: Tensor, state: States, parameters: Mapping[str, Tensor]) -> tuple[States, States]:
         h = state[0]
         gates, hidden = 2 * h.shape[1], h.shape[1]
         weight_rz, weight_n = parameters["weight"].split([gates, hidden])
@@ -52,13 +56,14 @@ def gru_step(f: Activation, g: Activation, clip: float | None, reset_after: bool
     return step
 
 
+@lru_cache(maxsize=64)
 def lstm_step(f: Activation, g: Activation, h: Activation, clip: float | None, input_forget: bool) -> Step:
     """i, f, o = f(x + R H + p C), c = g(x + R H), C' = f C + i c, H' = o h(C'), where o sees C' through its peephole.
 
     peepholes[3, H] are those of i, f and o. With `input_forget` the forget gate is 1 - i.
     """
 
-    def step(x_t: Tensor, state: States, parameters: dict[str, Tensor]) -> tuple[States, States]:
+    def step(x_t: Tensor, state: States, parameters: Mapping[str, Tensor]) -> tuple[States, States]:
         before, cell = state
         peep_i, peep_f, peep_o = parameters["peepholes"]
         z_i, z_f, z_g, z_o = (x_t + before @ parameters["weight"].T).chunk(4, dim=1)
