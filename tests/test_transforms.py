@@ -377,6 +377,22 @@ def test_forward_mode_of_a_cell_in_inference(name: str) -> None:
         same(forward_ad.unpack_dual(outputs).tangent, expected)
 
 
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+def test_transforms_inside_of_a_compiled_graph(name: str) -> None:
+    cell = CELLS[name](INPUTS, HIDDEN).to(torch.float64).requires_grad_(False)
+    inputs, state = torch.randn(2, 3, 2, INPUTS, dtype=torch.float64), cell.initial_state(2)
+
+    def loss(inputs: Tensor) -> Tensor:
+        return cell(inputs, state)[0].square().sum()
+
+    for transform in (
+        lambda x: func.grad(loss)(x[0]),
+        lambda x: func.vmap(loss)(x),
+        lambda x: func.jvp(loss, (x[0],), (x[1],))[1],
+    ):
+        same(torch.compile(transform, fullgraph=True, backend="aot_eager")(inputs), transform(inputs))
+
+
 # ---- what is asked
 
 

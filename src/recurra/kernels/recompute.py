@@ -26,7 +26,8 @@ _passing: ContextVar[bool] = ContextVar("recurra_passing", default=False)
 
 def passing() -> bool:
     """Whether what a kernel now keeps for backward is thrown away, so that it need not be built."""
-    return _passing.get()
+    # a compiler cannot follow the variable, and in its graphs there are no pieces
+    return not torch.compiler.is_compiling() and _passing.get()
 
 
 @contextmanager
