@@ -156,6 +156,18 @@ def test_batched_gradients_and_transforms(name: str) -> None:
     assert_close(found, true, "gradients")
 
 
+@pytest.mark.filterwarnings(r"ignore:.torch\.jit\.script.*is deprecated:DeprecationWarning")
+def test_a_compiled_graph_is_one_run() -> None:
+    whole, pieces = pair(CELLS["gru"])
+    inputs = torch.randn(7, 2, INPUTS, dtype=torch.float64)
+    found = []
+    for cell, run in ((whole, whole), (pieces, torch.compile(pieces, fullgraph=True, backend="aot_eager"))):
+        outputs = run(inputs, whole.initial_state(2))[0]
+        found.append(torch.autograd.grad(outputs.square().sum(), list(cell.parameters())))
+    for one, other in zip(*found, strict=True):
+        assert_close(one, other, "gradients")
+
+
 def test_the_parameters_of_a_functional_call_are_held() -> None:
     """By the time of backward the module has its own parameters again."""
     whole, pieces = pair(CELLS["gru"])

@@ -377,6 +377,23 @@ def test_forward_mode_of_a_cell_in_inference(name: str) -> None:
         same(forward_ad.unpack_dual(outputs).tangent, expected)
 
 
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+def test_transforms_inside_of_a_compiled_graph(name: str) -> None:
+    cell = CELLS[name](INPUTS, HIDDEN).to(torch.float64).requires_grad_(False)
+    one, other = (torch.randn(3, 2, INPUTS, dtype=torch.float64) for _ in range(2))
+    state = cell.initial_state(2)
+
+    def loss(inputs: Tensor) -> Tensor:
+        return cell(inputs, state)[0].square().sum()
+
+    for transform in (
+        lambda x, _: func.grad(loss)(x),
+        lambda x, y: func.vmap(loss)(torch.stack([x, y])),
+        lambda x, y: func.jvp(loss, (x,), (y,))[1],
+    ):
+        same(torch.compile(transform, fullgraph=True, backend="aot_eager")(one, other), transform(one, other))
+
+
 # ---- what is asked
 
 

@@ -99,7 +99,8 @@ class _KernelCell(Cell):
         x, tokens = operands(inputs)
         kernel = partial(kernel, **given, reverse=self.reverse)
         tensors = [x, *(value for value in given.values() if isinstance(value, Tensor))]
-        if self.recompute is None or keep or not kernels.recording(*states, *tensors):
+        steps = None if keep or torch.compiler.is_compiling() else self.recompute
+        if steps is None or not kernels.recording(*states, *tensors):
             return kernel(x, *states, tokens=tokens, lengths=lengths, resets=resets, keep=keep)
 
         versions = [tensor._version for tensor in tensors]
@@ -116,10 +117,8 @@ class _KernelCell(Cell):
             results = kernel(read, *states, tokens=chosen, lengths=lengths, resets=resets)
             return results[0], results[1 : 1 + len(states)]
 
-        whole = x if tokens is None else tokens
-        outputs, states = kernels.recomputed(
-            run, whole, states, lengths, resets, reverse=self.reverse, steps=self.recompute
-        )
+        sequence = x if tokens is None else tokens
+        outputs, states = kernels.recomputed(run, sequence, states, lengths, resets, reverse=self.reverse, steps=steps)
         return outputs, *states
 
 

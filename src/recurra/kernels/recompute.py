@@ -26,7 +26,7 @@ _passing: ContextVar[bool] = ContextVar("recurra_passing", default=False)
 
 def passing() -> bool:
     """Whether what a kernel now keeps for backward is thrown away, so that it need not be built."""
-    # (a compiled graph never recomputes, and its compiler does not know context variables)
+    # a compiler cannot follow the variable, and in its graphs there are no pieces
     return not torch.compiler.is_compiling() and _passing.get()
 
 

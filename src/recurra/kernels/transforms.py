@@ -32,23 +32,28 @@ except AttributeError:
 def watched() -> bool:
     """Whether a transform is active or a level of forward-mode differentiation is entered, for whichever tensors.
 
-    Never while a graph is compiled. Most calls are asked no more than this, which costs a fifth of a microsecond.
+    Most calls are asked no more than this, which costs a fifth of a microsecond.
     """
-    # in a torch without the name every tensor is looked at
-    return not _compiling() and (_transforms() is not None or getattr(forward_ad, "_current_level", 0) >= 0)
+    if _transforms() is not None:
+        return True
+    # in a torch without the name every tensor is looked at; a graph that is compiled knows no levels
+    return not _compiling() and getattr(forward_ad, "_current_level", 0) >= 0
 
 
 def transformed(*tensors: Tensor | None) -> bool:
     """Whether a transform acts on one of these, or one has a tangent."""
     if not watched():
         return False
+    if _compiling():
+        # which ones cannot be asked here; the reference is right for all
+        return True
     given = [tensor for tensor in tensors if tensor is not None]
     return any(map(_wrapped, given)) or any(map(_has_tangent, given))
 
 
 def differentiated(*tensors: Tensor | None) -> bool:
     """As `transformed`, but a batch does not count: whether a derivative is taken through one of these."""
-    if not watched():
+    if _compiling() or not watched():
         return False
     for tensor in tensors:
         if tensor is not None and _has_tangent(tensor):
