@@ -60,7 +60,7 @@ struct Kept {
   void add_layer(int cell, int activation, bool reverse, bool residual, const Array<const T>& weight_in,
                  const Maybe<const T>& bias_in, const Array<const T>& weight_state,
                  const Maybe<const T>& bias, const Maybe<const T>& peepholes,
-                 const Maybe<const T>& projection) {
+                 const Maybe<const T>& projection, const Maybe<const T>& bias_state) {
     const Checker check("add_layer");
     if (cell < 0 || cell > 3 || activation < 0 || activation > 3) check.fail("no such cell or activation");
     LayerWeights<T> w{};
@@ -81,6 +81,18 @@ struct Kept {
     w.bias = weight(check, "bias", bias, {{"H", w.units}});
     w.peepholes = weight(check, "peepholes", peepholes, {{"3", 3}, {"H", w.units}});
     w.projection = weight(check, "projection", projection, {{"P", w.width}, {"H", w.units}});
+    // torch has a second bias; it is added to the first, but where a GRU's candidate keeps it apart
+    std::vector<T> folded;
+    if (const T* second = weight(check, "bias_state", bias_state, {sums})) {
+      if (bias) check.fail("bias and bias_state exclude each other");
+      folded.assign(second, second + sums.second);
+      for (int64_t i = 0; w.bias_in && i < sums.second; ++i) folded[i] += w.bias_in[i];
+      if (gates == 3) {
+        w.bias = second + 2 * w.units;
+        for (int64_t i = 2 * w.units; i < sums.second; ++i) folded[i] = w.bias_in ? w.bias_in[i] : T(0);
+      }
+      w.bias_in = folded.data();
+    }
     watch(weight_in), watch(weight_state);
     network->add_layer(w);
   }
@@ -176,6 +188,57 @@ struct Kept {
     return true;
   }
 
+  // As `run`, with the states of all layers one after another in one array each, h and for an LSTM c; null
+  // states are zeros. Only sizes are checked: a step or a row of its own may have its axis or not.
+  bool run_stacked(int64_t steps, int64_t batch, const Array<const T>& x, const Maybe<const T>& h,
+                   const Maybe<const T>& c, const Maybe<T>& outputs, const Array<T>& h_last,
+                   const Maybe<T>& c_last, const Maybe<const int64_t>& lengths,
+                   const Maybe<const bool>& resets, int threads) const {
+    const Checker check("run_stacked");
+    check.threads(threads);
+    if (!network->has_layers()) check.fail("there is no layer");
+    if (steps < 0 || batch < 0) check.fail("steps and batch are sizes");
+    const bool lstm = c_last.has_value();
+    const std::vector<int64_t>& widths = network->state();
+    const auto is_cell = [&](size_t i) { return lstm && i % 2; };
+    int64_t h_size = 0, c_size = 0;
+    for (size_t i = 0; i < widths.size(); ++i) (is_cell(i) ? c_size : h_size) += batch * widths[i];
+    const auto sized = [&](const char* name, const auto& array, int64_t size) {
+      if (static_cast<int64_t>(array.size()) != size)
+        check.fail(std::string(name) + " has " + std::to_string(array.size()) + " numbers; expected " +
+                   std::to_string(size));
+    };
+    if (network->has_cells() != lstm || (c && !lstm) || (lstm && h.has_value() != c.has_value()))
+      check.fail("c is for an LSTM, with h");
+    sized("x", x, steps * batch * network->inputs());
+    sized("h_last", h_last, h_size);
+    if (h) sized("h", *h, h_size);
+    if (c) sized("c", *c, c_size);
+    if (c_last) sized("c_last", *c_last, c_size);
+    if (outputs) sized("outputs", *outputs, steps * batch * network->width());
+    const int64_t* ends = check.data("lengths", lengths, {{"B", batch}});
+    for (int64_t b = 0; ends && b < batch; ++b)
+      if (ends[b] < 0 || ends[b] > steps) return false;
+    if (resets) sized("resets", *resets, steps * batch);
+    if (steps * batch == 0) return false;
+    std::vector<const T*> before;
+    std::vector<T*> after;
+    std::vector<T> zeros(h ? 0 : *std::max_element(widths.begin(), widths.end()) * batch);
+    std::vector<T> unwanted(outputs ? 0 : steps * batch * network->width());
+    int64_t at[2] = {0, 0};
+    for (size_t i = 0; i < widths.size(); ++i) {
+      const bool cell = is_cell(i);
+      before.push_back(h ? (cell ? c->data() : h->data()) + at[cell] : zeros.data());
+      after.push_back((cell ? c_last->data() : h_last.data()) + at[cell]);
+      at[cell] += batch * widths[i];
+    }
+    const uint8_t* starts = resets ? reinterpret_cast<const uint8_t*>(resets->data()) : nullptr;
+    const nb::gil_scoped_release released;
+    network->run(x.data(), nullptr, ends, starts, steps, batch, before.data(), after.data(),
+                 outputs ? outputs->data() : unwanted.data(), threads);
+    return true;
+  }
+
   bool run_beside(const Kept& other, const Array<const T>& x, const Maybe<const int64_t>& lengths,
                   const Maybe<const bool>& resets, const std::vector<Array<const T>>& states,
                   const Array<T>& outputs, const std::vector<Array<T>>& last,
@@ -249,7 +312,7 @@ void define_network(nb::module_& m, const std::string& suffix) {
       .def(nb::init<>())
       .def("add_layer", &Kept<T>::add_layer, nb::arg("cell"), nb::arg("activation"), nb::arg("reverse"),
            nb::arg("residual"), array("weight_in"), maybe("bias_in"), array("weight"), maybe("bias"),
-           maybe("peepholes"), maybe("projection"))
+           maybe("peepholes"), maybe("projection"), maybe("bias_state") = nb::none())
       .def("set_symbols", &Kept<T>::set_symbols, array("table"),
            "From here on tokens may choose lines of the table.")
       .def("add_head", &Kept<T>::add_head, array("weight"), maybe("bias"),
@@ -258,6 +321,9 @@ void define_network(nb::module_& m, const std::string& suffix) {
       .def("run", &Kept<T>::run, array("x"), maybe("lengths"), maybe("resets"), nb::arg("states"),
            array("outputs"), nb::arg("last"), nb::arg("threads"),
            "outputs[T,B,width] and the last states from x[T,B,I]; one array for each leaf of the state.")
+      .def("run_stacked", &Kept<T>::run_stacked, nb::arg("steps"), nb::arg("batch"), array("x"), maybe("h"),
+           maybe("c"), maybe("outputs"), array("h_last"), maybe("c_last"), maybe("lengths"), maybe("resets"),
+           nb::arg("threads"), "As run, with the states of all layers one after another in one array each.")
       .def("run_beside", &Kept<T>::run_beside, nb::arg("other"), array("x"), maybe("lengths"),
            maybe("resets"), nb::arg("states"), array("outputs"), nb::arg("last"), nb::arg("other_states"),
            array("other_outputs"), nb::arg("other_last"), nb::arg("threads"),

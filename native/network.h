@@ -50,6 +50,12 @@ class Network {
   int64_t symbols() const { return symbols_; }
   int64_t columns() const { return heads_.back().columns; }
   bool has_layers() const { return !layers_.empty(); }
+  // Whether every leaf of h is followed by one of c.
+  bool has_cells() const {
+    for (const Layer& layer : layers_)
+      if (layer.cell != Cell::kLstm) return false;
+    return has_layers();
+  }
   bool has_head() const { return !heads_.empty(); }
   // Numbers in a row of each leaf of the state: h, and for an LSTM c, layer by layer.
   const std::vector<int64_t>& state() const { return state_; }
