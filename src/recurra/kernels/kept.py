@@ -94,7 +94,7 @@ class Kept:
     """Some layers in a row, an embedding before them and products after them by choice, with their weights packed.
 
     Arguments: the module whose parameters they are; layers; table[V, I], from which tokens choose the inputs; heads,
-    (weight[V, H], bias[V] or None) each.
+    (weight[V, H], bias[V] or None) each; paired: two layers at a time read the same inputs, their outputs side by side.
     """
 
     def __init__(
@@ -103,10 +103,13 @@ class Kept:
         layers: Sequence[LayerWeights],
         table: Tensor | None = None,
         heads: Sequence[tuple[Tensor, Tensor | None]] = (),
+        paired: bool = False,
     ) -> None:
         first = layers[0].weight_in
         self.dtype = first.dtype
         self.network: Any = getattr(native.module(), f"Network{_NETWORKS[first.dtype]}")()
+        if paired:
+            self.network.pair_layers()
         self.columns = heads[-1][0].shape[0] if heads else 0
         for layer in layers:
             cell = {"elman": 0, "gru": 1 if layer.reset_after else 2, "lstm": 3}[layer.kernel]
@@ -171,10 +174,10 @@ class Kept:
         self, steps: int, batch: int, x: Tensor, states: Sequence[Tensor] | None, last: Sequence[Tensor],
         outputs: Tensor | None = None, lengths: Tensor | None = None, resets: Tensor | None = None,
     ) -> bool:  # fmt: skip
-        """`run` into given tensors, with states as torch has them: h[L, B, H] and for an LSTM c, zeros where None.
+        """`run` into given tensors (contiguous), with states as torch has them: h[L, B, H] and for an LSTM c, zeros for None.
 
-        All contiguous; only sizes matter, so that an axis of one may be left out. False, and nothing is done, where a
-        length is out of range or there is nothing to do.
+        What x and the states lack of three axes is one. False, and nothing is done, where x or a state are of another
+        size or dtype or not contiguous, or a length is out of range. `outputs` may be left out.
         """
         h, c = (None, None) if states is None else (capsule(states[0]), capsule(states[1]) if states[1:] else None)
         return self.network.run_stacked(

@@ -18,11 +18,11 @@ class Cell(nn.RNNCellBase):
     kernel: ClassVar[str]
     options: Options = PLAIN
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *args: Any, **kwargs: Any) -> None:
         options = take(self._name(), self.kernel, kwargs, layers=False)
         if options is not PLAIN:
             self.options = options
-        super().__init__(*args, **kwargs)
+        super().__init__(input_size, hidden_size, *args, **kwargs)  # pyright: ignore[reportCallIssue]
         if options is not PLAIN:
             extras.add(self)
             self.reset_parameters()

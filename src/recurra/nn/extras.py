@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.errors import DataError, UsageError
-
-GATES = {"elman": 1, "gru": 3, "lstm": 4}
+from recurra.nn.layer import GATES
 
 
 def layers(module: Any) -> list[tuple[str, int, int]]:
@@ -39,7 +38,7 @@ def add(module: Any) -> None:
             setattr(module, "norm_hh" + suffix, new(gates * hidden))
             if module.kernel == "lstm":
                 setattr(module, "norm_c" + suffix, new(2, hidden))
-        if getattr(options, "peepholes", False):
+        if options.peepholes:
             setattr(module, "peephole" + suffix, new(3, hidden))
     if options.learn_initial_state:
         ends = ("",) if options.hidden_sizes is None else [f"_l{k}" for k in range(module.num_layers)]
@@ -79,7 +78,7 @@ def reset(module: Any) -> None:
                 for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "peephole")
                 if (value := getattr(module, name + suffix, None)) is not None
             }
-            if getattr(options, "hidden_sizes", None) is not None:
+            if options.hidden_sizes is not None:
                 for value in found.values():
                     value.uniform_(-1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
             for name in ("norm_ih", "norm_hh"):

@@ -1,6 +1,7 @@
 """One layer in one direction: its parameters by name, its options, and one call of a kernel.
 
-A layer's names end in `_l{k}` or `_l{k}_reverse`, a cell's in nothing. Weights are looked up at every call, so that whatever stands behind a name (a parametrisation, another tensor, nothing for a bias) is what runs.
+A layer's names end in `_l{k}` or `_l{k}_reverse`, a cell's in nothing. Weights are looked up at every call, so that whatever
+stands behind a name (a parametrisation, another tensor, nothing for a bias) is what runs.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def run(
             "keep": keep, **settings,
         }  # fmt: skip
         if kernel == "lstm":
-            outputs, h, c, gates, cells = kernels.lstm(x, *state, weight, **shared)
+            outputs, h, c, gates, cells = kernels.lstm(x, state[0], state[1], weight, **shared)
             inner = {**_named(kernel, gates), "c": cells} if keep else {}
             return outputs, (h, c), inner
         if kernel == "gru":

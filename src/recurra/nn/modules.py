@@ -67,5 +67,5 @@ class LSTM(Sequence):
 
     # torch has these on its LSTM and not on the base; they ask for nothing but attributes that are here too
     get_expected_cell_size = nn.LSTM.get_expected_cell_size
-    check_forward_args = nn.LSTM.check_forward_args
-    permute_hidden = nn.LSTM.permute_hidden
+    check_forward_args = nn.LSTM.check_forward_args  # pyright: ignore[reportAssignmentType]
+    permute_hidden = nn.LSTM.permute_hidden  # pyright: ignore[reportAssignmentType]
