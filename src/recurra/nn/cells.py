@@ -67,7 +67,7 @@ class Cell(nn.RNNCellBase):
         dtype = self._dtype(x, states, hx is not None)
         inner: dict[str, Tensor] = {}
         if dtype is None or (self.options is PLAIN and not keep and fallback.theirs(self, x, states)):
-            last = fallback.step(self, x, states)
+            last = fallback.step(self, self.kernel, x, states)
         else:
             states = tuple(state.to(dtype) for state in states)
             _, last, inner = layer.run(self, "", x.to(dtype)[None], states, None, None, reverse=False, keep=keep)

@@ -93,6 +93,9 @@ class _Weights:
         value = getattr(self.module, name + self.suffix, None)
         return value if value is None or value.dtype == self.dtype else value.to(self.dtype)
 
+    def needed(self, name: str) -> Any:
+        return getattr(self.module, name + self.suffix).to(self.dtype)
+
 
 def _biases_of_gru(first: Tensor | None, second: Tensor | None, hidden: int) -> tuple[Tensor | None, Tensor | None]:
     """torch's two biases as the kernel takes them: one of the inputs, and one of the candidate's recurrent product."""
