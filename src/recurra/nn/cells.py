@@ -61,9 +61,7 @@ class Cell(nn.RNNCellBase):
         else:
             states = tuple(hx) if lstm else (hx,)
             states = states if batched else tuple(state.unsqueeze(0) for state in states)
-        function = layer.function_of(self, self.options)
-        if self.kernel == "elman" and function not in kernels.ACTIVATIONS:
-            raise RuntimeError(f"Unknown nonlinearity: {function}")
+        layer.function_of(self, self.options)  # before sizes are looked at, as in torch
         dtype = self._dtype(x, states, hx is not None)
         inner: dict[str, Tensor] = {}
         if dtype is None or (self.options is PLAIN and not keep and fallback.theirs(self, x, states)):

@@ -22,12 +22,15 @@ INNER = {"elman": ("z",), "gru": ("r", "z", "n", "q"), "lstm": ("i", "f", "g", "
 
 
 def function_of(module: Any, options: Options) -> str:
-    """The name of the function of candidate and output."""
+    """The name of the function of candidate and output; torch's error for a nonlinearity that torch does not have."""
     if options.activation != "tanh" or module.kernel != "elman":
         return options.activation
     # a layer goes by its mode, as in torch, and a cell by its nonlinearity
-    name: str = getattr(module, "mode", None) or module.nonlinearity
-    return name.removeprefix("RNN_").lower() if name.startswith("RNN_") else name
+    mode: str = getattr(module, "mode", "")
+    name: str = mode.removeprefix("RNN_").lower() if mode else module.nonlinearity
+    if name not in ("tanh", "relu"):
+        raise RuntimeError(f"Unknown nonlinearity: {name}")
+    return name
 
 
 def run(
@@ -39,12 +42,8 @@ def run(
     kernel: str = module.kernel
     weights = _Weights(module, suffix, x.dtype)
     settings: dict[str, Any] = {}
-    weight_in, weight, bias_in, bias = (
-        weights("weight_ih"),
-        weights("weight_hh"),
-        weights("bias_ih"),
-        weights("bias_hh"),
-    )
+    weight_in, weight = weights.needed("weight_ih"), weights.needed("weight_hh")
+    bias_in, bias = weights("bias_ih"), weights("bias_hh")
     if kernel == "gru":
         bias_in, bias = _biases_of_gru(bias_in, bias, state[0].shape[1])
     else:
