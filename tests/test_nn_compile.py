@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from nn_cases import assert_same, flat
-from tolerances import assert_close
 
+from nn_cases import assert_same, total
 from recurra import nn
+from tolerances import assert_close
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("RNN", {}),
@@ -30,9 +30,7 @@ def test_one_graph_for_any_size(name: str, settings: dict[str, Any]) -> None:
         x = torch.randn(steps, batch, 3, requires_grad=True)
         results = [ours(x, hx), compiled(x, hx)]
         assert_same(*results)
-        gradients = [
-            torch.autograd.grad(sum(one.sum() for one in flat(result)), [x, *ours.parameters()]) for result in results
-        ]
+        gradients = [torch.autograd.grad(total(result), [x, *ours.parameters()]) for result in results]
         for one, other in zip(*gradients, strict=True):
             assert_close(other, one, "gradients")
         with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nn_cases import assert_same, compare, draw
+from nn_cases import assert_same, compare, draw, total
 from recurra import nn
 from tolerances import assert_close
 
@@ -30,10 +30,8 @@ def test_cells(name: str, dtype: torch.dtype, bias: bool, rows: tuple[int, ...],
     hx = None if not with_hx else (h, c) if name == "LSTMCell" else h
     gradients = []
     for cell in (theirs, ours):
-        result = cell(x, hx)
-        total = sum((value * torch.arange(4)).sum() for value in (result if isinstance(result, tuple) else (result,)))
         leaves = [x, *([h] if with_hx else []), *([c] if with_hx and name == "LSTMCell" else []), *cell.parameters()]
-        gradients.append(torch.autograd.grad(total, leaves))
+        gradients.append(torch.autograd.grad(total(cell(x, hx)), leaves))
     assert_same(theirs(x, hx), ours(x, hx))
     for one, other in zip(*gradients, strict=True):
         assert_close(other, one, "gradients")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from nn_cases import assert_same, flat
+from nn_cases import assert_same, flat, total
 from recurra import nn
 from tolerances import assert_close
 
@@ -90,7 +90,7 @@ def test_non_contiguous_inputs(name: str) -> None:
             continue
         expected = ours(*args)
         leaves = [leaf for leaf in flatten(args) if leaf.requires_grad]
-        wanted = torch.autograd.grad(sum(one.sum() for one in flat(expected)), leaves)
+        wanted = torch.autograd.grad(total(expected), leaves)
 
         def strided(value: Any) -> Any:
             if isinstance(value, torch.Tensor):
@@ -100,7 +100,7 @@ def test_non_contiguous_inputs(name: str) -> None:
         other = [strided(arg) for arg in args]
         result = ours(*other)
         assert_same(expected, result)
-        got = torch.autograd.grad(sum(one.sum() for one in flat(result)), flatten(other))
+        got = torch.autograd.grad(total(result), flatten(other))
         for one, two in zip(wanted, got, strict=True):
             assert_close(two, one, "gradients")
         with torch.no_grad():

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from nn_cases import flat
 
+from nn_cases import flat
 from recurra import kernels, nn
 from recurra.nn import short
 

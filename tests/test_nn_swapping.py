@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from nn_cases import assert_same
 from torch.nn.utils import parametrizations
 
+from nn_cases import assert_same
 from recurra import nn
 from recurra.errors import UsageError
 
