@@ -10,10 +10,10 @@ from torch import Tensor
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """The dtype of autocast where it is on for this device, else None."""
-    # nothing casts on a device that autocast does not know, such as meta
-    if device.type == "meta" or not torch.is_autocast_enabled(device.type):
-        return None
-    return torch.get_autocast_dtype(device.type)
+    known = torch.amp.is_autocast_available(
+        device.type
+    )  # not of every device, meta for one, may be asked whether it is on
+    return torch.get_autocast_dtype(device.type) if known and torch.is_autocast_enabled(device.type) else None
 
 
 def result_dtype(kernel: str, x: Tensor, state: Sequence[Tensor] | None, *, fused: bool) -> torch.dtype | None:
