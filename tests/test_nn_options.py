@@ -293,6 +293,9 @@ def test_state_dict_and_representation() -> None:
     }  # fmt: skip
     assert repr(module) == "LSTM(3, 5, layer_norm=True, zoneout=(0.1, 0.2), peepholes=True)"
     assert repr(nn.GRUCell(3, 5, reset_after=False)) == "GRUCell(3, 5, reset_after=False)"
+    first = module.state_dict()
+    assert torch.equal(first["norm_ih_l0"], torch.ones(20)) and torch.equal(first["norm_hh_l0"], torch.ones(20))
+    assert torch.equal(first["norm_c_l0"], torch.tensor([[1.0], [0.0]]).expand(2, 5))
     off = nn.LSTM(3, 5, layer_norm=False, zoneout=0.0, cell_clip=None)
     assert off.options is nn.LSTM.options and set(off.state_dict()) == set(torch.nn.LSTM(3, 5).state_dict())
     torch.manual_seed(0)

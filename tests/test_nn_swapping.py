@@ -62,16 +62,23 @@ def test_the_root_itself(name: str) -> None:
     assert type(nn.revert(ours)) is getattr(torch.nn, name)
 
 
+def test_the_module_is_an_attribute_of_the_package() -> None:
+    import recurra
+
+    assert recurra.nn is nn
+
+
 def test_an_optimizer_and_hooks_stay() -> None:
-    model = torch.nn.Sequential(torch.nn.GRU(3, 4))
+    gru: Any = torch.nn.GRU(3, 4)
+    model = torch.nn.Sequential(gru)
     seen: list[str] = []
-    model[0].register_forward_hook(lambda module, *_: seen.append(type(module).__module__))
+    gru.register_forward_hook(lambda module, *_: seen.append(type(module).__module__))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     nn.convert(model)
-    before = model[0].weight_hh_l0.detach().clone()
+    before = gru.weight_hh_l0.detach().clone()
     model(torch.randn(2, 1, 3))[0].sum().backward()
     optimizer.step()
-    assert not torch.equal(model[0].weight_hh_l0, before)
+    assert not torch.equal(gru.weight_hh_l0, before)
     assert seen == ["recurra.nn.modules"]
 
 

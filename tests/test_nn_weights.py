@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils.rnn import pack_padded_sequence
 
-from nn_cases import assert_same
+from nn_cases import assert_same, flat
 from recurra import nn
+from recurra.nn import fallback
 
 LAYERS = ["RNN", "GRU", "LSTM"]
 CELLS = ["RNNCell", "GRUCell", "LSTMCell"]
@@ -220,18 +222,32 @@ def test_dropout_may_be_changed_afterwards(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_device_without_kernels_of_ours_runs_what_torch_runs(name: str) -> None:
-    """The device `meta` stands for it: torch's own function is called, in every form of input."""
+def test_a_device_without_kernels_of_ours_runs_what_torch_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device `meta` stands for it: torch's own function is called for all that cuDNN could do."""
     theirs, ours = pair(name, num_layers=2, batch_first=True)
     for module in (theirs, ours):
         module.to("meta")
+    seen: list[str] = []
+    for function in ("run", "step"):
+        real = getattr(fallback, function)
+        monkeypatch.setattr(
+            fallback, function, lambda *args, function=function, real=real: seen.append(function) or real(*args)
+        )
     x = torch.randn(2, 5, 3, device="meta")
-    for one, other in ((theirs(x), ours(x)), (theirs(x[0]), ours(x[0]))):
-        assert other[0].shape == one[0].shape and other[0].device.type == "meta"
-    output, _ = ours(x, lengths=[1, 5])  # and with what torch lacks the reference
-    assert output.shape == (2, 5, 4) and output.device.type == "meta"
-    cells = getattr(nn, name + "Cell")(3, 4, device="meta")
-    assert cells(x[0])[0].device.type == "meta"
+    packed = pack_padded_sequence(x, torch.tensor([5, 2]), batch_first=True)
+    for given in (x, x[0], packed):
+        for one, other in zip(flat(theirs(given)), flat(ours(given)), strict=True):
+            assert other.shape == one.shape and other.device.type == "meta"
+    cell = getattr(nn, name + "Cell")(3, 4, device="meta")
+    assert flat(cell(x[0]))[0].shape == (5, 4)
+    assert seen == ["run", "run", "run", "step"]
+    ours.eval()
+    with torch.no_grad():
+        ours(x)
+    assert len(seen) == 5
+    # the reference: a gradient in evaluation mode, lengths, inner values
+    assert ours(x)[0].shape == ours(x, lengths=[1, 5])[0].shape == ours.trace(x)[0].shape == (2, 5, 4)
+    assert len(seen) == 5
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -245,8 +261,8 @@ def test_a_wrong_device_or_state_raises_what_torch_raises(name: str) -> None:
         (x.to("meta"),), (x, (far, far) if lstm else far), (x, (wide, wide) if lstm else wide), (x[:0],), (x.double(),),
         (x, (flat, flat) if lstm else flat), (x, (rows, rows) if lstm else rows), (x[:, 0], (h, h) if lstm else h),
         (x[..., :2],), (x[None],), (x[0, 0],),
-        (torch.nn.utils.rnn.pack_padded_sequence(x[..., :2], torch.tensor([3, 1])),),
-        (torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor([3, 1])), (rows, rows) if lstm else rows),
+        (pack_padded_sequence(x[..., :2], torch.tensor([3, 1])),),
+        (pack_padded_sequence(x, torch.tensor([3, 1])), (rows, rows) if lstm else rows),
     ]  # fmt: skip
     for case in cases:
         for grad in (True, False):
