@@ -82,8 +82,8 @@ def draw(seed: int) -> Case:
     if name == "LSTM" and hidden > 1 and choose.random() < 0.4:
         settings["proj_size"] = choose.randint(1, hidden - 1)
     form = choose.choice(["padded", "padded", "unbatched", "packed", "shuffled"])
-    steps = choose.randint(1, 9)
-    batch = choose.randint(1, 6)
+    steps = choose.randint(1, 6)
+    batch = choose.randint(1, 5)
     if form == "padded" and choose.random() < 0.05:
         batch = 0
     sizes = [choose.randint(1, steps) for _ in range(batch)]
