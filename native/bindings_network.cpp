@@ -16,6 +16,8 @@ using namespace nb::literals;
 
 namespace {
 
+using Any = nb::ndarray<nb::ro>;
+
 template <class T>
 void check_tokens(const Checker& check, const Network<T>& network, const int64_t* tokens, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
@@ -60,7 +62,7 @@ struct Kept {
   void add_layer(int cell, int activation, bool reverse, bool residual, const Array<const T>& weight_in,
                  const Maybe<const T>& bias_in, const Array<const T>& weight_state,
                  const Maybe<const T>& bias, const Maybe<const T>& peepholes,
-                 const Maybe<const T>& projection) {
+                 const Maybe<const T>& projection, const Maybe<const T>& bias_state) {
     const Checker check("add_layer");
     if (cell < 0 || cell > 3 || activation < 0 || activation > 3) check.fail("no such cell or activation");
     LayerWeights<T> w{};
@@ -73,7 +75,7 @@ struct Kept {
     const Dimension sums{"GH", gates * w.units};
     if (w.units * gates != shape[0] || (!projection && w.units != w.width))
       check.fail("weight has shape " + text(shape));
-    if (network->has_layers() && network->width() != w.inputs) check.fail("the layers do not fit");
+    if (network->has_layers() && network->inputs_of_next() != w.inputs) check.fail("the layers do not fit");
     if (residual && w.inputs != w.width) check.fail("a residual layer needs one width");
     w.weight_in = check.data("weight_in", weight_in, {sums, {"I", w.inputs}});
     w.weight = weight_state.data();
@@ -81,6 +83,18 @@ struct Kept {
     w.bias = weight(check, "bias", bias, {{"H", w.units}});
     w.peepholes = weight(check, "peepholes", peepholes, {{"3", 3}, {"H", w.units}});
     w.projection = weight(check, "projection", projection, {{"P", w.width}, {"H", w.units}});
+    // torch has a second bias; it is added to the first, but where a GRU's candidate keeps it apart
+    std::vector<T> folded;
+    if (const T* second = weight(check, "bias_state", bias_state, {sums})) {
+      if (bias) check.fail("bias and bias_state exclude each other");
+      folded.assign(second, second + sums.second);
+      for (int64_t i = 0; w.bias_in && i < sums.second; ++i) folded[i] += w.bias_in[i];
+      if (gates == 3) {
+        w.bias = second + 2 * w.units;
+        for (int64_t i = 2 * w.units; i < sums.second; ++i) folded[i] = w.bias_in ? w.bias_in[i] : T(0);
+      }
+      w.bias_in = folded.data();
+    }
     watch(weight_in), watch(weight_state);
     network->add_layer(w);
   }
@@ -88,6 +102,7 @@ struct Kept {
   void set_symbols(const Array<const T>& table) {
     const Checker check("set_symbols");
     if (!network->has_layers()) check.fail("there is no layer yet");
+    if (network->paired()) check.fail("layers in pairs take no tokens");
     const int64_t symbols = check.shape("table", table, 2)[0];
     network->set_symbols(check.data("table", table, {{"V", symbols}, {"I", network->inputs()}}), symbols);
     watch(table);
@@ -176,6 +191,75 @@ struct Kept {
     return true;
   }
 
+  // Whether an array is of this type and size, side by side in the processor's memory.
+  static bool fits(const Any& array, int64_t size) {
+    if (array.dtype() != nb::dtype<T>() || array.device_type() != nb::device::cpu::value) return false;
+    int64_t step = 1;
+    for (size_t axis = array.ndim(); axis-- > 0; step *= static_cast<int64_t>(array.shape(axis)))
+      if (array.shape(axis) != 1 && array.stride(axis) != step) return false;
+    return step == size;
+  }
+  // Whether it is a state [layers, batch, width] that goes with x, either without the axes that x lacks.
+  static bool fits_state(const std::optional<Any>& state, const Any& x, int64_t batch, int64_t size,
+                         int64_t width) {
+    if (!state) return true;
+    const size_t axes = state->ndim();
+    return axes == x.ndim() && fits(*state, size) && static_cast<int64_t>(state->shape(axes - 1)) == width &&
+           (axes < 3 || static_cast<int64_t>(state->shape(1)) == batch);
+  }
+
+  // As `run`, with the states of all layers one after another in one array each, h and for an LSTM c; null
+  // states are zeros. The results are the caller's own and only their sizes are checked. False, and nothing
+  // is done, where x or a state are not as they should be, or a length is out of range.
+  bool run_stacked(int64_t steps, int64_t batch, const Any& x, const std::optional<Any>& h,
+                   const std::optional<Any>& c, const Maybe<T>& outputs, const Array<T>& h_last,
+                   const Maybe<T>& c_last, const Maybe<const int64_t>& lengths,
+                   const Maybe<const bool>& resets, int threads) const {
+    const Checker check("run_stacked");
+    check.threads(threads);
+    if (!network->has_layers()) check.fail("there is no layer");
+    const bool lstm = network->has_cells();
+    const std::vector<int64_t>& widths = network->state();
+    const auto is_cell = [&](size_t i) { return lstm && i % 2; };
+    int64_t size[2] = {0, 0};
+    for (size_t i = 0; i < widths.size(); ++i) size[is_cell(i)] += batch * widths[i];
+    if (lstm != c_last.has_value() || c.has_value() != (lstm && h)) check.fail("c is for an LSTM, with h");
+    if (steps < 1 || batch < 1 || !fits(x, steps * batch * network->inputs())) return false;
+    if (!fits_state(h, x, batch, size[0], widths.front())) return false;
+    if (!fits_state(c, x, batch, size[1], widths.back())) return false;
+    const auto sized = [&](const char* name, const auto& array, int64_t expected) {
+      if (static_cast<int64_t>(array.size()) != expected)
+        check.fail(std::string(name) + " has " + std::to_string(array.size()) + " numbers; expected " +
+                   std::to_string(expected));
+    };
+    sized("h_last", h_last, size[0]);
+    if (c_last) sized("c_last", *c_last, size[1]);
+    if (outputs) sized("outputs", *outputs, steps * batch * network->width());
+    const int64_t* ends = check.data("lengths", lengths, {{"B", batch}});
+    for (int64_t b = 0; ends && b < batch; ++b)
+      if (ends[b] < 0 || ends[b] > steps) return false;
+    if (resets) sized("resets", *resets, steps * batch);
+    std::vector<const T*> before;
+    std::vector<T*> after;
+    std::vector<T> zeros(h ? 0 : *std::max_element(widths.begin(), widths.end()) * batch);
+    std::vector<T> unwanted(outputs ? 0 : steps * batch * network->width());
+    const T* from[2] = {h ? static_cast<const T*>(h->data()) : nullptr,
+                        c ? static_cast<const T*>(c->data()) : nullptr};
+    T* to[2] = {h_last.data(), c_last ? c_last->data() : nullptr};
+    for (size_t i = 0; i < widths.size(); ++i) {
+      const bool cell = is_cell(i);
+      before.push_back(from[cell] ? from[cell] : zeros.data());  // never written
+      after.push_back(to[cell]);
+      if (from[cell]) from[cell] += batch * widths[i];
+      to[cell] += batch * widths[i];
+    }
+    const uint8_t* starts = resets ? reinterpret_cast<const uint8_t*>(resets->data()) : nullptr;
+    const nb::gil_scoped_release released;
+    network->run(static_cast<const T*>(x.data()), nullptr, ends, starts, steps, batch, before.data(),
+                 after.data(), outputs ? outputs->data() : unwanted.data(), threads);
+    return true;
+  }
+
   bool run_beside(const Kept& other, const Array<const T>& x, const Maybe<const int64_t>& lengths,
                   const Maybe<const bool>& resets, const std::vector<Array<const T>>& states,
                   const Array<T>& outputs, const std::vector<Array<T>>& last,
@@ -249,7 +333,7 @@ void define_network(nb::module_& m, const std::string& suffix) {
       .def(nb::init<>())
       .def("add_layer", &Kept<T>::add_layer, nb::arg("cell"), nb::arg("activation"), nb::arg("reverse"),
            nb::arg("residual"), array("weight_in"), maybe("bias_in"), array("weight"), maybe("bias"),
-           maybe("peepholes"), maybe("projection"))
+           maybe("peepholes"), maybe("projection"), maybe("bias_state") = nb::none())
       .def("set_symbols", &Kept<T>::set_symbols, array("table"),
            "From here on tokens may choose lines of the table.")
       .def("add_head", &Kept<T>::add_head, array("weight"), maybe("bias"),
@@ -258,6 +342,16 @@ void define_network(nb::module_& m, const std::string& suffix) {
       .def("run", &Kept<T>::run, array("x"), maybe("lengths"), maybe("resets"), nb::arg("states"),
            array("outputs"), nb::arg("last"), nb::arg("threads"),
            "outputs[T,B,width] and the last states from x[T,B,I]; one array for each leaf of the state.")
+      .def(
+          "pair_layers",
+          [](Kept<T>& kept) {
+            if (kept.network->has_layers()) Checker("pair_layers").fail("there are layers already");
+            kept.network->pair_layers();
+          },
+          "From here on layers come in pairs over the same inputs, their outputs side by side.")
+      .def("run_stacked", &Kept<T>::run_stacked, nb::arg("steps"), nb::arg("batch"), array("x"), maybe("h"),
+           maybe("c"), maybe("outputs"), array("h_last"), maybe("c_last"), maybe("lengths"), maybe("resets"),
+           nb::arg("threads"), "As run, with the states of all layers one after another in one array each.")
       .def("run_beside", &Kept<T>::run_beside, nb::arg("other"), array("x"), maybe("lengths"),
            maybe("resets"), nb::arg("states"), array("outputs"), nb::arg("last"), nb::arg("other_states"),
            array("other_outputs"), nb::arg("other_last"), nb::arg("threads"),

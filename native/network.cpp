@@ -41,7 +41,7 @@ Aligned<T> packed(const T* weight, int64_t blocks, int64_t columns, int64_t dept
 // Memory of this thread that grows and stays.
 template <class T>
 T* temporary(int which, int64_t n) {
-  thread_local std::vector<T> kept[2];
+  thread_local std::vector<T> kept[4];
   if (static_cast<int64_t>(kept[which].size()) < n) kept[which].resize(n);
   return kept[which].data();
 }
@@ -140,6 +140,7 @@ template <class T>
 void Network<T>::run(const T* x, const int64_t* tokens, const int64_t* lengths, const uint8_t* resets,
                      int64_t steps, int64_t batch, const T* const* states, T* const* last, T* outputs,
                      int threads) const {
+  if (directions_ == 2) return run_pairs(x, lengths, resets, steps, batch, states, last, outputs, threads);
   const int64_t rows = steps * batch;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
@@ -156,6 +157,27 @@ void Network<T>::run(const T* x, const int64_t* tokens, const int64_t* lengths, 
     forward(call, lengths, threads);
     if (layer.residual)
       for (int64_t n = 0; n < rows * layer.width; ++n) into[n] += x[n];
+    x = into;
+  }
+}
+
+template <class T>
+void Network<T>::run_pairs(const T* x, const int64_t* lengths, const uint8_t* resets, int64_t steps,
+                           int64_t batch, const T* const* states, T* const* last, T* outputs,
+                           int threads) const {
+  const int64_t rows = steps * batch;
+  for (size_t i = 0; i + 1 < layers_.size(); i += 2) {
+    const int64_t width = layers_[i].width;
+    T *ahead = temporary<T>(2, rows * width), *back = temporary<T>(3, rows * width);
+    const ForwardCall<T> first = call_of(layers_[i], x, nullptr, resets, steps, batch, states, last, ahead);
+    const ForwardCall<T> second =
+        call_of(layers_[i + 1], x, nullptr, resets, steps, batch, states, last, back);
+    forward_pair(first, second, lengths, threads);
+    T* into = i + 2 == layers_.size() ? outputs : temporary<T>(i / 2 % 2, rows * 2 * width);
+    for (int64_t n = 0; n < rows; ++n) {
+      std::copy_n(ahead + n * width, width, into + n * 2 * width);
+      std::copy_n(back + n * width, width, into + n * 2 * width + width);
+    }
     x = into;
   }
 }

@@ -40,16 +40,30 @@ template <class T>
 class Network {
  public:
   void add_layer(const LayerWeights<T>& weights);
+  // Before the first layer: from here on they come in pairs over the same inputs, whose outputs lie side by
+  // side.
+  void pair_layers() { directions_ = 2; }
   // From here on tokens may choose the inputs from table [symbols, I]. After the first layer is there.
   void set_symbols(const T* table, int64_t symbols);
   // A product more after the last layer: outputs [N, columns] = (what came before) weight^T + bias.
   void add_head(const T* weight, const T* bias, int64_t columns);
 
   int64_t inputs() const { return layers_.front().inputs; }
-  int64_t width() const { return layers_.back().width; }
+  int64_t width() const { return directions_ * layers_.back().width; }
+  // Numbers that the next layer reads in a step: what the last one or pair gives, or what its partner reads.
+  int64_t inputs_of_next() const {
+    return layers_.size() % directions_ == 0 ? width() : layers_.back().inputs;
+  }
   int64_t symbols() const { return symbols_; }
   int64_t columns() const { return heads_.back().columns; }
   bool has_layers() const { return !layers_.empty(); }
+  // Whether every leaf of h is followed by one of c.
+  bool has_cells() const {
+    for (const Layer& layer : layers_)
+      if (layer.cell != Cell::kLstm) return false;
+    return has_layers();
+  }
+  bool paired() const { return directions_ == 2; }
   bool has_head() const { return !heads_.empty(); }
   // Numbers in a row of each leaf of the state: h, and for an LSTM c, layer by layer.
   const std::vector<int64_t>& state() const { return state_; }
@@ -80,6 +94,8 @@ class Network {
     std::vector<T> bias;
   };
 
+  void run_pairs(const T* x, const int64_t* lengths, const uint8_t* resets, int64_t steps, int64_t batch,
+                 const T* const* states, T* const* last, T* outputs, int threads) const;
   // Layer i over x, or over looked-up tokens; takes its states from the lists and moves them on.
   ForwardCall<T> call_of(const Layer& layer, const T* x, const int64_t* tokens, const uint8_t* resets,
                          int64_t steps, int64_t batch, const T* const*& states, T* const*& last,
@@ -88,7 +104,7 @@ class Network {
   std::vector<Layer> layers_;
   std::vector<Head> heads_;
   std::vector<int64_t> state_;
-  int64_t symbols_ = 0;
+  int64_t directions_ = 1, symbols_ = 0;
   std::vector<T> table_;      // [symbols, I]
   std::vector<T> projected_;  // [symbols, G*H], where that is not too much to keep
 };

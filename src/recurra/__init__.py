@@ -88,4 +88,6 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f"recurra.{_HOME[name]}"), name)
         globals()[name] = value
         return value
+    if name == "nn":  # a module, as torch.nn is
+        return import_module("recurra.nn")
     raise AttributeError(f"module 'recurra' has no attribute '{name}'")

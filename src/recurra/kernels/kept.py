@@ -43,10 +43,14 @@ class LayerWeights:
     reset_after: bool = True
     reverse: bool = False
     residual: bool = False
+    bias_state: Tensor | None = None
+    """torch's second bias [G*H], in place of `bias`: added to `bias_in`, but for a GRU's candidate, whose `bias` it is."""
 
     @property
     def tensors(self) -> list[Tensor]:
-        every = (self.weight_in, self.weight, self.bias_in, self.bias, self.peepholes, self.projection)
+        every = (
+            self.weight_in, self.weight, self.bias_in, self.bias, self.peepholes, self.projection, self.bias_state,
+        )  # fmt: skip
         return [tensor for tensor in every if tensor is not None]
 
 
@@ -77,8 +81,8 @@ def _make_direct() -> Any:
 direct = _make_direct()
 
 
-_SETTINGS = ("activation", "reset_after", "reverse", "residual")
-"""Attributes of cells and blocks that are packed along with their weights."""
+_SETTINGS = ("activation", "reset_after", "reverse", "residual", "mode", "nonlinearity", "options")
+"""Attributes of cells, blocks and the modules in torch's form that are packed along with their weights."""
 
 
 def _edges_of(part: nn.Module) -> list[tuple[dict[str, Any], str]]:
@@ -92,7 +96,7 @@ class Kept:
     """Some layers in a row, an embedding before them and products after them by choice, with their weights packed.
 
     Arguments: the module whose parameters they are; layers; table[V, I], from which tokens choose the inputs; heads,
-    (weight[V, H], bias[V] or None) each.
+    (weight[V, H], bias[V] or None) each; paired: two layers at a time read the same inputs, their outputs side by side.
     """
 
     def __init__(
@@ -101,17 +105,20 @@ class Kept:
         layers: Sequence[LayerWeights],
         table: Tensor | None = None,
         heads: Sequence[tuple[Tensor, Tensor | None]] = (),
+        paired: bool = False,
     ) -> None:
         first = layers[0].weight_in
         self.dtype = first.dtype
         self.network: Any = getattr(native.module(), f"Network{_NETWORKS[first.dtype]}")()
+        if paired:
+            self.network.pair_layers()
         self.columns = heads[-1][0].shape[0] if heads else 0
         for layer in layers:
             cell = {"elman": 0, "gru": 1 if layer.reset_after else 2, "lstm": 3}[layer.kernel]
             self.network.add_layer(
                 cell, ACTIVATIONS[layer.activation], layer.reverse, layer.residual, self._take(layer.weight_in),
                 self._take(layer.bias_in), self._take(layer.weight), self._take(layer.bias),
-                self._take(layer.peepholes), self._take(layer.projection),
+                self._take(layer.peepholes), self._take(layer.projection), self._take(layer.bias_state),
             )  # fmt: skip
         if table is not None:
             self.network.set_symbols(self._take(table))
@@ -164,6 +171,22 @@ class Kept:
             torch.get_num_threads(),
         )  # fmt: skip
         return (outputs, last) if done else None
+
+    def run_stacked(
+        self, steps: int, batch: int, x: Tensor, states: Sequence[Tensor] | None, last: Sequence[Tensor],
+        outputs: Tensor | None = None, lengths: Tensor | None = None, resets: Tensor | None = None,
+    ) -> bool:  # fmt: skip
+        """`run` into given tensors (contiguous), with states as torch has them: h[L, B, H] and for an LSTM c, zeros for None.
+
+        What x and the states lack of three axes is one. False, and nothing is done, where x or a state are of another
+        size or dtype or not contiguous, or a length is out of range. `outputs` may be left out.
+        """
+        h, c = (None, None) if states is None else (capsule(states[0]), capsule(states[1]) if states[1:] else None)
+        return self.network.run_stacked(
+            steps, batch, capsule(x), h, c, None if outputs is None else capsule(outputs), capsule(last[0]),
+            capsule(last[1]) if last[1:] else None, None if lengths is None else capsule(lengths),
+            None if resets is None else capsule(resets), torch.get_num_threads(),
+        )  # fmt: skip
 
     def run_beside(
         self, other: Kept, x: Tensor, lengths: Tensor | None, resets: Tensor | None, states: Sequence[Tensor],
