@@ -399,7 +399,7 @@ def test_transforms_inside_of_a_compiled_graph(name: str) -> None:
 
 def test_a_torch_that_lets_nothing_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the private names ordinary calls are right, and forward mode is too."""
-    monkeypatch.setattr(transforms, "_transforms", lambda: None)
+    monkeypatch.setattr(transforms, "_transforming", lambda: False)
     monkeypatch.setattr(transforms, "forward_ad", SimpleNamespace(unpack_dual=forward_ad.unpack_dual))
     outcome, values, _ = call_of("lstm", inputs=2)
     assert transforms.watched() and not transforms.transformed(*values)

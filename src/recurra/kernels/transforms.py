@@ -16,12 +16,13 @@ from torch.autograd import forward_ad
 
 _compiling = torch.compiler.is_compiling
 try:
-    _transforms: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack  # pyright: ignore
+    # a compiler can follow this one: it is false in an ordinary graph
+    _transforming: Callable[[], bool] = torch._C._are_functorch_transforms_active  # pyright: ignore
     _wrapped: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor  # pyright: ignore
     _batched: Callable[[Tensor], bool] = torch._C._functorch.is_batchedtensor  # pyright: ignore
     _inside: Callable[[Tensor], Tensor] = torch._C._functorch.get_unwrapped  # pyright: ignore
 except AttributeError:
-    _transforms, _wrapped, _batched, _inside = (lambda: None), (lambda _: False), (lambda _: False), (lambda t: t)
+    _transforming, _wrapped, _batched, _inside = (lambda: False), (lambda _: False), (lambda _: False), (lambda t: t)
 try:
     # how `torch.autograd.grad(..., is_grads_batched=True)` batches
     _batched_by_autograd: Callable[[Tensor], bool] = torch._C._functorch.is_legacy_batchedtensor  # pyright: ignore
@@ -34,7 +35,7 @@ def watched() -> bool:
 
     Most calls are asked no more than this, which costs a fifth of a microsecond.
     """
-    if _transforms() is not None:
+    if _transforming():
         return True
     # in a torch without the name every tensor is looked at; a graph that is compiled knows no levels
     return not _compiling() and getattr(forward_ad, "_current_level", 0) >= 0
