@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nn_cases import assert_same, flat, total
 from recurra import kernels, nn
-from recurra.errors import UsageError
+from recurra.errors import DataError, UsageError
 from tolerances import assert_close
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -208,6 +208,9 @@ def test_sizes_by_layer(name: str, projects: bool) -> None:
     assert_same(module(packed)[1], module(x, lengths=[4, 6])[1])
     with torch.no_grad():
         assert_same((output, hx), module(x))
+    for given in (x, packed):
+        with pytest.raises(DataError, match="layer by layer"):
+            module(given, build(name, {"hidden_sizes": [6, 3, 4]}, num_layers=3, bidirectional=True)(x)[1])
     forward = build(name, {"hidden_sizes": [5, 3]}, num_layers=2)
     middle, _ = by_hand(forward, x)
     expected, _ = by_hand(forward, middle, suffix="_l1")
