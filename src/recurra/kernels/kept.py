@@ -63,7 +63,8 @@ def _make_direct() -> Any:
         modes, functions = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
         transforms = torch._C._functorch.peek_interpreter_stack  # pyright: ignore[reportAttributeAccessIssue]
         tracing, compiling = torch._C._get_tracing_state, torch.compiler.is_compiling
-        recording = torch.is_grad_enabled
+        recording, forward_mode = torch.is_grad_enabled, torch.autograd.forward_ad
+        forward_mode._current_level  # noqa: B018 (is it there?)
     except AttributeError:
         return _always_false
 
@@ -71,6 +72,7 @@ def _make_direct() -> Any:
         """Whether nobody watches the call: no gradient is recorded, nothing is traced, compiled or transformed."""
         return not (
             recording() or compiling() or modes() or functions() or transforms() is not None or tracing() is not None
+            or forward_mode._current_level >= 0
         ) and native.usable()  # fmt: skip
 
     return direct
