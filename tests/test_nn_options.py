@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nn_cases import assert_same, flat, total
 from recurra import kernels, nn
-from recurra.errors import UsageError
+from recurra.errors import DataError, UsageError
 from tolerances import assert_close
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -32,7 +32,6 @@ ALL: list[tuple[str, dict[str, Any]]] = [
     ("LSTM", {"activation": "softsign", "gate_activation": "hardsigmoid"}),
 ]
 NEEDS_NOTHING_NEW = {"layer_norm", "recurrent_dropout", "weight_drop", "peepholes", "reset_after", "proj_size"}
-pytestmark = pytest.mark.filterwarnings("ignore::recurra.kernels.BackendWarning")
 
 
 def norm(z: Tensor, gain: Tensor | None) -> Tensor:
@@ -76,11 +75,16 @@ def by_hand(
                 n = f(candidate + ln((r * h) @ w[two:].T, n_hh[two:]) + part["bias_hh"][two:])
             h = (1 - z) * n + z * h
         else:
-            z = norm(x_t @ w_in.T, get("norm_ih")) + norm(h @ w.T, get("norm_hh")) + part["bias_ih"] + part["bias_hh"]
-            i, forget, g, out = z.chunk(4, dim=-1)
+            # coupled gates have no sums of their own to forget by, so these take no part in the norm either
+            used = [0, 2, 3] if o.coupled else [0, 1, 2, 3]
+            rows = torch.cat([torch.arange(hidden) + place * hidden for place in used])
+            gains = [None if get(key) is None else part[key][rows] for key in ("norm_ih", "norm_hh")]
+            z = norm(x_t @ w_in[rows].T, gains[0]) + norm(h @ w[rows].T, gains[1])
+            z = z + part["bias_ih"][rows] + part["bias_hh"][rows]
+            i, *forgets, g, out = z.chunk(len(used), dim=-1)
             p = get("peephole", torch.zeros(3, hidden, dtype=x.dtype))
             i = gate(i + p[0] * c)
-            forget = 1 - i if o.coupled else gate(forget + p[1] * c)
+            forget = 1 - i if o.coupled else gate(forgets[0] + p[1] * c)
             c = forget * c + i * f(g)
             c = c if o.cell_clip is None else c.clamp(-o.cell_clip, o.cell_clip)
             out = gate(out + p[2] * c)
@@ -208,6 +212,9 @@ def test_sizes_by_layer(name: str, projects: bool) -> None:
     assert_same(module(packed)[1], module(x, lengths=[4, 6])[1])
     with torch.no_grad():
         assert_same((output, hx), module(x))
+    for given in (x, packed):
+        with pytest.raises(DataError, match="layer by layer"):
+            module(given, build(name, {"hidden_sizes": [6, 3, 4]}, num_layers=3, bidirectional=True)(x)[1])
     forward = build(name, {"hidden_sizes": [5, 3]}, num_layers=2)
     middle, _ = by_hand(forward, x)
     expected, _ = by_hand(forward, middle, suffix="_l1")

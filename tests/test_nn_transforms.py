@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from nn_cases import assert_same, flat
 from recurra import nn
@@ -46,6 +47,20 @@ def test_jvp(name: str) -> None:
     x, v = torch.randn(2, 5, 2, 3, dtype=torch.float64)
     one, other = (torch.func.jvp(lambda x, m=m: m(x)[0], (x,), (v,)) for m in (theirs, ours))
     assert_same(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("grad", [True, False])
+def test_dual_numbers(name: str, grad: bool) -> None:
+    theirs, ours = pair(name)
+    x, v = torch.randn(2, 5, 2, 3, dtype=torch.float64)
+    found = []
+    for module in (theirs, ours):
+        with torch.set_grad_enabled(grad), forward_ad.dual_level():
+            found.append(forward_ad.unpack_dual(module(forward_ad.make_dual(x, v))[0]))
+    assert_close(found[1].primal, found[0].primal)
+    assert_close(found[1].tangent, found[0].tangent)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "RNNCell", "GRUCell", "LSTMCell"])

@@ -22,6 +22,7 @@ from recurra.kernels.recompute import recomputed
 from recurra.kernels.scan import scan, scan_traced, sizes_of, traced_step
 from recurra.kernels.steps import ACTIVATIONS
 from recurra.kernels.transforms import transformed
+from recurra.kernels.variants import without_forget
 
 __all__ = [
     "ACTIVATIONS",
@@ -53,4 +54,5 @@ __all__ = [
     "transformed",
     "unsupported",
     "usable",
+    "without_forget",
 ]

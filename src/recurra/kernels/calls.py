@@ -125,7 +125,8 @@ def lstm(
         )  # fmt: skip
     if coupled:
         weight_in, bias_in = (value if value is None else without_forget(value) for value in (weight_in, bias_in))
-        x = without_forget(x, dim=-1) if weight_in is None else x
+        # sums that came without those of the forget gate stay
+        x = without_forget(x, dim=-1) if weight_in is None and x.shape[-1] == weight.shape[0] else x
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.lstm(weight, mask, peepholes, projection, *options)
     (outputs, gates, cells), (h, c) = _varied(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -69,7 +69,7 @@ def _packed(module: Any, input: PackedSequence, hx: Any, keep: bool) -> Result:
     if hx is not None and sorted_indices is not None:
         states = _mapped(states, lambda state: state.index_select(1, sorted_indices))
     # torch leaves an LSTM's sizes to its own function here, and so do we
-    if module.mode != "LSTM":
+    if module.mode != "LSTM" or module.options.hidden_sizes is not None:
         extras.check_args(module, data, states, batch_sizes)
     plain = module.options is PLAIN and not keep
     dtype = _dtype(module, data, states, hx is not None, packed=True)
@@ -127,7 +127,7 @@ def _layers(
 def _by_torch(module: Any, x: Tensor, batch_sizes: Tensor | None, states: Any, plain: bool) -> tuple[Tensor, Any]:
     """torch's own function: its results, or its error where things do not go together."""
     if module.options.hidden_sizes is None:
-        outputs, last = fallback.run(module, x, batch_sizes, _leaves(module, states))
+        outputs, last = fallback.run(module, x, batch_sizes, extras.leaves(states))
         if plain:
             return outputs, last if module.kernel == "lstm" else last[0]
     raise DataError(f"{module.mode}: inputs, states and weights do not go together in dtype or device", got=x.dtype)
@@ -163,10 +163,6 @@ def _lengths(lengths: Any, x: Tensor) -> Tensor | None:
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise DataError("The lengths are wrong", got=lengths.dtype, expected="whole numbers")
     return lengths.to(torch.int64)
-
-
-def _leaves(module: Any, hx: Any) -> Sequence[Tensor]:
-    return tuple(hx) if module.kernel == "lstm" else (hx,)
 
 
 def _mapped(hx: Any, function: Callable[[Tensor], Tensor]) -> Any:

@@ -6,7 +6,6 @@ stands behind a name (a parametrisation, another tensor, nothing for a bias) is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -54,7 +53,10 @@ def run(
             if lengths is not None:  # what pads must not reach the normalisation's gradient either
                 valid = torch.arange(x.shape[0], device=x.device)[:, None] < lengths
                 x = torch.where(valid[..., None], x, torch.zeros_like(x))
-            x, weight_in = _normalised(F.linear(x, weight_in), weights("norm_ih"), kernel), None
+            gain = weights("norm_ih")
+            if options.coupled:  # what is not used has no part in the mean of the others
+                weight_in, gain = kernels.without_forget(weight_in), kernels.without_forget(gain)
+            x, weight_in = _normalised(kernels.linear(x, weight_in), gain, kernel), None
     if kernel == "lstm" and (projection := weights("weight_hr")) is not None:
         settings["projection"] = projection
     if kernel == "elman" and (name := function_of(module, options)) != "tanh":
@@ -170,14 +172,12 @@ def _recomputed(
     widths = [x.shape[2], *(settings[name].shape[2] for name in by_step)]
 
     def run(
-        piece: Tensor, state: Sequence[Tensor], lengths: Tensor | None, resets: Tensor | None
+        piece: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None, resets: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         piece, *rest = piece.split(widths, dim=2)
         settings.update(zip(by_step, rest, strict=True))
-        outputs, last, _ = call(piece, tuple(state), lengths, resets)
+        outputs, last, _ = call(piece, state, lengths, resets)
         return outputs, last
 
     together = torch.cat([x, *(settings[name] for name in by_step)], dim=2) if by_step else x
-    recomputed: Any = kernels.recomputed  # pyright: ignore[reportAttributeAccessIssue]
-    outputs, last = recomputed(run, together, state, lengths, resets, reverse=reverse, steps=steps)
-    return outputs, tuple(last)
+    return kernels.recomputed(run, together, state, lengths, resets, reverse=reverse, steps=steps)
