@@ -15,6 +15,7 @@ struct RowBlock {
   T* base;
   int64_t stride, width;
   RECURRA_INLINE T* row(int64_t i) const { return base + i * stride; }
+  RECURRA_INLINE RowBlock from(int64_t i) const { return {row(i), stride, width}; }
 };
 
 // Reads a row as vectors, or one number again and again.

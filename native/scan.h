@@ -12,6 +12,8 @@
 
 namespace recurra::RECURRA_ISA {
 
+constexpr int64_t kStripBytes =
+    24 << 10;  // what goes through many instructions at once: the first level of cache
 constexpr int64_t kScanBytes =
     640 << 10;  // what a block may take, so that it stays in the second level of cache
 
@@ -27,7 +29,9 @@ class Scan {
     panels_ = reinterpret_cast<T*>(scratch);
     char* own = scratch + panel_bytes(call) + worker.index * own_bytes(call, rows_);
     numbers_ = reinterpret_cast<T*>(own);
-    block_ = reinterpret_cast<T*>(own + aligned(program_.number_count * static_cast<int64_t>(sizeof(T))));
+    own += aligned(program_.number_count * static_cast<int64_t>(sizeof(T)));
+    lines_ = reinterpret_cast<Line*>(own);
+    block_ = reinterpret_cast<T*>(own + aligned(program_.step_count * static_cast<int64_t>(sizeof(Line))));
   }
 
   static int64_t scratch(const ScanCall<T>& call, int size) {
@@ -46,6 +50,13 @@ class Scan {
   }
 
  private:
+  // An instruction, and where its operands are in this block.
+  struct Line {
+    Operation operation;
+    int64_t weight;
+    RowBlock<T> to, a, b, c;
+  };
+
   static int64_t block_rows(const ScanCall<T>& call, int size) {
     const int64_t each = (call.batch + size - 1) / size;
     int64_t fit = kScanBytes / (call.program.row_numbers * static_cast<int64_t>(sizeof(T)) + 1);
@@ -64,7 +75,9 @@ class Scan {
   }
   static int64_t own_bytes(const ScanCall<T>& call, int64_t rows) {
     const int64_t one = static_cast<int64_t>(sizeof(T));
-    return aligned(call.program.number_count * one) + aligned(rows * call.program.row_numbers * one);
+    return aligned(call.program.number_count * one) +
+           aligned(call.program.step_count * static_cast<int64_t>(sizeof(Line))) +
+           aligned(rows * call.program.row_numbers * one);
   }
 
   void pack() {
@@ -101,6 +114,16 @@ class Scan {
   int64_t row(int64_t slot) const { return call_.order.row[first_ + slot]; }
 
   void run_block() {
+    for (int64_t i = 0; i < program_.step_count; ++i) {
+      const ProgramStep& step = program_.steps[i];
+      const RowBlock<T> a = at(step.from[0]);
+      lines_[i] = {step.operation,
+                   step.weight,
+                   at(step.to),
+                   a,
+                   step.from[1] < 0 ? a : at(step.from[1]),
+                   step.from[2] < 0 ? a : at(step.from[2])};
+    }
     const int64_t fixed = program_.inputs, states = fixed + program_.fixed;
     for (int64_t i = 0; i < program_.fixed; ++i) fetch(fixed + i, call_.fixed[i], 0, count_);
     for (int64_t i = 0; i < program_.states; ++i) fetch(states + i, call_.states[i], 0, count_);
@@ -117,7 +140,13 @@ class Scan {
     const int64_t states = program_.inputs + program_.fixed;
     for (int64_t i = 0; i < program_.inputs; ++i) fetch(i, call_.inputs[i], t, active);
     if (!call_.reset_after) reset(t, active);
-    for (int64_t i = 0; i < program_.step_count; ++i) execute(program_.steps[i], active);
+    for (int64_t i = 0; i < program_.step_count;) {
+      if (lines_[i].operation == Operation::kProduct) {
+        multiply(lines_[i++], active);
+      } else {
+        i = pointwise_until_product(i, active);
+      }
+    }
     for (int64_t i = 0; i < program_.emitted; ++i) hand_out(program_.emit[i], call_.emitted[i], t, active);
     for (int64_t i = 0; i < program_.states; ++i) copy(at(program_.after[i]), at(states + i), active);
     if (call_.reset_after) reset(t, active);
@@ -150,20 +179,27 @@ class Scan {
     }
   }
 
-  void execute(const ProgramStep& step, int64_t active) {
-    const RowBlock<T> to = at(step.to), a = at(step.from[0]);
-    if (step.operation == Operation::kProduct) {
-      multiply(step, a, to, active);
-      return;
+  // Runs the instructions from this one up to the next product, a few rows at a time; gives where it stopped.
+  int64_t pointwise_until_product(int64_t first, int64_t active) {
+    int64_t last = first;
+    while (last < program_.step_count && lines_[last].operation != Operation::kProduct) ++last;
+    const int64_t fit = kStripBytes / (program_.row_numbers * static_cast<int64_t>(sizeof(T)) + 1);
+    const int64_t strip = fit < 1 ? 1 : fit;
+    for (int64_t row = 0; row < active; row += strip) {
+      const int64_t rows = active - row < strip ? active - row : strip;
+      for (int64_t i = first; i < last; ++i) {
+        const Line& line = lines_[i];
+        pointwise(line.operation, line.a.from(row), line.b.from(row), line.c.from(row), line.to.from(row),
+                  rows);
+      }
     }
-    const RowBlock<T> b = step.from[1] < 0 ? a : at(step.from[1]),
-                      c = step.from[2] < 0 ? a : at(step.from[2]);
-    pointwise(step.operation, a, b, c, to, active);
+    return last;
   }
 
-  void multiply(const ProgramStep& step, const RowBlock<T>& from, const RowBlock<T>& to, int64_t active) {
+  void multiply(const Line& line, int64_t active) {
+    const RowBlock<T>&to = line.to, &from = line.a;
     const T* panels = panels_;
-    for (int64_t i = 0; i < step.weight; ++i) panels += panel_numbers(program_.weights[i]);
+    for (int64_t i = 0; i < line.weight; ++i) panels += panel_numbers(program_.weights[i]);
     product(active, Strided<T>{from.base, from.stride}, panels, from.width * panel_width<T>(), from.width,
             panel_count<T>(to.width), Target<T>{to.base, to.stride, nullptr, 0, to.width});
   }
@@ -173,6 +209,7 @@ class Scan {
   const Worker& worker_;
   const int64_t rows_;  // of a block
   T *panels_, *numbers_, *block_;
+  Line* lines_;
   int64_t first_ = 0, count_ = 0;  // slots of the block that is run
 };
 

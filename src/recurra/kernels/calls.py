@@ -47,8 +47,8 @@ def elman(
         )
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.elman(weight, mask, activation, norm, zoneout)
-    (outputs, gates), (h,) = _varied("elman", variant, x, (h,), lengths, resets, reverse, zoneout)
-    return outputs, h, gates if keep else x.new_empty(0)
+    (outputs, *gates), (h,) = _varied("elman", variant, x, (h,), lengths, resets, reverse, keep, zoneout)
+    return outputs, h, gates[0] if keep else x.new_empty(0)
 
 
 def gru(
@@ -82,8 +82,8 @@ def gru(
         )
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.gru(weight, bias, mask, reset_after, norm, gate_activation, activation, zoneout)
-    (outputs, gates), (h,) = _varied("gru", variant, x, (h,), lengths, resets, reverse, zoneout)
-    return outputs, h, gates if keep else x.new_empty(0)
+    (outputs, *gates), (h,) = _varied("gru", variant, x, (h,), lengths, resets, reverse, keep, zoneout)
+    return outputs, h, gates[0] if keep else x.new_empty(0)
 
 
 def lstm(
@@ -129,11 +129,10 @@ def lstm(
         x = without_forget(x, dim=-1) if weight_in is None and x.shape[-1] == weight.shape[0] else x
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.lstm(weight, mask, peepholes, projection, *options)
-    (outputs, gates, cells), (h, c) = _varied(
-        "lstm", variant, x, (h, c), lengths, resets, reverse, zoneout, zoneout_cell
+    (outputs, *inner), (h, c) = _varied(
+        "lstm", variant, x, (h, c), lengths, resets, reverse, keep, zoneout, zoneout_cell
     )
-    if not keep:
-        gates, cells = x.new_empty(0), x.new_empty(0)
+    gates, cells = inner if keep else (x.new_empty(0), x.new_empty(0))
     return outputs, h, c, gates, cells
 
 
@@ -151,10 +150,11 @@ def _varied(
     lengths: Tensor | None,
     resets: Tensor | None,
     reverse: bool,
+    keep: bool,
     zoneout: Zoneout,
     zoneout_cell: Zoneout = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """What the step of a variant emits over a sequence, and its last states."""
+    """What the step of a variant emits over a sequence (without `keep` the outputs alone), and its last states."""
     parameters, fixed = variant.parameters, variant.fixed
     if kernel == "gru":
         hidden = width = _known(parameters["weight_n"].shape[0])
@@ -165,7 +165,8 @@ def _varied(
     widths = (width, hidden)[: len(states)]
     zones = tuple(part for part, zone in zip(widths, (zoneout, zoneout_cell), strict=False) if isinstance(zone, Tensor))
     shapes = tuple((name, tuple(map(_known, value.shape))) for name, value in parameters.items())
-    text = _text(kernel, variant.options, (sums, *zones), widths, tuple((name, width) for name in fixed), shapes)
+    rows = tuple((name, width) for name in fixed)
+    text = _text(kernel, variant.options, keep, (sums, *zones), widths, rows, shapes)
     values = list(parameters.values())
     matrices, vectors = ([value for value in values if value.dim() == axes] for axes in (2, 1))
     given = Given([x, *variant.zones], list(fixed.values()), list(states), vectors, matrices)
@@ -187,13 +188,16 @@ def _text(*key: Any) -> str:
 def _remembered(
     kernel: str,
     options: tuple[Any, ...],
+    keep: bool,
     inputs: tuple[int, ...],
     states: tuple[int, ...],
     fixed: tuple[tuple[str, int], ...],
     parameters: tuple[tuple[str, tuple[int, ...]], ...],
 ) -> str:
     """The program of a step of `steps` with these options and sizes."""
-    traced = trace(STEPS[kernel](*options), Sizes(inputs, states, fixed, parameters, alone=False))
+    traced = trace(
+        STEPS[kernel](*options), Sizes(inputs, states, fixed, parameters, alone=False, emits=None if keep else 1)
+    )
     matrices = [at for at, (_, shape) in enumerate(parameters) if len(shape) == 2]
     vectors = [at for at, (_, shape) in enumerate(parameters) if len(shape) == 1]
     if isinstance(traced, str) or traced.hoisted.before is not None or traced.order != (*matrices, *vectors):

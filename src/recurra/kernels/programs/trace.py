@@ -37,6 +37,8 @@ class Sizes:
     fixed: tuple[tuple[str, int], ...]
     parameters: tuple[tuple[str, tuple[int, ...]], ...]
     alone: bool
+    emits: int | None = None
+    """How many of what a step hands out are wanted, the first ones; all if None."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def _record(step: Step, sizes: Sizes) -> fx.Graph:
         state = tuple(next(given) for _ in sizes.states)
         parameters = {name: next(given) for name, _ in sizes.parameters}
         after, emitted = step(inputs[0] if sizes.alone else inputs, state, {**fixed, **parameters})
-        results = [*after, *emitted]
+        results = [*after, *emitted[: sizes.emits]]
         if len(after) != len(sizes.states):
             raise Refused(f"it returns {len(after)} states and was given {len(sizes.states)}")
         if not all(isinstance(value, Tensor) for value in results):
