@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -319,3 +324,29 @@ def test_arrays_that_do_not_fit_are_refused(change: dict[str, Any], problem: str
     program.run64(**arguments)
     with pytest.raises(ValueError, match=problem):
         program.run64(**{**arguments, **change})
+
+
+def digest() -> str:
+    """A hash of what programs give: every vector function, rows of every kind, and a recurrence, in both dtypes."""
+    found = hashlib.sha256()
+    names = ("exp", "sigmoid", "tanh", "sqrt", "rsqrt", "reciprocal", "abs", "sign", "neg")
+    for dtype in (np.float32, np.float64):
+        each: list[Line] = [(name, [value(0)], 37, 0) for name in names]
+        results, _ = run(each, [numbers(5, 7, 37, dtype=dtype, positive=True)], [], list(range(1, 1 + len(each))), [])
+        rows: list[Line] = [("rowsum", [value(0)], 1, 0), ("rowmax", [value(0)], 1, 0)]
+        for width in (1, 7, 16, 33, 100):
+            results += run(rows, [numbers(5, 7, width, dtype=dtype)], [], [1, 2], [])[0]
+        outputs, last = run(**_recurrence(9, 31, dtype), threads=2)
+        for array in (*results, *outputs, *last):
+            found.update(array.tobytes())
+    return found.hexdigest()
+
+
+@pytest.mark.parametrize("simd", _native.available_simd())
+def test_every_instruction_set_gives_the_same_bits(simd: str) -> None:
+    code = "from recurra import _native\nfrom test_native_programs import digest\nprint(_native.simd(), digest())"
+    environment = {**os.environ, "RECURRA_SIMD": simd, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.split() == [simd, digest()], done.stderr
