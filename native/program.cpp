@@ -180,7 +180,8 @@ void Program::add(const Instruction& one) {
   }
 }
 
-// Gives every value in scratch its place; one that is not needed any more leaves its place to others.
+// Gives every value in scratch its place in a row; one that is not needed any more leaves its place to
+// others.
 void Program::place() {
   const int64_t never = static_cast<int64_t>(steps_.size());
   std::vector<int64_t> last(values_.size(), -1);  // the last step that needs a root
@@ -224,6 +225,9 @@ void Program::place() {
     for (const int64_t done : ends[static_cast<size_t>(at)])
       free.emplace_back(values_[static_cast<size_t>(done)].offset, values_[static_cast<size_t>(done)].stride);
   }
+  // whole lines of cache, an odd number of them, so that rows do not compete for the same places in it
+  row_numbers_ = (row_numbers_ + 15) / 16 * 16;
+  if (row_numbers_ / 16 % 2 == 0) row_numbers_ += 16;
   for (size_t i = given; i < values_.size(); ++i)
     if (values_[i].kind == ProgramValue::Kind::kScratch)
       values_[i].offset = values_[static_cast<size_t>(root_[i])].offset;

@@ -50,8 +50,8 @@ enum class Operation : int {
   kProduct,
 };
 
-// Where a value is: in a block's scratch (`offset` numbers for each of its rows come before it, and it is
-// `column` columns into a place of `stride` columns), in an array shared by all rows, or among the numbers.
+// Where a value is: in the scratch of each row (`offset` numbers come before its place of `stride` columns,
+// and it begins `column` columns into that), in an array shared by all rows, or among the numbers.
 struct ProgramValue {
   enum class Kind : int { kScratch, kShared, kNumber } kind;
   int64_t offset, column, stride, width;

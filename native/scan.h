@@ -102,7 +102,7 @@ class Scan {
     const ProgramValue& v = program_.values[value];
     switch (v.kind) {
       case ProgramValue::Kind::kScratch:
-        return {block_ + v.offset * count_ + v.column, v.stride, v.width};
+        return {block_ + v.offset + v.column, program_.row_numbers, v.width};
       case ProgramValue::Kind::kShared:
         // (never written: only given values are shared)
         return {const_cast<T*>(call_.shared[v.offset]) + v.column, 0, v.width};
@@ -180,6 +180,7 @@ class Scan {
   }
 
   // Runs the instructions from this one up to the next product, a few rows at a time; gives where it stopped.
+  // (Each row has all its values to itself, so rows may be at different instructions.)
   int64_t pointwise_until_product(int64_t first, int64_t active) {
     int64_t last = first;
     while (last < program_.step_count && lines_[last].operation != Operation::kProduct) ++last;

@@ -230,6 +230,28 @@ def test_a_row_does_not_depend_on_the_others(dtype: Any) -> None:
             np.testing.assert_array_equal(got[0], whole[row])
 
 
+def test_places_that_are_used_again_belong_to_one_row() -> None:
+    """Values of many widths that come and go, over more rows than go through the instructions at once."""
+    lines: list[Line] = []
+
+    def add(*line: Any) -> int:
+        lines.append(line)
+        return len(lines) + 1  # the values 0 and 1 are given
+
+    x, expected = numbers(3, 50, 600), numbers(3, 50, 600)
+    wide = 0
+    for first, width in ((150, 400), (20, 300), (77, 200), (100, 100), (3, 90), (50, 40)):
+        wide = add("tanh", [value(wide)], expected.shape[-1], 0)
+        part = add("slice", [value(wide)], width, first)
+        wide = add("mul", [value(part), plain(1.5)], width, 0)
+        expected = np.tanh(expected)[..., first : first + width] * 1.5
+        total = add("rowsum", [value(wide)], 1, 0)
+        wide = add("add", [value(wide), value(total)], width, 0)
+        expected = expected + expected.sum(-1, keepdims=True)
+    (out,), _ = run(lines, [x], [np.zeros((50, 1))], [wide], [1], threads=2)
+    np.testing.assert_allclose(out, expected, rtol=1e-10)
+
+
 def test_states_may_change_places() -> None:
     s, t = numbers(3, 4), numbers(3, 4, seed=1)
     _, last = run([], [numbers(3, 3, 1)], [s, t], [], [2, 1])
