@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import loops
 from recurra import nn
 from results import Result, Settings
 from rows import Row
-from whole import Gives, call, check, inputs_of, timed
+from whole import CHECKED, Gives, call, check, inputs_of, timed
 
 DROPPED = 0.3
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -25,19 +26,26 @@ def option(row: Row, settings: Settings) -> Result:
     """A module with the option of the row's kind, or its `trace`, against the loop that shares its parameters."""
     torch.manual_seed(0)
     module: Any = MODULES[row.cell](row.width, row.width, **OPTIONS[row.kind])
-    inputs, parameters = inputs_of(row), list(module.parameters())
+    parameters, ways = list(module.parameters()), loops.ways(f"{row.kind} {row.cell}")
 
-    def theirs(loop: loops.Loop) -> Gives:
-        return call(row, parameters, inputs, lambda x: _first(loop(x, *_states(row), *parameters)))
+    def calls(row: Row) -> dict[str, Gives]:
+        inputs = inputs_of(row)
 
-    def traced(x: Tensor) -> Tensor:
-        return module.trace(x)[0]
+        def mine(x: Tensor) -> Tensor:
+            return module.trace(x)[0] if row.kind == "trace" else module(x)[0]
 
-    contestants = {way: theirs(loop) for way, loop in loops.ways(f"{row.kind} {row.cell}").items()}
-    mine = call(row, parameters, inputs, traced if row.kind == "trace" else lambda x: module(x)[0])
-    check({"ours": mine, **contestants})
+        def theirs(loop: loops.Loop) -> Gives:
+            return call(row, parameters, inputs, lambda x: _first(loop(x, *_states(row), *parameters)))
+
+        return {"ours": call(row, parameters, inputs, mine), **{way: theirs(loop) for way, loop in ways.items()}}
+
+    short = replace(row, steps=CHECKED)
+    check(calls(short))
     if row.kind == "trace":
-        _check_gates(module, inputs, loops.LOOPS[f"trace {row.cell}"][0](inputs, *_states(row), *parameters))
+        inputs = inputs_of(short)
+        _check_gates(module, inputs, ways["eager"](inputs, *_states(row), *parameters))
+    contestants = calls(row)
+    mine = contestants.pop("ours")
     best, words = loops.quickest(contestants)
     result = timed(row, settings, {"ours": mine, "torch": contestants[best]})
     result.note = f"torch: a loop over the steps, {best}, the quickest of {words}"

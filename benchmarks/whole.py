@@ -14,6 +14,9 @@ from results import Result, Settings
 from rows import Row
 from timing import Samples, interleaved, paired
 
+CHECKED = 20
+"""Steps over which loops are compared: what is rounded otherwise grows with the steps, by a norm above all."""
+
 Gives = Callable[[], tuple[Tensor, ...]]
 """What is timed, with the values by which it is compared with the others."""
 
