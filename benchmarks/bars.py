@@ -52,6 +52,10 @@ def _of(
     )
 
 
+def _drop_in(row: Row) -> bool:
+    return row.kind in ("module", "packed", "module-step", "cell", "cell-step")
+
+
 BARS = (
     Bar("training, GRU and tanh-RNN, against torch.nn", "torch", 3.0, 5.0, _of("sequence", "training", CELLS[:2])),
     Bar("training, LSTM, against torch.nn", "torch", 1.2, 1.8, _of("sequence", "training", ("lstm",))),
@@ -70,5 +74,20 @@ BARS = (
     Bar("256 sessions at once against one by one", "own", 10.0, 30.0, _of("many")),
     Bar("recurra fit against plain torch, GRU", "torch", 2.0, 3.0, _of("fit", cells=("gru",))),
     Bar("recurra fit against plain torch, LSTM", "torch", 1.3, 1.8, _of("fit", cells=("lstm",))),
+    Bar("recurra.nn, training, GRU and RNN, against torch.nn", "torch", 3.0, 5.0, _of("module", "training", CELLS[:2])),
+    Bar("recurra.nn, training, LSTM, against torch.nn", "torch", 1.2, 1.8, _of("module", "training", ("lstm",))),
+    Bar("recurra.nn, inference, against torch.nn", "torch", 2.5, 4.0, _of("module", "inference")),
+    Bar("recurra.nn, PackedSequence, training, against torch.nn", "torch", 4.0, 10.0, _of("packed", "training")),
+    Bar("recurra.nn, one step, B = 1, H = 64, against torch.nn", "torch", 2.5, 4.0, _of("module-step")),
+    Bar("recurra.nn, one step of a cell, B = 1, H = 64, against torch.nn", "torch", 1.0, 2.0, _of("cell-step")),
+    Bar("recurra.nn, the slowest row with torch's arguments", "torch", 0.95, 1.1, _drop_in, joined="least"),
+    Bar("layer-norm LSTM against the quickest loop in torch", "torch", 1.0, 3.0, _of("norm"), joined="least"),
+    Bar("recurrent dropout against the quickest loop in torch", "torch", 1.0, 3.0, _of("dropout"), joined="least"),
+    Bar("trace against the quickest loop in torch", "torch", 1.0, 3.0, _of("trace"), joined="least"),
+    Bar("own cells against the loop as it stands in torch", "torch", 5.0, 10.0, _of("own"), joined="least"),
+    Bar("recompute, time against without", "own", 1.5, 1.35, _of("recompute"), lower_is_better=True),
+    Bar(
+        "recompute, memory as a part of that without", "own", 0.5, 0.25, _of("recompute-memory"), lower_is_better=True
+    ),
     Bar("memory of a training pass, as a part of torch.nn's", "torch", 1.0, 0.7, _of("memory"), lower_is_better=True),
 )  # fmt: skip

@@ -16,6 +16,8 @@ PANELS = (
     ("ragged, against packing", lambda row: row.kind == "ragged"),
     ("one step", lambda row: row.kind in ("step", "session")),
     ("recurra fit", lambda row: row.kind == "fit"),
+    ("recurra.nn", lambda row: row.kind in ("module", "packed", "module-step", "cell", "cell-step")),
+    ("recurra.nn, what torch.nn lacks, against a loop", lambda row: row.kind in ("norm", "dropout", "trace")),
 )
 
 
@@ -39,7 +41,9 @@ def draw(stem: Path, results: list[Result], title: str) -> list[Path]:
     for axis, (name, chosen) in zip(axes[:, 0], panels, strict=True):
         _panel(axis, name, chosen)
     axes[-1, 0].set_xlabel("times faster than torch.nn (median and quartiles of paired runs, log scale)")
-    handles, texts = axes[0, 0].get_legend_handles_labels()
+    # a cell that has no row in one panel may have some in another
+    named = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
+    handles, texts = ([entry for both in named for entry in both[part]] for part in (0, 1))
     figure.suptitle(title, fontsize=10)
     unique = dict(zip(texts, handles, strict=True))
     figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
@@ -61,7 +65,9 @@ def _label(result: Result) -> str:
     if row.kind == "session":
         return f"Session.push, H {row.width}"
     shape = f"B {row.batch}, T {row.steps}, H {row.width}"
-    return f"{shape}, {row.mode}" if row.kind == "ragged" else shape
+    if row.kind in ("sequence", "step"):
+        return shape
+    return f"{shape}, {row.mode}" if row.kind == "ragged" else f"{row.kind}, {shape}, {row.mode}"
 
 
 def _panel(axis: Any, name: str, chosen: list[Result]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from results import Result, Settings
@@ -16,24 +17,35 @@ from timing import paired
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 PASSES = 3
+UNTOLD = "not measured: this system does not tell a process its peak"
 
 
 def memory(row: Row, settings: Settings) -> Result:
     """Mebibytes of ours and of torch.nn, each measured in a process of its own."""
     if not RESET.exists():
-        return Result(row, {}, unit="MiB", note="not measured: this system does not tell a process its peak")
+        return Result(row, {}, unit="MiB", note=UNTOLD)
     samples = {
-        contestant: [_grown(contestant, row, settings.threads) for _ in range(PASSES)]
+        contestant: [grown(__file__, contestant, row, settings.threads) for _ in range(PASSES)]
         for contestant in ("ours", "torch")
     }
     ratio = paired(samples["ours"], samples["torch"])
     return Result(row, samples, unit="MiB", ratios={"torch": ratio}, note="ours as a part of torch's; lower is better")
 
 
-def _grown(contestant: str, row: Row, threads: int) -> float:
+def grown(script: str, contestant: str, row: Row, threads: int) -> float:
+    """The mebibytes that `script` prints for this contestant, as a process of its own."""
     words = [contestant, row.cell, row.batch, row.steps, row.width, threads]
-    command = [sys.executable, str(Path(__file__)), *map(str, words)]
+    command = [sys.executable, script, *map(str, words)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 2**20
+
+
+def tell(once: Callable[[int], object], steps: int) -> None:
+    """Print by how many bytes the memory of this process grows at most while `once` runs over so many steps."""
+    once(2)  # whatever is made once, such as threads and their buffers, is there before
+    before = _status("VmRSS")
+    RESET.write_text("5", encoding="ascii")  # the peak starts from here
+    once(steps)
+    print(_status("VmHWM") - before)
 
 
 def _status(field: str) -> int:
@@ -60,11 +72,7 @@ def _main(contestant: str, cell: str, batch: int, steps: int, width: int, thread
         kept = torch.autograd.grad(outputs, [inputs, *module.parameters()], torch.ones_like(outputs))
         del kept
 
-    once(2)  # whatever is made once, such as threads and their buffers, is there before
-    before = _status("VmRSS")
-    RESET.write_text("5", encoding="ascii")  # the peak starts from here
-    once(steps)
-    print(_status("VmHWM") - before)
+    tell(once, steps)
 
 
 if __name__ == "__main__":

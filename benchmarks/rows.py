@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 CELLS = ("elman", "gru", "lstm")
-GATES = {"elman": 1, "gru": 3, "lstm": 4}
+OWN = ("minimal", "rivals")
+GATES = {"elman": 1, "gru": 3, "lstm": 4, "minimal": 2, "rivals": 2}
 TITLES = {"elman": "tanh-RNN", "gru": "GRU", "lstm": "LSTM"}
 
 # (B, T, I = H)
@@ -22,6 +23,11 @@ SESSIONS = ((1, 1, 64),)
 MANY = ((256, 1, 64),)
 MEMORY = ((32, 100, 256), (64, 128, 512))
 FITS = (("gru", 1), ("lstm", 2))
+MODULES = ((32, 100, 128),)
+WIDER = ((32, 100, 128), (32, 100, 256))
+LONG = ((1, 100_000, 64),)
+
+BOTH, TRAINING, INFERENCE = ("inference", "training"), ("training",), ("inference",)
 
 _QUICK = {
     "sequence": ((8, 100, 128), (128, 35, 64)),
@@ -29,6 +35,10 @@ _QUICK = {
     "resets": ((64, 32, 64),),
     "step": ((1, 1, 64),),
     "memory": ((32, 100, 256),),
+    "norm": MODULES,
+    "dropout": MODULES,
+    "recompute": ((1, 10_000, 64),),
+    "recompute-memory": ((1, 10_000, 64),),
 }
 
 
@@ -38,6 +48,8 @@ class Row:
 
     Kinds: sequence (whole sequences), ragged (unequal lengths), resets, step (the module call with T = 1), session
     (`Session.push`), many (256 sessions), memory (of a training pass), fit (`recurra fit`).
+    Of `recurra.nn`: module, packed, module-step, cell, cell-step (torch's own calls), norm, dropout, trace (what torch.nn
+    lacks), recompute and recompute-memory (one long sequence). own (`recurra.OwnCell`).
     """
 
     kind: str
@@ -75,17 +87,28 @@ def _all(quick: bool) -> Iterator[Row]:
     def shapes(kind: str, everything: tuple[tuple[int, int, int], ...]) -> tuple[tuple[int, int, int], ...]:
         return _QUICK.get(kind, everything) if quick else everything
 
-    for kind, modes, everything in (
-        ("sequence", ("inference", "training"), SEQUENCES),
-        ("ragged", ("inference", "training"), RAGGED),
-        ("resets", ("inference", "training"), RESETS),
-        ("step", ("inference",), STEPS),
-        ("session", ("inference",), SESSIONS),
-        ("many", ("inference",), MANY),
-        ("memory", ("training",), MEMORY),
+    for kind, modes, cells, everything in (
+        ("sequence", BOTH, CELLS, SEQUENCES),
+        ("ragged", BOTH, CELLS, RAGGED),
+        ("resets", BOTH, CELLS, RESETS),
+        ("step", INFERENCE, CELLS, STEPS),
+        ("session", INFERENCE, CELLS, SESSIONS),
+        ("many", INFERENCE, CELLS, MANY),
+        ("memory", TRAINING, CELLS, MEMORY),
+        ("module", BOTH, CELLS, MODULES),
+        ("packed", BOTH, CELLS, MODULES),
+        ("module-step", INFERENCE, CELLS, SESSIONS),
+        ("cell", TRAINING, CELLS, MODULES),
+        ("cell-step", INFERENCE, CELLS, SESSIONS),
+        ("norm", BOTH, ("lstm",), WIDER),
+        ("dropout", TRAINING, ("gru", "lstm"), WIDER),
+        ("trace", BOTH, ("gru", "lstm"), MODULES),
+        ("own", TRAINING, OWN, MODULES),
+        ("recompute", TRAINING, ("gru", "lstm"), LONG),
+        ("recompute-memory", TRAINING, ("gru", "lstm"), LONG),
     ):
         for mode in modes:
-            for cell in CELLS:
+            for cell in cells:
                 for shape in shapes(kind, everything):
                     yield Row(kind, mode, cell, *shape)
     for cell, layers in FITS:

@@ -20,6 +20,14 @@ from rows import Row, rows
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "build" / "bench"
 TESTS = ("tests/test_kernels.py", "tests/test_native.py", "tests/test_native_values.py")
+OF_MODULES = ("tests/test_nn_oracle.py", "tests/test_nn_lengths.py", "tests/test_nn_short.py")
+OF_OPTIONS = ("tests/test_options.py", "tests/test_nn_options.py", "tests/test_native_programs.py")
+MORE_TESTS = {
+    **dict.fromkeys(("module", "packed", "module-step", "cell", "cell-step"), OF_MODULES),
+    **dict.fromkeys(("norm", "dropout", "trace"), OF_OPTIONS),
+    "own": ("tests/test_own_cell.py", "tests/test_native_programs.py"),
+    **dict.fromkeys(("recompute", "recompute-memory"), ("tests/test_recompute.py",)),
+}
 QUIET = 0.03  # the part of the machine that others may take
 BUSY = "BUSY MACHINE: other programs took {:.0%} of it, so these ratios mean nothing. Measure again when it is quiet."
 UNVERIFIED = "NOT VERIFIED: the kernel tests were not run, so these numbers may belong to wrong results."
@@ -34,7 +42,7 @@ def main() -> int:
     if not chosen:
         print(f"No row matches {choices.only!r}; --list names them.", file=sys.stderr)
         return 2
-    if choices.verify and not _verified():
+    if choices.verify and not _verified(chosen):
         print(
             "The kernel tests fail, so nothing is timed. (--no-verify times anyway, while developing.)", file=sys.stderr
         )
@@ -72,8 +80,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _verified() -> bool:
-    command = [sys.executable, "-m", "pytest", "-q", *TESTS]
+def _verified(chosen: list[Row]) -> bool:
+    more = [test for row in chosen for test in MORE_TESTS.get(row.kind, ())]
+    command = [sys.executable, "-m", "pytest", "-q", *dict.fromkeys([*TESTS, *more])]
     return subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode == 0
 
 
@@ -84,6 +93,10 @@ def _measure(choices: argparse.Namespace, chosen: list[Row]) -> int:
     import fits
     import machine
     import memory
+    import modules
+    import options
+    import own_cells
+    import recompute
     import report
     import sequences
     import steps
@@ -100,6 +113,17 @@ def _measure(choices: argparse.Namespace, chosen: list[Row]) -> int:
         "many": steps.many,
         "memory": memory.memory,
         "fit": fits.fit,
+        "module": modules.module,
+        "packed": modules.packed,
+        "module-step": modules.module_step,
+        "cell": modules.cell,
+        "cell-step": modules.cell_step,
+        "norm": options.option,
+        "dropout": options.option,
+        "trace": options.option,
+        "own": own_cells.own,
+        "recompute": recompute.recompute,
+        "recompute-memory": recompute.recompute_memory,
     }
     about = {**machine.record(choices.threads), "rounds": settings.rounds, "verified": choices.verify}
     about["before"] = machine.ceilings()
