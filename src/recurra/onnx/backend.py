@@ -39,7 +39,44 @@ class _Recurrent(OpRun):
         return tuple(_array(value) for value in results[: len(self.onnx_node.output)])
 
 
-_NEW_OPS: list[type[OpRun]] = [type(name, (_Recurrent,), {"op_domain": ""}) for name in OPERATORS]
+class Scan(OpRun):
+    """Scan (version 9 on) in all directions, over any axes and over no steps, which onnx.reference does not have."""
+
+    op_domain = ""
+
+    def need_context(self) -> bool:
+        return True
+
+    def _run(self, *inputs: Any, context: dict[str, Any] | None = None, **_: Any) -> tuple[np.ndarray, ...]:
+        given = {one.name: helper.get_attribute_value(one) for one in self.onnx_node.attribute}
+        body: Any = self.body  # pyright: ignore[reportAttributeAccessIssue]
+        count = len(inputs) - given["num_scan_inputs"]
+        carried, made = list(inputs[:count]), len(body.output_names) - count
+
+        def turned(values: Iterable[np.ndarray], kind: str, to_front: bool) -> list[np.ndarray]:
+            """Steps along axis 0 and in the order of running from those of the node's inputs, or back again."""
+            values = list(values)
+            axes, directions = (given.get(f"scan_{kind}_{what}", [0] * len(values)) for what in ("axes", "directions"))
+            moved = []
+            for value, axis, back in zip(values, axes, directions, strict=True):
+                value = np.flip(value, axis if to_front else 0) if back else value
+                moved.append(np.moveaxis(value, axis, 0) if to_front else np.moveaxis(value, 0, axis))
+            return moved
+
+        rows = turned(inputs[count:], "input", True)
+        steps = len(rows[0])
+        results: list[list[np.ndarray]] = [[] for _ in range(made)]
+        # without a step, one over zeros tells the shapes
+        for piece in zip(*rows, strict=True) if steps else [[np.zeros(row.shape[1:], row.dtype) for row in rows]]:
+            feeds = {**(context or {}), **dict(zip(body.input_names, [*carried, *piece], strict=True))}
+            found = body.run(None, feeds)
+            carried = found[:count] if steps else carried
+            for result, value in zip(results, found[count:], strict=True):
+                result.append(value)
+        return (*carried, *turned((np.stack(result)[:steps] for result in results), "output", False))
+
+
+_NEW_OPS: list[type[OpRun]] = [*(type(name, (_Recurrent,), {"op_domain": ""}) for name in OPERATORS), Scan]
 
 
 class Prepared(BackendRep):

@@ -1,19 +1,27 @@
-"""What a network is made of, told in one way: what `graph.py` writes, whatever class it came from.
+"""What a network is made of, told in one way: what `layers.py` writes, whatever class it came from.
 
-Cells, blocks and stacks of ours become it here, and so do torch's RNN, GRU and LSTM modules and whatever derives from
-their base class. It knows nothing of ONNX's graphs; only which activations a recurrent node has.
+Cells, blocks and stacks of ours become it here; `modules.py` does the same for modules in torch's form. It knows nothing of
+ONNX's graphs; only which activations a recurrent node has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from recurra import kernels
 from recurra.cells import GRU, LSTM, Cell, Elman, FeedForward
+from recurra.cells.own import OwnCell
 from recurra.errors import UsageError
+from recurra.kernels import variants
+from recurra.kernels.programs import Traced
+from recurra.kernels.programs.program import Program, parse
+from recurra.kernels.variants import Variant
 from recurra.layers import Bidirectional, Block, Stack
 from recurra.onnx.activations import Activation
 from recurra.state import leaves
@@ -23,9 +31,9 @@ TANH = Activation("Tanh")
 
 @dataclass(frozen=True)
 class Recurrence:
-    """One direction of a recurrent layer: gates in torch's order, biases[G*H] of the inputs and of the state.
+    """One direction that a recurrent node of ONNX can be: gates in torch's order, biases[G*H] of the inputs and of the state.
 
-    `operator` is ONNX's; `activation` and `clip` are for RNN, `reset_after` for GRU.
+    `operator` is ONNX's; `activation` and `clip` are for RNN, `reset_after` for GRU, `peepholes`[3, H] for LSTM.
     """
 
     operator: str
@@ -36,6 +44,7 @@ class Recurrence:
     activation: Activation = TANH
     clip: float | None = None
     reset_after: bool = True
+    peepholes: Tensor | None = None
     reverse: bool = False
 
     @property
@@ -46,6 +55,35 @@ class Recurrence:
     def leaves(self) -> int:
         """How many tensors its state has."""
         return 2 if self.operator == "LSTM" else 1
+
+    @property
+    def node(self) -> tuple[Any, ...]:
+        """What two directions must share to be one node."""
+        return self.operator, self.hidden, self.clip, self.reset_after, self.peepholes is None
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """One direction of any other recurrence, as a program: `before` over all steps at once, then `loop` step by step.
+
+    The loop reads the inputs if `keeps_inputs`, then what `before` emits; the first value that it emits are the outputs.
+    Both read the same weights[M, K] and shared[.].
+    """
+
+    before: Program | None
+    keeps_inputs: bool
+    loop: Program
+    weights: tuple[Tensor, ...]
+    shared: tuple[Tensor, ...]
+    reverse: bool = False
+
+    @property
+    def hidden(self) -> int:
+        return self.loop.width(self.loop.emitted[0])
+
+    @property
+    def leaves(self) -> int:
+        return len(self.loop.states)
 
 
 @dataclass(frozen=True)
@@ -60,29 +98,50 @@ class Pointwise:
     def hidden(self) -> int:
         return self.weight.shape[0]
 
+    @property
+    def leaves(self) -> int:
+        return 0
+
+
+Part = Recurrence | Scanned | Pointwise
+
 
 @dataclass(frozen=True)
 class Layer:
     """Parts over the same inputs, side by side; with `residual` the inputs are added to what they give."""
 
-    parts: tuple[Recurrence | Pointwise, ...]
+    parts: tuple[Part, ...]
     residual: bool = False
 
 
 @dataclass(frozen=True)
-class Description:
-    """Layers in a row.
+class StateInput:
+    """A tensor of the state as callers know it.
 
-    `states`: the name of each leaf of the state and its width, in the order of the parts; or, with `stacked`, the names of
-    leaves[parts, B, H] that hold one line for each part, as torch's modules have them.
+    `holds`: the (part, leaf) that it is, parts counted through all layers. Its shape is [B, width] or, `stacked`,
+    [lines, B, width] with a line for each of them. `initial`[lines, width]: what a sequence starts from, if not from zeros.
     """
+
+    name: str
+    width: int
+    holds: tuple[tuple[int, int], ...]
+    stacked: bool = False
+    initial: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """Layers in a row, and the form of inputs and outputs: time first, batch first, or a single step without that axis."""
 
     layers: tuple[Layer, ...]
     inputs: int
     dtype: torch.dtype
-    states: tuple[tuple[str, int], ...]
-    stacked: bool = False
-    batch_first: bool = False
+    states: tuple[StateInput, ...]
+    form: Literal["time", "batch", "step"] = "time"
+
+    @property
+    def parts(self) -> list[Part]:
+        return [part for layer in self.layers for part in layer.parts]
 
     @property
     def hidden(self) -> int:
@@ -90,7 +149,7 @@ class Description:
         return sum(part.hidden for part in self.layers[-1].parts)
 
 
-_NODE_ACTIVATIONS: dict[str, tuple[Activation, float | None]] = {
+NODE_ACTIVATIONS: dict[str, tuple[Activation, float | None]] = {
     "tanh": (Activation("Tanh"), None),
     "relu": (Activation("Relu"), None),
     "sigmoid": (Activation("Sigmoid"), None),
@@ -106,103 +165,146 @@ _NODE_ACTIVATIONS: dict[str, tuple[Activation, float | None]] = {
 """Our activations as a recurrent node has them, and the clipping that belongs to them."""
 
 
+def kind_of(network: Any) -> type:
+    """The class of a network, or the one that torch's parametrize made its class from."""
+    made = isinstance(network, nn.Module) and parametrize.is_parametrized(network)
+    return type(network).__bases__[0] if made else type(network)
+
+
 def describe(network: Any) -> Description:
-    """A cell, `Bidirectional`, `Block`, `Stack`, or a torch RNN, GRU or LSTM; raises `UsageError` for anything else."""
-    if isinstance(network, nn.RNNBase):
-        return _torch_module(network)
+    """A cell, `Bidirectional`, `Block` or `Stack`; raises `UsageError` for anything else."""
     # a class derived from one of ours may compute anything
-    if type(network) is Stack:
+    kind = kind_of(network)
+    if kind is Stack:
         blocks: list[Any] = list(network.blocks)
-    elif isinstance(network, Cell) or type(network) in (Bidirectional, Block):
+    elif issubclass(kind, Cell) or kind in (Bidirectional, Block):
         blocks = [network]
     else:
         raise UsageError(
             "This has no ONNX form",
             got=type(network).__name__,
-            expected="a cell, Bidirectional, Block, Stack, LanguageModel, Classifier, or torch's RNN, GRU or LSTM",
+            expected="a cell, Bidirectional, Block, Stack, LanguageModel or Classifier, or an RNN, GRU, LSTM or cell of "
+            "torch.nn or recurra.nn",
         )
-    dtype = next(network.parameters()).dtype
-    states = tuple((name, leaf.shape[1]) for name, leaf in leaves(network.initial_state(1)).items())
-    return Description(tuple(map(_layer, blocks)), network.inputs, _checked(dtype), states)
+    layers = tuple(map(_layer, blocks))
+    first = next(network.parameters(), torch.zeros(()))
+    parts = [part for layer in layers for part in layer.parts]
+    places = [(number, leaf) for number, part in enumerate(parts) for leaf in range(part.leaves)]
+    state = leaves(network.initial_state(1)).items()
+    states = tuple(StateInput(name, leaf.shape[1], (place,)) for (name, leaf), place in zip(state, places, strict=True))
+    return Description(layers, network.inputs, checked_dtype(first.dtype), states)
 
 
-def _layer(block: Cell | Bidirectional | Block) -> Layer:
-    if type(block) is Block:
+def _layer(block: Any) -> Layer:
+    kind = kind_of(block)
+    if kind is Block:
         return replace(_layer(block.cell), residual=block.residual)
-    if type(block) is Bidirectional:
+    if kind is Bidirectional:
         return Layer((_part(block.ahead), _part(block.back)))
     return Layer((_part(block),))
 
 
-def _part(cell: Any) -> Recurrence | Pointwise:
-    if type(cell) is FeedForward:
-        return Pointwise(_plain(cell.weight_in), _plain(cell.bias), cell.activation)
-    if type(cell) is Elman:
-        if cell.activation not in _NODE_ACTIVATIONS:
-            raise UsageError(
-                f"A recurrent node of ONNX has no activation '{cell.activation}'", expected=", ".join(_NODE_ACTIVATIONS)
-            )
-        activation, clip = _NODE_ACTIVATIONS[cell.activation]
-        return Recurrence(
-            "RNN", _plain(cell.weight_in), _plain(cell.weight_state), _plain(cell.bias), None, activation, clip,
-            reverse=cell.reverse,
-        )  # fmt: skip
-    if type(cell) is GRU:
+def _part(cell: Any) -> Part:
+    kind = kind_of(cell)
+    if kind is FeedForward:
+        return Pointwise(plain(cell.weight_in), plain(cell.bias), cell.activation)
+    if kind is Elman:
+        weight_in, weight, bias = map(plain, (cell.weight_in, cell.weight_state, cell.bias))
+        if cell.activation not in NODE_ACTIVATIONS:
+            return stepped(variants.elman(weight, None, cell.activation), weight_in, bias, reverse=cell.reverse)
+        activation, clip = NODE_ACTIVATIONS[cell.activation]
+        return Recurrence("RNN", weight_in, weight, bias, None, activation, clip, reverse=cell.reverse)
+    if kind is GRU:
         bias = torch.cat([cell.bias_state.new_zeros(2 * cell.hidden), cell.bias_state])
         return Recurrence(
-            "GRU", _plain(cell.weight_in), _plain(cell.weight_state), _plain(cell.bias), _plain(bias),
+            "GRU", plain(cell.weight_in), plain(cell.weight_state), plain(cell.bias), plain(bias),
             reset_after=cell.reset_after, reverse=cell.reverse,
         )  # fmt: skip
-    if type(cell) is LSTM:
+    if kind is LSTM:
         return Recurrence(
-            "LSTM", _plain(cell.weight_in), _plain(cell.weight_state), _plain(cell.bias), None, reverse=cell.reverse
+            "LSTM", plain(cell.weight_in), plain(cell.weight_state), plain(cell.bias), None, reverse=cell.reverse
         )
+    if kind is OwnCell:
+        traced = cell._traced[False]
+        if isinstance(traced, str):
+            raise UsageError(
+                "This OwnCell has no ONNX form: its step is no program",
+                got=f"it runs {cell.explain()}",
+                fix="Write the step with operations that can be one",
+            )
+        return scanned(traced, {name: plain(getattr(cell, name)) for name in cell.names}, cell.reverse)
     raise UsageError(
-        "This cell has no ONNX form", got=type(cell).__name__, expected="FeedForward, Elman, GRU or LSTM itself"
+        "This cell has no ONNX form",
+        got=type(cell).__name__,
+        expected="FeedForward, Elman, GRU, LSTM or OwnCell itself",
     )
 
 
-_MODES = {
-    "RNN_TANH": ("RNN", "Tanh"),
-    "RNN_RELU": ("RNN", "Relu"),
-    "GRU": ("GRU", "Tanh"),
-    "LSTM": ("LSTM", "Tanh"),
-}
-"""What torch's modules call their kinds."""
+# ---- recurrences as programs
 
 
-def _torch_module(module: nn.RNNBase) -> Description:
-    if module.mode not in _MODES:
-        raise UsageError("This module has no ONNX form", got=f"mode {module.mode}", expected=", ".join(_MODES))
-    if module.proj_size:
-        raise UsageError("ONNX's LSTM has no projection", got=f"proj_size={module.proj_size}", expected="proj_size=0")
-    operator, activation = _MODES[module.mode]
-
-    def recurrence(suffix: str) -> Recurrence:
-        weight_in, weight = (_plain(getattr(module, f"weight_{which}_{suffix}")) for which in ("ih", "hh"))
-        bias_in, bias = (
-            _plain(getattr(module, f"bias_{which}_{suffix}")) if module.bias else None for which in ("ih", "hh")
-        )
-        reverse = suffix.endswith("_reverse")
-        return Recurrence(operator, weight_in, weight, bias_in, bias, Activation(activation), reverse=reverse)
-
-    ends = ("", "_reverse") if module.bidirectional else ("",)
-    layers = tuple(Layer(tuple(recurrence(f"l{each}{end}") for end in ends)) for each in range(module.num_layers))
-    return Description(
-        layers,
-        module.input_size,
-        _checked(module.weight_ih_l0.dtype),  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
-        tuple((name, module.hidden_size) for name in ("h", "c")[: 2 if operator == "LSTM" else 1]),
-        stacked=True,
-        batch_first=module.batch_first,
-    )
+def scanned(traced: Traced, parameters: Mapping[str, Tensor], reverse: bool) -> Scanned:
+    """A step's program with the parameters it runs with; what depends on them alone is computed now."""
+    values = list(parameters.values())
+    if traced.once is not None:
+        values = [value.detach() for value in traced.once(*values)]
+    elif traced.order is not None:
+        values = [values[at] for at in traced.order]
+    weights, shared = tuple(values[: traced.weights]), tuple(values[traced.weights :])
+    hoisted = traced.hoisted
+    return Scanned(hoisted.before, 0 in hoisted.kept, parse(hoisted.text), weights, shared, reverse)
 
 
-def _plain(parameter: Any) -> Tensor:
+Normalise = Callable[[Tensor, Tensor], Tensor]
+"""(the product of the inputs[B, .], gains) -> the product, normalised."""
+
+
+@dataclass(frozen=True)
+class _WithInputs:
+    """A step of `kernels.steps` that makes its sums from the inputs themselves; emits the outputs alone."""
+
+    step: Any
+    normalise: Normalise | None
+
+    def __call__(
+        self, x: Any, state: tuple[Tensor, ...], given: Mapping[str, Tensor]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        sums = x @ given["weight_in"].T
+        sums = sums if self.normalise is None else self.normalise(sums, given["norm_in"])
+        after, emitted = self.step((sums + given["bias_in"] if "bias_in" in given else sums,), state, given)
+        return after, emitted[:1]
+
+
+def stepped(
+    variant: Variant,
+    weight_in: Tensor,
+    bias_in: Tensor | None,
+    *,
+    reverse: bool,
+    widths: Sequence[int] | None = None,
+    norm_in: Tensor | None = None,
+    normalise: Normalise | None = None,
+) -> Scanned:
+    """A variant of a kernel with the product of its inputs, as a program. `widths`: of the state, H if not said."""
+    parameters = {"weight_in": weight_in, "bias_in": bias_in, "norm_in": norm_in, **variant.parameters}
+    present = {name: value for name, value in parameters.items() if value is not None}
+    rows = tuple(weight_in.new_empty(1, width) for width in (widths or (weight_in.shape[0],)))
+    sizes = kernels.sizes_of((weight_in.new_empty(1, weight_in.shape[1]),), rows, {}, present, True)
+    traced = kernels.traced_step(_WithInputs(variant.step, normalise), sizes)
+    if isinstance(traced, str):
+        raise AssertionError(f"the step of '{variant.kernel}' is no program: {traced}")
+    return scanned(traced, present, reverse)
+
+
+# ---- parameters
+
+
+def plain(parameter: Any) -> Tensor:
     return parameter.detach().cpu()
 
 
-def _checked(dtype: torch.dtype) -> torch.dtype:
+def checked_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype, if numbers of it are written; raises `UsageError`."""
     if dtype not in (torch.float32, torch.float64):
         raise UsageError(
             "Only float32 and float64 are written to ONNX", got=dtype, fix="Convert a copy first: network.float()"
