@@ -96,6 +96,27 @@ def test_structure_rows_and_products() -> None:
     compare(program, [torch.randn(3, 6), torch.randn(3, 1)], [torch.randn(4)], weights)
 
 
+@pytest.mark.parametrize("opset", [14, 18, onnx.defs.onnx_opset_version()])
+def test_every_kind_of_instruction_in_old_and_new_opsets(opset: int) -> None:
+    torch.manual_seed(1)
+    cell, x, lengths = make_mixture(5, 7, reverse=True).eval(), torch.randn(4, 2, 5), torch.tensor([4, 2])
+    state = map_state(torch.randn_like, cell.initial_state(2))
+    model = recurra.onnx.export(cell, opset=opset, lengths=True)
+    assert [each.version for each in model.opset_import] == [opset]
+    feeds = {"inputs": x, "lengths": lengths} | {f"state.{name}": leaf for name, leaf in leaves(state).items()}
+    with torch.no_grad():
+        outputs, after = cell(x, state, lengths)
+    for found, expected in zip(by_runtime(model, feeds), [outputs, *leaves(after).values()], strict=True):
+        assert_close(found, expected)
+
+
+def test_a_comparison_is_chosen_by_as_it_is() -> None:
+    lines = (Instruction("gt", (0, 0.0), 6), Instruction("where", (1, 0, 0.5), 6))
+    graph = Graph(torch.float32, 17)
+    Written(graph, "p", Program((6,), (), (), (), (), lines, (2,)), [graph.input("x", ["batch", 6])], [])
+    assert [node.op_type for node in graph.nodes if node.op_type != "Cast"] == ["Greater", "Where"]
+
+
 def test_small_numbers_keep_their_digits() -> None:
     """e^x - 1 and log(1 + x) where the sum alone would lose them, and what is no number or has no end."""
     small = torch.tensor([[1e-8, -1e-6, 3e-4, -0.49, 0.51]])

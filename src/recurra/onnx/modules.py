@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from recurra.errors import UsageError
@@ -64,7 +65,7 @@ def describe_module(module: Any) -> Description:
     if isinstance(module, nn.RNNCellBase):
         part = _direction(module, kernel, function, options, "")
         states = tuple(StateInput(name, module.hidden_size, ((0, leaf),)) for leaf, name in enumerate(names))
-        return Description((Layer((part,)),), module.input_size, checked_dtype(_weight(module, "")), states, "step")
+        return Description((Layer((part,)),), module.input_size, checked_dtype(_dtype(module, "")), states, "step")
     ends = ("", "_reverse") if module.bidirectional else ("",)
     layers = tuple(
         Layer(tuple(_direction(module, kernel, function, options, f"_l{each}{end}") for end in ends))
@@ -72,10 +73,10 @@ def describe_module(module: Any) -> Description:
     )
     states = tuple(_states(module, options, layers, names))
     form = "batch" if module.batch_first else "time"
-    return Description(layers, module.input_size, checked_dtype(_weight(module, "_l0")), states, form)
+    return Description(layers, module.input_size, checked_dtype(_dtype(module, "_l0")), states, form)
 
 
-def _weight(module: Any, suffix: str) -> Any:
+def _dtype(module: Any, suffix: str) -> torch.dtype:
     return getattr(module, "weight_ih" + suffix).dtype
 
 
@@ -111,7 +112,7 @@ def _states(module: Any, options: Options, layers: tuple[Layer, ...], names: tup
 
 def _direction(module: Any, kernel: str, function: str, options: Options, suffix: str) -> Recurrence | Scanned:
     """One layer in one direction."""
-    dtype = _weight(module, suffix)
+    dtype = _dtype(module, suffix)
 
     def get(name: str) -> Any:
         value = getattr(module, name + suffix, None)
