@@ -31,12 +31,13 @@ class Spread:
         return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
 
 
-def interleaved(calls: Mapping[str, Call], rounds: int) -> Samples:
+def interleaved(calls: Mapping[str, Call], rounds: int, *, once: bool = False) -> Samples:
     """Seconds of one call, `rounds` samples of each contestant, taken in turns and in changing order.
 
-    A sample is the mean over as many calls as last for `SAMPLE`; one call before it is not counted.
+    A sample is the mean over as many calls as last for `SAMPLE`; one call before it is not counted. With `once` it is a
+    single call and nothing before it, for calls of seconds that have run already.
     """
-    counts = {name: _count(call) for name, call in calls.items()}
+    counts = {} if once else {name: _count(call) for name, call in calls.items()}
     samples: Samples = {name: [] for name in calls}
     names = list(calls)
     collecting = gc.isenabled()
@@ -45,7 +46,8 @@ def interleaved(calls: Mapping[str, Call], rounds: int) -> Samples:
         for turn in range(rounds):
             first = turn % len(names)
             for name in names[first:] + names[:first]:
-                samples[name].append(_sample(calls[name], counts[name]))
+                call = calls[name]
+                samples[name].append(_seconds(call, 1) if once else _sample(call, counts[name]))
             gc.collect()
     finally:
         if collecting:
