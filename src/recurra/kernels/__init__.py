@@ -21,7 +21,7 @@ from recurra.kernels.ops import KERNELS, cross_entropy, linear, recording
 from recurra.kernels.recompute import recomputed
 from recurra.kernels.scan import scan, scan_traced, sizes_of, traced_step
 from recurra.kernels.steps import ACTIVATIONS
-from recurra.kernels.transforms import transformed
+from recurra.kernels.transforms import transformed, unwatched
 from recurra.kernels.variants import without_forget
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "traced_step",
     "transformed",
     "unsupported",
+    "unwatched",
     "usable",
     "without_forget",
 ]

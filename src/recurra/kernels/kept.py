@@ -16,10 +16,10 @@ from zlib import crc32
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from recurra.kernels import native
 from recurra.kernels.native import ACTIVATIONS, capsule
+from recurra.kernels.transforms import unwatched
 
 MOST_ROWS = 8192
 """Steps times rows of a call up to which kept weights are worth their memory."""
@@ -54,31 +54,9 @@ class LayerWeights:
         return [tensor for tensor in every if tensor is not None]
 
 
-def _always_false() -> bool:
-    return False
-
-
-def _make_direct() -> Any:
-    """`direct`, from what this version of torch lets one ask. Where it lets nothing be asked, the answer is no."""
-    try:
-        modes, functions = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
-        transforms = torch._C._functorch.peek_interpreter_stack  # pyright: ignore[reportAttributeAccessIssue]
-        tracing, compiling = torch._C._get_tracing_state, torch.compiler.is_compiling
-        recording, _ = torch.is_grad_enabled, forward_ad._current_level
-    except AttributeError:
-        return _always_false
-
-    def direct() -> bool:
-        """Whether nobody watches the call: no gradient is recorded, nothing is traced, compiled or transformed."""
-        return not (
-            recording() or compiling() or modes() or functions() or transforms() is not None
-            or forward_ad._current_level >= 0 or tracing() is not None
-        ) and native.usable()  # fmt: skip
-
-    return direct
-
-
-direct = _make_direct()
+def direct() -> bool:
+    """Whether a call may go around the dispatcher: nobody watches it, no gradient is recorded, and there are kernels."""
+    return not torch.is_grad_enabled() and unwatched() and native.usable()
 
 
 _SETTINGS = ("activation", "reset_after", "reverse", "residual", "mode", "nonlinearity", "options")

@@ -192,7 +192,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def memory(tensor: Tensor | None) -> Any:
     """A capsule of the memory (contiguous), which the native side reads without a copy."""
-    return None if tensor is None else capsule(tensor.detach().contiguous())
+    return None if tensor is None else capsule(tensor if tensor.is_contiguous() else tensor.detach().contiguous())
 
 
 def _cell(kernel: str, inputs: dict[str, Any]) -> tuple[int, int, bool]:

@@ -16,11 +16,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from recurra.kernels import loss, native, reference
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.recompute import passing
-from recurra.kernels.transforms import differentiated, one_by_one, open_to_view, transformed, watched
+from recurra.kernels.transforms import (
+    batched_by_autograd,
+    differentiated,
+    one_by_one,
+    open_to_view,
+    transformed,
+    unwatched,
+    watched,
+)
 
 _INPUTS = "Tensor? weight_in, Tensor? bias_in, Tensor? tokens"
 _OPTIONS = f"{_INPUTS}, Tensor? lengths, Tensor? resets, Tensor? mask"
@@ -165,9 +174,11 @@ def _register(kernel: Kernel) -> None:
         return tuple(inputs["x"].new_empty(0 if value is None else value.shape) for value in given.values())
 
     library.impl(f"{name}_backward", derived, "CompositeExplicitAutograd")
+    by_hand: Callable[..., Any] = backward
     if name in native.KERNELS:
         through_gates = len(grad_names) - kernel.saved
-        library.impl(f"{name}_backward", native.backward(name, names, grad_names, through_gates, derived), "CPU")
+        by_hand = native.backward(name, names, grad_names, through_gates, derived)
+        library.impl(f"{name}_backward", by_hand, "CPU")
     torch.library.register_fake(f"recurra::{name}_backward", backward_shape, lib=library)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -187,7 +198,9 @@ def _register(kernel: Kernel) -> None:
         if torch.is_grad_enabled() or through_gates or missing or differentiated(*grads):
             found = by_reference([key for key in kernel.differentiable if key in needed], inputs, grads)
         else:
-            results = backward(*grads, *inputs.values(), *saved[len(tensors) :], "x" in needed)
+            alone = unwatched() and _plain((*grads, given["x"])) and not batched_by_autograd(*grads)
+            run = by_hand if alone else backward
+            results = run(*grads, *inputs.values(), *saved[len(tensors) :], "x" in needed)
             found = dict(zip(kernel.differentiable, results, strict=True))
         return tuple(found[key] if key in needed and key in found else None for key in names)
 
@@ -195,9 +208,38 @@ def _register(kernel: Kernel) -> None:
     torch.library.register_vmap(f"recurra::{name}", one_by_one(forward), lib=library)
     torch.library.register_vmap(f"recurra::{name}_backward", one_by_one(backward), lib=library)
     _FORWARD[name] = forward
+    if name in native.KERNELS:
+        _RECORDED[name] = _recorded_by_autograd(native.forward(name, names), setup_context, gradient)
+
+
+def _recorded_by_autograd(forward: Callable[..., Any], setup_context: Any, gradient: Any) -> type:
+    """The operation as a function of autograd: what `torch.library` records, for half its time a call."""
+
+    class Recorded(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *values: Any) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+            results = forward(*values)
+            setup_context(ctx, values, results)
+            return results
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore
+            return gradient(ctx, *grads)
+
+    return Recorded
+
+
+def _plain(values: Sequence[Any]) -> bool:
+    """Whether all tensors are ordinary ones in the processor's memory."""
+    return all(
+        (type(value) is Tensor or type(value) is Parameter) and value.is_cpu
+        for value in values
+        if isinstance(value, Tensor)
+    )
 
 
 _FORWARD: dict[str, Any] = {}
+_RECORDED: dict[str, Any] = {}
 for _kernel in KERNELS.values():
     _register(_kernel)
 
@@ -271,6 +313,8 @@ def layer(name: str, *values: Any) -> Any:
     """The operation of the table with this name, its arguments in order; its reference where the call is transformed."""
     if watched() and transformed(*(value for value in values if isinstance(value, Tensor))):
         return getattr(reference, name)(*values)
+    if torch.is_grad_enabled() and unwatched() and name in _RECORDED and _plain(values):
+        return _RECORDED[name].apply(*values)
     return _FORWARD[name](*values)
 
 

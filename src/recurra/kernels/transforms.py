@@ -41,6 +41,28 @@ def watched() -> bool:
     return not _compiling() and getattr(forward_ad, "_current_level", 0) >= 0
 
 
+def _make_unwatched() -> Callable[[], bool]:
+    """`unwatched`, from what this version of torch lets one ask. Where it lets nothing be asked, the answer is no."""
+    try:
+        modes, functions = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+        transforms = torch._C._functorch.peek_interpreter_stack  # pyright: ignore[reportAttributeAccessIssue]
+        tracing = torch._C._get_tracing_state
+    except AttributeError:
+        return lambda: False
+
+    def unwatched() -> bool:
+        return not (
+            _compiling() or modes() or functions() or transforms() is not None or getattr(forward_ad, "_current_level", 0) >= 0
+            or tracing() is not None
+        )  # fmt: skip
+
+    return unwatched
+
+
+unwatched = _make_unwatched()
+"""Whether nobody but autograd sees an ordinary call: nothing is traced, compiled or transformed, and no mode is active."""
+
+
 def transformed(*tensors: Tensor | None) -> bool:
     """Whether a transform acts on one of these, or one has a tangent."""
     if not watched():
