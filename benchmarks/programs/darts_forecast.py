@@ -1,7 +1,10 @@
-"""RNNModel of darts: a deep LSTM trained with Lightning on fifty made-up series; torch.nn.LSTM is ours before the model is made.
+"""RNNModel of darts: a deep LSTM trained with Lightning on fifty made-up series; `torch.nn.LSTM` is ours meanwhile.
 
-darts builds its network in `fit`, by the name "LSTM" in torch.nn: so the change is one name and not one model.
+darts builds its network in `fit`, by the name "LSTM" in torch.nn: so the change is one name, and no model to convert.
 """
+
+# The program is installed by whoever wants to run this.
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from sides import Clock, Outcome, need, show, weights_of
 from torch import nn
 
 import recurra.nn as ours
-from sides import Clock, Outcome, need, show, weights_of
 
 need("darts", "darts pytorch-lightning")
 need("pytorch_lightning", "darts pytorch-lightning")

@@ -3,20 +3,26 @@
 The sentences are made up: a word that follows "mr" or "mrs" is a name, and so is the one after it if it ends in "son".
 """
 
+# The program is installed by whoever wants to run this.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import random
 import string
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
+from sides import Clock, Outcome, need, show, weights_of
 
 import recurra.nn as ours
-from sides import Clock, Outcome, need, show, weights_of
 
 need("flair", "flair")
 
@@ -28,6 +34,7 @@ from flair.models import SequenceTagger  # noqa: E402
 from flair.trainers import ModelTrainer  # noqa: E402
 
 flair.device = torch.device("cpu")
+warnings.filterwarnings("ignore", module="flair")
 for name in ("flair", "flair.trainers.trainer"):
     logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -37,7 +44,10 @@ def sentences(count: int, seed: int) -> list[Sentence]:
     words = ["".join(draw.choices(string.ascii_lowercase[:12], k=draw.randint(2, 7))) for _ in range(300)]
     made: list[Sentence] = []
     for _ in range(count):
-        text = [draw.choice([*words, "mr", "mrs", *(word + "son" for word in words[:20])]) for _ in range(draw.randint(3, 40))]
+        text = [
+            draw.choice([*words, "mr", "mrs", *(word + "son" for word in words[:20])])
+            for _ in range(draw.randint(3, 40))
+        ]
         sentence = Sentence(text)
         named = False
         for before, token in zip(["", *text], sentence, strict=False):
@@ -49,6 +59,11 @@ def sentences(count: int, seed: int) -> list[Sentence]:
 
 def train(change: Callable[[Any], object]) -> Outcome:
     flair.set_seed(0)
+    with contextlib.redirect_stderr(io.StringIO()):  # bars of progress
+        return _train(change)
+
+
+def _train(change: Callable[[Any], object]) -> Outcome:
     corpus = Corpus(
         train=FlairDatapointDataset(sentences(256, 1)), dev=FlairDatapointDataset(sentences(16, 2)),
         test=FlairDatapointDataset(sentences(16, 3)), name="made-up",

@@ -3,18 +3,20 @@
 Of an episode that begins within a batch the policy goes through its LSTMs step by step (`_process_sequence`).
 """
 
+# The program is installed by whoever wants to run this.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from sides import Clock, Outcome, need, show, weights_of
+from torch import Tensor
 
 import recurra.nn as ours
-from sides import Clock, Outcome, need, show, weights_of
 
 need("sb3_contrib", "sb3-contrib")
 
@@ -23,7 +25,7 @@ import numpy as np  # noqa: E402
 from sb3_contrib import RecurrentPPO  # noqa: E402
 from stable_baselines3.common.env_util import make_vec_env  # noqa: E402
 
-STEPS = 2048
+STEPS = 1024
 
 
 class NoVelocities(gymnasium.ObservationWrapper[Any, Any, Any]):
@@ -37,7 +39,7 @@ class NoVelocities(gymnasium.ObservationWrapper[Any, Any, Any]):
         return observation[[0, 2]]
 
 
-def with_resets(features: Tensor, states: Any, starts: Tensor, lstm: nn.Module) -> tuple[Tensor, Any]:
+def with_resets(features: Tensor, states: Any, starts: Tensor, lstm: Any) -> tuple[Tensor, Any]:
     """`_process_sequence` of the policy in one call: an episode that begins is a reset."""
     rows = states[0].shape[1]
     by_step = features.reshape((rows, -1, lstm.input_size)).swapaxes(0, 1)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from torch import Tensor, nn
 import recurra.nn as ours
 
 sys.path.append(str(Path(__file__).parents[1]))
-from timing import interleaved, paired  # noqa: E402  (the folder above is no package)
+from machine import Others, record
+from timing import interleaved, paired
 
 EARLY = 5
 """Losses that are compared tightly: rounding of single precision has not had time to grow."""
@@ -72,14 +74,14 @@ def weights_of(model: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def show(title: str, runs: Mapping[str, Run], *, most_calls: int = 200) -> None:
+def show(title: str, runs: Mapping[str, Run], *, most_calls: int = 80) -> None:
     """Run every way in turns, print what differs from the first one, "torch", and the times. Options: --threads, --rounds."""
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: what torch uses")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{title}; {options.threads} threads, {options.rounds} rounds")
+    others = Others()
 
     calls: list[Call] = []
     with recorded(calls, most_calls):
@@ -95,8 +97,8 @@ def show(title: str, runs: Mapping[str, Run], *, most_calls: int = 200) -> None:
     truth = found["torch"][0]
     print(f"\n{'largest difference from torch':44} early loss  any loss  predictions  weights")
     again = {"torch, another round": found["torch"][-1]} if options.rounds > 1 else {}
-    others = {name: outcomes[0] for name, outcomes in found.items() if name != "torch"}
-    for name, outcome in {**again, "torch, another number of threads": with_other_threads, **others}.items():
+    ways = {name: outcomes[0] for name, outcomes in found.items() if name != "torch"}
+    for name, outcome in {**again, "torch, another number of threads": with_other_threads, **ways}.items():
         early, late = (_apart(truth.losses[:n], outcome.losses[:n]) for n in (EARLY, None))
         predictions, weights = (
             float((a.double() - b.double()).abs().max())
@@ -105,19 +107,22 @@ def show(title: str, runs: Mapping[str, Run], *, most_calls: int = 200) -> None:
         print(f"{name:44} {early:10.1e} {late:9.1e} {predictions:12.1e} {weights:8.1e}")
     print(f"({len(truth.losses)} losses, relative, the first {EARLY} early; predictions and weights absolute)")
 
-    print(f"\n{'seconds, medians; ratio of rounds (quartiles)':44} torch, then the others")
+    print("\nseconds, medians; how many times as fast as torch in the same round: median (quartiles)")
     for part in truth.seconds:
         taken = {name: [outcome.seconds[part] for outcome in outcomes] for name, outcomes in found.items()}
         print(f"{part:44} {_times(taken)}")
     _alone(calls, options.rounds)
+    where = ", ".join(f"{name} {value}" for name, value in record(options.threads).items())
+    print(f"\n{title}; {options.rounds} rounds; {where}")
+    print(f"other programs took {others.share() or 0.0:.0%} of the processors")
 
 
 def _times(taken: Mapping[str, Sequence[float]]) -> str:
     torchs = list(taken["torch"])
-    parts = [f"{statistics.median(torchs):.4g}"]
+    parts = [f"torch {statistics.median(torchs):.3g}"]
     for name, values in taken.items():
         if name != "torch":
-            parts.append(f"{name} {statistics.median(values):.4g}: {paired(torchs, list(values))} times as fast")
+            parts.append(f"{name} {statistics.median(values):.3g}: {paired(torchs, list(values))}")
     return "; ".join(parts)
 
 
@@ -178,11 +183,8 @@ def _alone(calls: Sequence[Call], rounds: int) -> None:
             continue
         modules = {id(call.module): copy.deepcopy(call.module) for call in chosen}
         converted = {key: ours.convert(copy.deepcopy(module)) for key, module in modules.items()}
-        contestants = {
-            name: lambda table=table: _replay(chosen, table)
-            for name, table in (("torch", modules), ("recurra", converted))
-        }
-        taken = interleaved(contestants, max(rounds, 5))
+        contestants = {name: partial(_replay, chosen, of) for name, of in (("torch", modules), ("recurra", converted))}
+        taken = interleaved(contestants, rounds)
         print(f"{f'{len(chosen)} calls of the modules alone, {what}':44} {_times(taken)}")
 
 
