@@ -52,7 +52,7 @@ def need(package: str, install: str) -> None:
         sys.exit(
             f"{package} cannot be imported ({error}).\n"
             f"These programs are no part of Recurra. Install it beside Recurra in an environment of its own:\n"
-            f"    pip install -c constraints.txt {install}"
+            f"    pip install {install}"
         )
 
 
