@@ -52,8 +52,8 @@ def _make_unwatched() -> Callable[[], bool]:
 
     def unwatched() -> bool:
         return not (
-            _compiling() or modes() or functions() or transforms() is not None or getattr(forward_ad, "_current_level", 0) >= 0
-            or tracing() is not None
+            _compiling() or modes() or functions() or transforms() is not None or tracing() is not None
+            or getattr(forward_ad, "_current_level", 0) >= 0
         )  # fmt: skip
 
     return unwatched

@@ -23,12 +23,14 @@ _SEQUENCES: dict[str, Callable[..., Any]] = {
 
 
 def theirs(module: Any, x: Tensor, hx: Any) -> bool:
-    """Whether a plain call belongs to torch: another device than the CPU, and nothing that cuDNN cannot do.
+    """Whether a plain call belongs to torch: a single step that is recorded, or another device than the CPU.
 
-    cuDNN gives no gradient in evaluation mode. This cannot be tested on the CPU but with the device `meta`.
+    A recorded step of an RNN or a GRU is mostly the recording, and torch does that without Python. cuDNN gives no gradient
+    in evaluation mode; other devices cannot be tested on the CPU but with the device `meta`.
     """
     if x.device.type == "cpu":
-        return False
+        step = x.dim() == 3 and x.size(0) == 1 and module.kernel != "lstm" and x.dtype in (torch.float32, torch.float64)
+        return step and torch.is_grad_enabled() and kernels.unwatched() and not torch.is_autocast_enabled("cpu")
     return module.training or not kernels.recording(x, *([hx] if isinstance(hx, Tensor) else hx), *module.parameters())
 
 
