@@ -210,5 +210,6 @@ def keepable(owner: nn.Module, layers: Sequence[LayerWeights], *others: Tensor |
         and tensor.dtype == dtype
         and tensor.is_contiguous()
         and not tensor.is_inference()
+        and not tensor.is_shared()  # another process may write there, and nobody here would notice
         for tensor in tensors
     ) and all(layer.activation in ACTIVATIONS for layer in layers)  # fmt: skip

@@ -10,11 +10,15 @@ from torch import Tensor
 
 from recurra.kernels import native, ops, reference
 from recurra.kernels.ops_scan import scan as run_program
-from recurra.kernels.programs import Given, Sizes, Step, Traced, evaluate, trace
+from recurra.kernels.programs import Given, Sizes, Step, Traced, difference, evaluate, trace
 from recurra.kernels.transforms import transformed
 
-traced_step = lru_cache(maxsize=64)(trace)
-"""The program of a step with these sizes, or the reason why it has none; remembered."""
+
+@lru_cache(maxsize=64)
+def traced_step(step: Step, sizes: Sizes) -> Traced | str:
+    """The program of a step with these sizes, or the reason why it has none; remembered."""
+    traced = trace(step, sizes)
+    return traced if isinstance(traced, str) else difference(step, sizes, traced) or traced
 
 
 def scan(
@@ -44,7 +48,12 @@ def scan(
     rows = (inputs,) if isinstance(inputs, Tensor) else inputs
     every = [*rows, *states, *fixed.values(), *parameters.values()]
     if not torch.compiler.is_compiling() and not transformed(*every):
-        traced = traced_step(step, sizes_of(rows, states, fixed, parameters, alone))
+        whole = [name for name, value in parameters.items() if not value.is_floating_point()]
+        traced = (
+            f"'{whole[0]}' is not of floating point"
+            if whole
+            else traced_step(step, sizes_of(rows, states, fixed, parameters, alone))
+        )
         if isinstance(traced, Traced):
             return scan_traced(traced, rows, states, parameters, fixed, lengths, resets, reverse)
         native.warn_once(f"your step runs as it stands, because {traced}")
@@ -89,12 +98,7 @@ def scan_traced(
     reverse: bool = False,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """`scan` of a step whose program is at hand."""
-    values = list(parameters.values())
-    if traced.once is not None:
-        values = list(traced.once(*values))
-    elif traced.order is not None:
-        values = [values[at] for at in traced.order]
-    weights, shared = values[: traced.weights], values[traced.weights :]
+    weights, shared = traced.arguments(list(parameters.values()), inputs[0].dtype)
     before, rows = traced.hoisted.before, [inputs[at] for at in traced.hoisted.kept]
     if before is not None:
         if lengths is not None:

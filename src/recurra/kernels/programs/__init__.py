@@ -10,6 +10,7 @@ from recurra.kernels.programs.running import (
     layout,
 )
 from recurra.kernels.programs.trace import Sizes, Step, Traced, trace
+from recurra.kernels.programs.verify import difference
 
 __all__ = [
     "Given",
@@ -19,6 +20,7 @@ __all__ = [
     "backward_by_native",
     "by_native",
     "by_torch",
+    "difference",
     "emitted_count",
     "evaluate",
     "layout",

@@ -53,6 +53,16 @@ class Traced:
     weights: int
     """How many of them are weights, the first ones."""
 
+    def arguments(self, parameters: Sequence[Tensor], dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+        """(weights, shared values) from all parameters in order, in the dtype of the rows."""
+        values = list(parameters)
+        if self.once is not None:
+            values = list(self.once(*values))
+        elif self.order is not None:
+            values = [values[at] for at in self.order]
+        values = [value if value.dtype == dtype else value.to(dtype) for value in values]
+        return values[: self.weights], values[self.weights :]
+
 
 def trace(step: Step, sizes: Sizes) -> Traced | str:
     """The program of a step, or the reason why it has none."""
@@ -70,6 +80,7 @@ def _record(step: Step, sizes: Sizes) -> fx.Graph:
     try:
         from torch._subclasses.fake_tensor import FakeTensorMode
         from torch.fx.experimental.proxy_tensor import make_fx
+        from torch.utils._python_dispatch import _disable_current_modes
     except ImportError:  # another torch
         raise Refused("this torch cannot record functions") from None
 
@@ -88,17 +99,18 @@ def _record(step: Step, sizes: Sizes) -> fx.Graph:
         return results
 
     widths = [*sizes.inputs, *(width for _, width in sizes.fixed), *sizes.states]
-    with FakeTensorMode():
+    # whoever records the call itself (an export, say) has no part in this
+    with _disable_current_modes(), FakeTensorMode():
         rows = [torch.empty(_ROWS, width) for width in widths]
         parameters = [torch.empty(shape) for _, shape in sizes.parameters]
-    with torch.no_grad():
+    with _disable_current_modes(), torch.no_grad():
         try:
             return make_fx(flat, tracing_mode="fake")(*rows, *parameters).graph
         except Refused:
             raise
         except Exception as error:
             # a mistake in the step itself shows, with its own message, when it runs as it stands
-            raise Refused(f"torch cannot record it ({type(error).__name__})") from error
+            raise Refused(f"torch cannot record it ({type(error).__name__}: {str(error)[:80]})") from error
 
 
 class _Translator:

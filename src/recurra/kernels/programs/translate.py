@@ -312,6 +312,17 @@ def _not(to: Translator, node: fx.Node) -> Operand:
     return to.builder.emit("eq", to.value(node.args[0]), 0.0)
 
 
+def _of_truths(translate: Callable[[Any, fx.Node], Operand]) -> Callable[[Any, fx.Node], Operand]:
+    """For operations that are what they seem for truths alone."""
+
+    def checked(to: Any, node: fx.Node) -> Operand:
+        if any(isinstance(one, fx.Node) and str(one.meta["val"].dtype) != "torch.bool" for one in node.args):
+            raise Refused(f"{node.target} is not of truths")
+        return translate(to, node)
+
+    return checked
+
+
 def _converted(to: Translator, node: fx.Node) -> Operand:
     source: Any = node.args[0]
     if not node.meta["val"].dtype.is_floating_point:
@@ -321,7 +332,7 @@ def _converted(to: Translator, node: fx.Node) -> Operand:
 
 TRANSLATE: dict[str, Callable[[Any, fx.Node], Any]] = {
     **{name: _pointwise(name) for name in OPERATIONS if name not in ("add", "sub", "div")},
-    **{name: _same for name in ("clone", "detach", "alias", "contiguous", "view", "reshape", "_unsafe_view", "expand")},
+    **{name: _same for name in ("clone", "alias", "contiguous", "view", "reshape", "_unsafe_view", "expand")},
     "add": _sum(1.0),
     "sub": _sum(-1.0),
     "rsub": _reversed_sub,
@@ -351,11 +362,9 @@ TRANSLATE: dict[str, Callable[[Any, fx.Node], Any]] = {
     "silu": _silu,
     "mish": _mish,
     "logical_not": _not,
-    "bitwise_not": _not,
-    "logical_and": _pointwise("mul"),
-    "bitwise_and": _pointwise("mul"),
-    "logical_or": _pointwise("maximum"),
-    "bitwise_or": _pointwise("maximum"),
+    "bitwise_not": _of_truths(_not),
+    **{name: _of_truths(_pointwise("mul")) for name in ("logical_and", "bitwise_and")},
+    **{name: _of_truths(_pointwise("maximum")) for name in ("logical_or", "bitwise_or")},
     "_to_copy": _converted,
 }
 """aten operations by name -> what translates them: an operand, or a list of operands where the operation gives several."""
