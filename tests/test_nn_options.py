@@ -333,3 +333,16 @@ def test_wrong_options(name: str, option: dict[str, Any]) -> None:
 def test_options_of_other_modules_are_no_arguments(name: str, option: str) -> None:
     with pytest.raises(TypeError, match=option):
         getattr(nn, name)(3, 5, **{option: True})
+
+
+@pytest.mark.parametrize("what", ["weight_hh_l0", "weight_ih_l0", "hx"])
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_recompute_refuses_what_was_written_to_meanwhile(what: str, layer_norm: bool) -> None:
+    module = nn.LSTM(3, 5, recompute=2, layer_norm=layer_norm)
+    hx = (torch.randn(1, 2, 5), torch.randn(1, 2, 5))
+    output, _ = module(torch.randn(6, 2, 3, requires_grad=True), hx)
+    with torch.no_grad():
+        (hx[0] if what == "hx" else getattr(module, what)).mul_(3)
+    # what torch holds itself it refuses itself
+    with pytest.raises((UsageError, RuntimeError), match="written to|modified by an inplace operation"):
+        output.square().sum().backward()

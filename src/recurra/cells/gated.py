@@ -103,16 +103,9 @@ class _KernelCell(Cell):
         if steps is None or not kernels.recording(*states, *tensors):
             return kernel(x, *states, tokens=tokens, lengths=lengths, resets=resets, keep=keep)
 
-        versions = [tensor._version for tensor in tensors]
-
         def run(
             part: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None, resets: Tensor | None
         ) -> tuple[Tensor, tuple[Tensor, ...]]:
-            if versions != [tensor._version for tensor in tensors]:
-                raise UsageError(
-                    f"{type(self).__name__}: parameters were written to before backward could compute with them again",
-                    fix="Call backward before the optimiser's step, or leave 'recompute' out",
-                )
             read, chosen = (part, None) if tokens is None else (x, part)
             results = kernel(read, *states, tokens=chosen, lengths=lengths, resets=resets)
             return results[0], results[1 : 1 + len(states)]

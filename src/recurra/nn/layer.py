@@ -81,7 +81,8 @@ def run(
 
     if options.recompute is None or keep:
         return call(x, state, lengths, resets)
-    return (*_recomputed(call, settings, x, state, lengths, resets, reverse, options.recompute), {})
+    reads = [value for value in (weight_in, weight, bias_in, bias, *settings.values()) if isinstance(value, Tensor)]
+    return (*_recomputed(call, settings, x, state, lengths, resets, reverse, options.recompute, reads), {})
 
 
 class _Weights:
@@ -165,7 +166,7 @@ def _zoneout(share: float, x: Tensor, state: Tensor, training: bool) -> Tensor |
 
 def _recomputed(
     call: Any, settings: dict[str, Any], x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None,
-    resets: Tensor | None, reverse: bool, steps: int,
+    resets: Tensor | None, reverse: bool, steps: int, reads: list[Tensor],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
     """`call` in pieces whose gates are computed again in backward. What goes by steps travels beside the inputs."""
     by_step = [name for name, value in settings.items() if isinstance(value, Tensor) and value.dim() == 3]
@@ -180,4 +181,4 @@ def _recomputed(
         return outputs, last
 
     together = torch.cat([x, *(settings[name] for name in by_step)], dim=2) if by_step else x
-    return kernels.recomputed(run, together, state, lengths, resets, reverse=reverse, steps=steps)
+    return kernels.recomputed(run, together, state, lengths, resets, reverse=reverse, steps=steps, reads=reads)
