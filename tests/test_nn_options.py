@@ -344,5 +344,5 @@ def test_recompute_refuses_what_was_written_to_meanwhile(what: str, layer_norm: 
     with torch.no_grad():
         (hx[0] if what == "hx" else getattr(module, what)).mul_(3)
     # what torch holds itself it refuses itself
-    with pytest.raises((UsageError, RuntimeError), match="written to|modified by an inplace operation"):
+    with pytest.raises((UsageError, RuntimeError), match=r"written to|modified by an inplace operation"):
         output.square().sum().backward()

@@ -111,7 +111,9 @@ class _KernelCell(Cell):
             return results[0], results[1 : 1 + len(states)]
 
         sequence = x if tokens is None else tokens
-        outputs, states = kernels.recomputed(run, sequence, states, lengths, resets, reverse=self.reverse, steps=steps)
+        outputs, states = kernels.recomputed(
+            run, sequence, states, lengths, resets, reverse=self.reverse, steps=steps, reads=tensors
+        )
         return outputs, *states
 
 

@@ -41,6 +41,7 @@ def _padded(module: Any, input: Tensor, hx: Any, lengths: Any, resets: Tensor | 
     extras.check_args(module, x, states, None)
     x = x.transpose(0, 1) if module.batch_first else x
     if resets is not None:
+        resets = torch.as_tensor(resets, device=x.device)
         resets = resets.unsqueeze(1) if not batched else resets.transpose(0, 1) if module.batch_first else resets
         if module.options.learn_initial_state:
             raise UsageError(f"{module.mode}: resets start from zeros, not from a learnt state", fix="Leave one out")
@@ -159,7 +160,10 @@ def _sizes_fit(module: Any, input: PackedSequence, states: Any) -> bool:
 def _lengths(lengths: Any, x: Tensor) -> Tensor | None:
     if lengths is None:
         return None
-    lengths = torch.as_tensor(lengths, device=x.device)
+    try:
+        lengths = torch.as_tensor(lengths, device=x.device)
+    except (TypeError, ValueError) as error:
+        raise DataError("The lengths are wrong", got=repr(lengths), expected="whole numbers") from error
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise DataError("The lengths are wrong", got=lengths.dtype, expected="whole numbers")
     return lengths.to(torch.int64)

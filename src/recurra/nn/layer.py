@@ -160,7 +160,10 @@ def _options(
 def _zoneout(share: float, x: Tensor, state: Tensor, training: bool) -> Tensor | float:
     """What is kept of the old state: in training units drawn at each step [T, B, H], otherwise the share."""
     if not training:
-        return share
+        # a compiler lets numbers vary from module to module, and a program cannot
+        if not torch.compiler.is_compiling():
+            return share
+        return torch.full((x.shape[0], *state.shape), share, dtype=x.dtype, device=x.device)
     return torch.bernoulli(torch.full((x.shape[0], *state.shape), share, dtype=x.dtype, device=x.device))
 
 
