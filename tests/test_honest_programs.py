@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from recurra import kernels
 from recurra.cells import OwnCell
 
 pytestmark = pytest.mark.filterwarnings("ignore::recurra.kernels.BackendWarning")
@@ -117,3 +118,37 @@ def test_constants_of_other_dtypes() -> None:
         for t in range(5):
             h = step(x[t], SimpleNamespace(h=h), SimpleNamespace(W=cell.W))[0]
         torch.testing.assert_close(outputs[-1], h)
+
+
+@pytest.mark.parametrize("where", ["inference mode", "autocast", "no gradient"])
+def test_where_the_first_call_stands_changes_nothing(where: str) -> None:
+    """What is learnt about a step is remembered, so it must not be learnt with half of the step switched off."""
+    surroundings: dict[str, Any] = {
+        "inference mode": torch.inference_mode,
+        "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+        "no gradient": torch.no_grad,
+    }
+
+    def program(x: Tensor, state: tuple[Tensor, ...], given: Any) -> Any:
+        h = torch.tanh(x @ given["W"].T + state[0])
+        return (h,), (h,)
+
+    def no_program(x: Tensor, state: tuple[Tensor, ...], given: Any) -> Any:
+        h = Spike.apply(x @ given["W"].T + 0.9 * state[0])
+        return (h,), (h,)
+
+    x, weight, h = torch.randn(5, 2, 3), torch.randn(4, 3), torch.zeros(2, 4)
+    for step in (program, no_program):
+        before = torch.get_rng_state()
+        with surroundings[where]():
+            kernels.scan(step, x, (h,), {"W": weight})
+        assert torch.equal(torch.get_rng_state(), before)
+        leaf = weight.clone().requires_grad_()
+        (outputs,), _ = kernels.scan(step, x, (h,), {"W": leaf})
+        (got,) = torch.autograd.grad(outputs.sum(), leaf)
+        state: tuple[Tensor, ...] = (h,)
+        total = torch.zeros(())
+        for x_t in x:
+            state, (output,) = step(x_t, state, {"W": leaf})
+            total = total + output.sum()
+        torch.testing.assert_close(got, torch.autograd.grad(total, leaf)[0])

@@ -245,10 +245,16 @@ def test_foreign_states_and_inputs_are_refused() -> None:
         cell(torch.randn(3, 2, INPUTS, dtype=torch.float64), other.initial_state(2))
     with pytest.raises(DataError):
         cell(torch.randn(3, 2, INPUTS + 1, dtype=torch.float64), cell.initial_state(2))
+    x = torch.randn(3, 2, INPUTS, dtype=torch.float64)
+    for name, wrong in (("lengths", [3, 1]), ("resets", [[True]])):
+        with pytest.raises(DataError, match=f"the {name} are no tensor. Got: list"):
+            cell(x, cell.initial_state(2), **{name: wrong})
+    with pytest.raises(DataError, match=r"the inputs are no tensor. Got: list"):
+        cell([[1.0]], cell.initial_state(2))
 
 
 def test_products_of_the_inputs_leave_the_loop() -> None:
-    traced = made("minimal")._traced[False]
+    traced = made("minimal").programs[False]
     assert not isinstance(traced, str)
     before = traced.hoisted.before
     assert before is not None

@@ -191,6 +191,9 @@ def check_sequence(
     who: str, inputs: Inputs, width: int, lengths: Tensor | None = None, resets: Tensor | None = None
 ) -> None:
     """Raise `DataError` unless inputs is [T, B, width], lengths int64 [B] and resets bool [T, B]."""
+    for name, given in (("inputs", inputs), ("lengths", lengths), ("resets", resets)):
+        if given is not None and not isinstance(given, Tensor | Symbols):
+            raise DataError(f"{who}: the {name} are no tensor", got=type(given).__name__, expected="a torch.Tensor")
     if inputs.dim() != 3 or inputs.shape[2] != width:
         raise DataError(
             f"{who}: the inputs have the wrong shape",

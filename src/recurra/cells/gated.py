@@ -146,10 +146,7 @@ class FeedForward(Cell):
         outputs = kernels.ACTIVATIONS[self.activation](z)
         if tokens is not None:
             z, outputs = (Symbols(values, tokens).spelled_out() for values in (z, outputs))
-        if lengths is not None:
-            valid = torch.arange(inputs.shape[0], device=inputs.device)[:, None] < lengths
-            outputs = torch.where(valid[..., None], outputs, torch.zeros_like(outputs))
-            z = torch.where(valid[..., None], z, torch.zeros_like(z))
+        outputs, z = (kernels.without_padding(values, lengths) for values in (outputs, z))
         return outputs, state, {"z": z} if keep else {}
 
 

@@ -1,4 +1,4 @@
-"""A cell that a person writes: one step as a plain function, run at the speed of the kernels."""
+"""A cell that a person writes: one step as a plain function, run by the native loop where it can be a program."""
 
 from __future__ import annotations
 
@@ -44,14 +44,13 @@ class _Step:
     function: StepFunction
     state: tuple[str, ...]
     inner: tuple[str, ...]
-    keep: bool
 
     def __call__(
         self, x: Tensor, state: tuple[Tensor, ...], given: Mapping[str, Tensor]
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         before = _Named(dict(zip(self.state, state, strict=True)))
         output, after, *more = self.function(x, before, _Named(given))
-        inner = tuple(more[0][name] for name in self.inner) if self.keep else ()
+        inner = tuple(more[0][name] for name in self.inner)
         return tuple(after[name] for name in self.state), (output, *inner)
 
 
@@ -98,8 +97,13 @@ class OwnCell(Cell):
                 raise UsageError(f"OwnCell: a parameter cannot be called '{name}'", fix="Choose another name")
             self.register_parameter(name, nn.Parameter(_start(name, value)))
         self.hidden, inner = self._try_once()
-        self._steps = {keep: _Step(step, tuple(self.widths), inner, keep) for keep in (False, True)}
-        self._traced = {keep: kernels.traced_step(self._steps[keep], self._sizes()) for keep in (False, True)}
+        self._step = _Step(step, tuple(self.widths), inner)
+        sizes = self._sizes()
+        # inner values are handed out for `trace` alone
+        self.programs = {
+            keep: kernels.traced_step(self._step, dataclasses.replace(sizes, emits=None if keep else 1))
+            for keep in (False, True)
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         # the class of its states is made here, so it cannot be named in a file
@@ -111,7 +115,7 @@ class OwnCell(Cell):
 
     def explain(self) -> str:
         """How the step runs: as a program, or the reason why not."""
-        traced = self._traced[False]
+        traced = self.programs[False]
         if isinstance(traced, str):
             return f"as it stands, one step after another in Python, because {traced}"
         return "as a program in the native loop" if kernels.usable() else "as a program, by torch"
@@ -127,16 +131,16 @@ class OwnCell(Cell):
         self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         x, before, given = spelled_out(inputs), tuple(getattr(state, name) for name in self.widths), self._given()
-        traced, step = self._traced[keep], self._steps[keep]
+        traced = self.programs[keep]
         if isinstance(traced, str) or kernels.transformed(x, *before, *given.values()):
             emitted, after = kernels.scan(
-                step, x, before, given, lengths=lengths, resets=resets, reverse=self.reverse
+                self._step, x, before, given, lengths=lengths, resets=resets, reverse=self.reverse
             )  # fmt: skip
         else:
             emitted, after = kernels.scan_traced(
                 traced, (x,), before, given, {}, lengths=lengths, resets=resets, reverse=self.reverse
             )
-        inner = dict(zip(step.inner if keep else (), emitted[1:], strict=True))
+        inner = dict(zip(self._step.inner, emitted[1:], strict=True)) if keep else {}
         return emitted[0], self.state_type(**dict(zip(self.widths, after, strict=True))), inner
 
     def _given(self) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from recurra.kernels.native import (
 )
 from recurra.kernels.ops import KERNELS, cross_entropy, linear, recording
 from recurra.kernels.recompute import recomputed
+from recurra.kernels.reference import without_padding
 from recurra.kernels.scan import scan, scan_traced, sizes_of, traced_step
 from recurra.kernels.steps import ACTIVATIONS
 from recurra.kernels.transforms import transformed, unwatched
@@ -56,4 +57,5 @@ __all__ = [
     "unwatched",
     "usable",
     "without_forget",
+    "without_padding",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor
 from recurra.kernels import native, ops, reference, variants
 from recurra.kernels.ops import needed
 from recurra.kernels.ops_scan import scan as run_program
-from recurra.kernels.programs import Given, Sizes, trace
+from recurra.kernels.programs import Given, Sizes, trace, undisturbed
 from recurra.kernels.steps import STEPS
 from recurra.kernels.variants import Variant, Zoneout, without_forget
 
@@ -47,7 +47,7 @@ def elman(
         )
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.elman(weight, mask, activation, norm, zoneout)
-    (outputs, *gates), (h,) = _varied("elman", variant, x, (h,), lengths, resets, reverse, keep, zoneout)
+    (outputs, *gates), (h,) = _varied(variant, x, (h,), lengths, resets, reverse, keep)
     return outputs, h, gates[0] if keep else x.new_empty(0)
 
 
@@ -82,7 +82,7 @@ def gru(
         )
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.gru(weight, bias, mask, reset_after, norm, gate_activation, activation, zoneout)
-    (outputs, *gates), (h,) = _varied("gru", variant, x, (h,), lengths, resets, reverse, keep, zoneout)
+    (outputs, *gates), (h,) = _varied(variant, x, (h,), lengths, resets, reverse, keep)
     return outputs, h, gates[0] if keep else x.new_empty(0)
 
 
@@ -129,9 +129,7 @@ def lstm(
         x = without_forget(x, dim=-1) if weight_in is None and x.shape[-1] == weight.shape[0] else x
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.lstm(weight, mask, peepholes, projection, *options)
-    (outputs, *inner), (h, c) = _varied(
-        "lstm", variant, x, (h, c), lengths, resets, reverse, keep, zoneout, zoneout_cell
-    )
+    (outputs, *inner), (h, c) = _varied(variant, x, (h, c), lengths, resets, reverse, keep)
     gates, cells = inner if keep else (x.new_empty(0), x.new_empty(0))
     return outputs, h, c, gates, cells
 
@@ -143,7 +141,6 @@ def _project(
 
 
 def _varied(
-    kernel: str,
     variant: Variant,
     x: Tensor,
     states: tuple[Tensor, ...],
@@ -151,11 +148,9 @@ def _varied(
     resets: Tensor | None,
     reverse: bool,
     keep: bool,
-    zoneout: Zoneout,
-    zoneout_cell: Zoneout = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What the step of a variant emits over a sequence (without `keep` the outputs alone), and its last states."""
-    parameters, fixed = variant.parameters, variant.fixed
+    kernel, parameters, fixed = variant.kernel, variant.parameters, variant.fixed
     if kernel == "gru":
         hidden = width = _known(parameters["weight_n"].shape[0])
         sums = 3 * hidden
@@ -163,7 +158,7 @@ def _varied(
         sums, width = map(_known, parameters["weight"].shape)
         hidden = width if kernel == "elman" else sums // (3 if variant.options[0] else 4)
     widths = (width, hidden)[: len(states)]
-    zones = tuple(part for part, zone in zip(widths, (zoneout, zoneout_cell), strict=False) if isinstance(zone, Tensor))
+    zones = tuple(_known(zone.shape[-1]) for zone in variant.zones)
     shapes = tuple((name, tuple(map(_known, value.shape))) for name, value in parameters.items())
     rows = tuple((name, width) for name in fixed)
     text = _text(kernel, variant.options, keep, (sums, *zones), widths, rows, shapes)
@@ -195,9 +190,9 @@ def _remembered(
     parameters: tuple[tuple[str, tuple[int, ...]], ...],
 ) -> str:
     """The program of a step of `steps` with these options and sizes."""
-    traced = trace(
-        STEPS[kernel](*options), Sizes(inputs, states, fixed, parameters, alone=False, emits=None if keep else 1)
-    )
+    sizes = Sizes(inputs, states, fixed, parameters, alone=False, emits=None if keep else 1)
+    with undisturbed():
+        traced = trace(STEPS[kernel](*options), sizes)
     matrices = [at for at, (_, shape) in enumerate(parameters) if len(shape) == 2]
     vectors = [at for at, (_, shape) in enumerate(parameters) if len(shape) == 1]
     if isinstance(traced, str) or traced.hoisted.before is not None or traced.order != (*matrices, *vectors):

@@ -144,6 +144,14 @@ def cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: 
     return -logits.log_softmax(dim=-1).gather(-1, targets[..., None]).sum()
 
 
+def without_padding(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """x[T, B, ...] with zeros after the end of each row. A choice, not a product: what pads may be NaN."""
+    if lengths is None:
+        return x
+    valid = torch.arange(x.shape[0], device=x.device)[:, None] < lengths
+    return torch.where(valid[..., None], x, torch.zeros_like(x))
+
+
 def project(
     x: Tensor,
     weight_in: Tensor | None,
@@ -153,10 +161,9 @@ def project(
     linear: Callable[..., Tensor] = F.linear,
 ) -> Tensor:
     """What the inputs add to the sums of every step, [T, B, G*H]."""
-    if tokens is None and lengths is not None:
+    if tokens is None:
         # what pads a row must not reach the gradient of the weight either
-        valid = torch.arange(x.shape[0], device=x.device)[:, None] < lengths
-        x = torch.where(valid[..., None], x, torch.zeros_like(x))
+        x = without_padding(x, lengths)
     if weight_in is not None:
         x = linear(x, weight_in, bias_in)
     elif bias_in is not None:

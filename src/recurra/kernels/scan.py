@@ -10,15 +10,16 @@ from torch import Tensor
 
 from recurra.kernels import native, ops, reference
 from recurra.kernels.ops_scan import scan as run_program
-from recurra.kernels.programs import Given, Sizes, Step, Traced, difference, evaluate, trace
+from recurra.kernels.programs import Given, Sizes, Step, Traced, difference, evaluate, trace, undisturbed
 from recurra.kernels.transforms import transformed
 
 
 @lru_cache(maxsize=64)
 def traced_step(step: Step, sizes: Sizes) -> Traced | str:
     """The program of a step with these sizes, or the reason why it has none; remembered."""
-    traced = trace(step, sizes)
-    return traced if isinstance(traced, str) else difference(step, sizes, traced) or traced
+    with undisturbed():
+        traced = trace(step, sizes)
+        return traced if isinstance(traced, str) else difference(step, sizes, traced) or traced
 
 
 def scan(
@@ -101,10 +102,8 @@ def scan_traced(
     weights, shared = traced.arguments(list(parameters.values()), inputs[0].dtype)
     before, rows = traced.hoisted.before, [inputs[at] for at in traced.hoisted.kept]
     if before is not None:
-        if lengths is not None:
-            # what pads a row must not reach the gradient of a weight either
-            valid = torch.arange(inputs[0].shape[0], device=inputs[0].device)[:, None, None] < lengths[:, None]
-            inputs = tuple(torch.where(valid, value, torch.zeros_like(value)) for value in inputs)
+        # what pads a row must not reach the gradient of a weight either
+        inputs = tuple(reference.without_padding(value, lengths) for value in inputs)
         made = evaluate(before, inputs, (), (), shared, weights, linear=ops.linear)
         rows += [made[value] for value in before.emitted]
     given = Given(rows or [inputs[0]], list(fixed.values()), list(states), shared, weights)

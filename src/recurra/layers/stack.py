@@ -15,7 +15,7 @@ from recurra.cells import CELLS, Cell, Inputs, spelled_out
 from recurra.cells.cell import check_sequence, short_pair
 from recurra.config import Config
 from recurra.errors import StateError, UsageError
-from recurra.kernels import LayerWeights
+from recurra.kernels import LayerWeights, without_padding
 from recurra.state import State, state_class, structure
 
 
@@ -131,11 +131,7 @@ class Block(nn.Module):
     def _around(self, inputs: Inputs, outputs: Tensor, lengths: Tensor | None) -> Tensor:
         if not self.residual:
             return outputs
-        inputs = spelled_out(inputs)
-        if lengths is not None:
-            valid = torch.arange(inputs.shape[0], device=inputs.device)[:, None] < lengths
-            inputs = torch.where(valid[..., None], inputs, torch.zeros_like(inputs))
-        return outputs + inputs
+        return outputs + without_padding(spelled_out(inputs), lengths)
 
 
 class StackConfig(Config):

@@ -33,7 +33,7 @@ class Cell(nn.RNNCellBase):
             done = short.step(self, input, hx)
             if done is not None:
                 return done
-        elif self.options is PLAIN and torch.is_grad_enabled() and kernels.unwatched() and _wide(input):
+        elif self.options is PLAIN and fallback.recorded(input):
             # one step that is recorded is mostly the recording, and torch's own function does that without Python
             return super().forward(input, hx)  # pyright: ignore[reportAttributeAccessIssue]
         return self._run(input, hx, keep=False)[0]
@@ -88,10 +88,6 @@ class Cell(nn.RNNCellBase):
         if precision.autocast_dtype(x.device) is None and any(one.dtype != dtype for one in tensors):
             return None
         return dtype
-
-
-def _wide(input: Tensor) -> bool:
-    return input.is_cpu and input.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
 
 
 def _check_dims(name: str, input: Tensor, hx: Any, lstm: bool) -> None:

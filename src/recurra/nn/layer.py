@@ -44,19 +44,18 @@ def run(
     weight_in, weight = weights.needed("weight_ih"), weights.needed("weight_hh")
     bias_in, bias = weights("bias_ih"), weights("bias_hh")
     if kernel == "gru":
-        bias_in, bias = _biases_of_gru(bias_in, bias, state[0].shape[1])
+        bias_in, bias = biases_of_gru(bias_in, bias, state[0].shape[1])
     else:
         bias_in, bias = bias if bias_in is None else bias_in if bias is None else bias_in + bias, None
     if options is not PLAIN:
         weight, settings = _options(module, weights, options, x, state, weight)
         if options.layer_norm:
-            if lengths is not None:  # what pads must not reach the normalisation's gradient either
-                valid = torch.arange(x.shape[0], device=x.device)[:, None] < lengths
-                x = torch.where(valid[..., None], x, torch.zeros_like(x))
+            # what pads must not reach the normalisation's gradient either
+            x = kernels.without_padding(x, lengths)
             gain = weights("norm_ih")
             if options.coupled:  # what is not used has no part in the mean of the others
                 weight_in, gain = kernels.without_forget(weight_in), kernels.without_forget(gain)
-            x, weight_in = _normalised(kernels.linear(x, weight_in), gain, kernel), None
+            x, weight_in = normalised(kernels.linear(x, weight_in), gain, kernel), None
     if kernel == "lstm" and (projection := weights("weight_hr")) is not None:
         settings["projection"] = projection
     if kernel == "elman" and (name := function_of(module, options)) != "tanh":
@@ -99,7 +98,7 @@ class _Weights:
         return getattr(self.module, name + self.suffix).to(self.dtype)
 
 
-def _biases_of_gru(first: Tensor | None, second: Tensor | None, hidden: int) -> tuple[Tensor | None, Tensor | None]:
+def biases_of_gru(first: Tensor | None, second: Tensor | None, hidden: int) -> tuple[Tensor | None, Tensor | None]:
     """torch's two biases as the kernel takes them: one of the inputs, and one of the candidate's recurrent product."""
     if second is None:
         return first, None
@@ -113,7 +112,7 @@ def _named(kernel: str, gates: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, gates.chunk(len(names), dim=-1), strict=True))
 
 
-def _normalised(product: Tensor, gain: Tensor, kernel: str) -> Tensor:
+def normalised(product: Tensor, gain: Tensor, kernel: str) -> Tensor:
     """Layer normalisation over the last axis: of all gates together, but a GRU's candidate by itself, as the kernels do."""
     if kernel != "gru":
         return F.layer_norm(product, product.shape[-1:]) * gain

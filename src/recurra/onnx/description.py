@@ -225,7 +225,7 @@ def _part(cell: Any) -> Part:
             "LSTM", plain(cell.weight_in), plain(cell.weight_state), plain(cell.bias), None, reverse=cell.reverse
         )
     if kind is OwnCell:
-        traced = cell._traced[False]
+        traced = cell.programs[False]
         if isinstance(traced, str):
             raise UsageError(
                 "This OwnCell has no ONNX form: its step is no program",

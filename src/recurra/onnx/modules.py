@@ -134,7 +134,7 @@ def _direction(module: Any, kernel: str, function: str, options: Options, suffix
     of_cell, of_hidden = options.zoneout_cell_hidden
     widths = (hidden,)
     if kernel == "gru":
-        bias_in, bias = layer._biases_of_gru(bias_in, bias, hidden)
+        bias_in, bias = layer.biases_of_gru(bias_in, bias, hidden)
         variant = variants.gru(
             weight, bias, None, options.reset_after, norm, options.gate_activation, options.activation, of_hidden
         )
@@ -156,7 +156,7 @@ def _direction(module: Any, kernel: str, function: str, options: Options, suffix
 
 
 # (kept, since a step is known again by what it is made of)
-_NORMALISE = {kernel: partial(layer._normalised, kernel=kernel) for kernel in _OPERATORS}
+_NORMALISE = {kernel: partial(layer.normalised, kernel=kernel) for kernel in _OPERATORS}
 
 
 def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:

@@ -10,7 +10,7 @@ from recurra.kernels.programs.running import (
     layout,
 )
 from recurra.kernels.programs.trace import Sizes, Step, Traced, trace
-from recurra.kernels.programs.verify import difference
+from recurra.kernels.programs.verify import difference, undisturbed
 
 __all__ = [
     "Given",
@@ -25,4 +25,5 @@ __all__ = [
     "evaluate",
     "layout",
     "trace",
+    "undisturbed",
 ]

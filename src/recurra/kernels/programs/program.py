@@ -62,7 +62,6 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
 
 ROW_OPERATIONS = ("rowsum", "rowmax")
 """Operations over the width: the result has width 1."""
-STRUCTURE = ("slice", "cat", "spread", "product")
 
 
 @dataclass(frozen=True)

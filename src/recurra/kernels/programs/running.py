@@ -80,10 +80,8 @@ def by_torch(
         return tuple(row(value) for value in program.after), tuple(row(value) for value in program.emitted)
 
     x = given.inputs[0] if len(widths) == 1 else torch.cat(list(given.inputs), dim=-1)
-    if lengths is not None:
-        # what pads a row must not reach a gradient either
-        valid = torch.arange(x.shape[0], device=x.device)[:, None] < lengths
-        x = torch.where(valid[..., None], x, torch.zeros_like(x))
+    # what pads a row must not reach a gradient either
+    x = reference.without_padding(x, lengths)
     emits = tuple(program.width(value) for value in program.emitted)
     emitted, last = reference.run(step, x, tuple(given.states), lengths, resets, reverse, emits)
     return [*emitted, *last]
@@ -184,9 +182,8 @@ def backward_by_native(
         else:
             rows = [*given.inputs, *given.fixed][part.given or 0]
             rows = rows if rows.dim() == 3 else rows.expand(*of_product.shape[:2], -1)
-            if lengths is not None:  # what pads a row may be anything, and its gradient of zero is not enough
-                valid = torch.arange(rows.shape[0])[:, None] < lengths
-                rows = torch.where(valid[..., None], rows, torch.zeros_like(rows))
+            # what pads a row may be anything, and its gradient of zero is not enough
+            rows = reference.without_padding(rows, lengths)
         one, other = (rows, of_product) if part.transposed else (of_product, rows)
         weights[part.weight].addmm_(one.flatten(0, 1).T, other.flatten(0, 1))
     states, fixed, shared = (

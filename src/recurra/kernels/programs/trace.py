@@ -21,7 +21,6 @@ from recurra.kernels.programs.hoist import Hoisted, hoist
 from recurra.kernels.programs.program import Operand, Program
 from recurra.kernels.programs.translate import CREATED, TRANSLATE, Refused, kind
 
-Rows = Tensor | tuple[Tensor, ...]
 Step = Callable[[Any, tuple[Tensor, ...], Mapping[str, Tensor]], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 """(inputs of this step, state, parameters) -> (next state, what to hand out); rows are [B, width]."""
 
@@ -80,7 +79,6 @@ def _record(step: Step, sizes: Sizes) -> fx.Graph:
     try:
         from torch._subclasses.fake_tensor import FakeTensorMode
         from torch.fx.experimental.proxy_tensor import make_fx
-        from torch.utils._python_dispatch import _disable_current_modes
     except ImportError:  # another torch
         raise Refused("this torch cannot record functions") from None
 
@@ -99,11 +97,10 @@ def _record(step: Step, sizes: Sizes) -> fx.Graph:
         return results
 
     widths = [*sizes.inputs, *(width for _, width in sizes.fixed), *sizes.states]
-    # whoever records the call itself (an export, say) has no part in this
-    with _disable_current_modes(), FakeTensorMode():
+    with FakeTensorMode():
         rows = [torch.empty(_ROWS, width) for width in widths]
         parameters = [torch.empty(shape) for _, shape in sizes.parameters]
-    with _disable_current_modes(), torch.no_grad():
+    with torch.no_grad():
         try:
             return make_fx(flat, tracing_mode="fake")(*rows, *parameters).graph
         except Refused:

@@ -6,7 +6,8 @@ the number of rows, draw numbers, write to a parameter), and then its program wo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,20 @@ from recurra.kernels.programs.program import evaluate, parse
 
 _ROWS = 64
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-3}
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Asks a step apart from where the call stands: no mode, no autocast, and the caller's random numbers stay."""
+    try:
+        from torch.utils._python_dispatch import _disable_current_modes
+    except ImportError:  # another torch
+        _disable_current_modes = ExitStack
+    with (
+        _disable_current_modes(), torch.inference_mode(False), torch.autocast("cpu", enabled=False),
+        torch.random.fork_rng(devices=[]), torch.device("cpu"),
+    ):  # fmt: skip
+        yield
 
 
 def difference(step: Any, sizes: Any, traced: Any) -> str | None:
