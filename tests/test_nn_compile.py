@@ -49,6 +49,16 @@ def test_states_lengths_and_resets(name: str) -> None:
     assert_same(ours(x, hx, lengths=lengths, resets=resets), compiled(x, hx, lengths=lengths, resets=resets))
 
 
+@pytest.mark.parametrize("option", ["cell_clip", "zoneout"])
+def test_modules_that_differ_in_a_number(option: str) -> None:
+    torch.compiler.reset()
+    x = torch.randn(5, 2, 3)
+    for value in (0.1, 0.2, 0.3):
+        ours: Any = nn.LSTM(3, 4, **{option: value}).eval()
+        compiled: Any = torch.compile(ours, fullgraph=True, backend="aot_eager")
+        assert_same(ours(x), compiled(x))
+
+
 @pytest.mark.parametrize("name", ["RNNCell", "GRUCell", "LSTMCell"])
 def test_a_loop_over_a_cell(name: str) -> None:
     torch.compiler.reset()

@@ -272,3 +272,10 @@ def test_a_wrong_device_or_state_raises_what_torch_raises(name: str) -> None:
                 with pytest.raises(type(expected.value)) as got:
                     ours(*case)
                 assert str(got.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_an_lstm_wants_two_states(recorded: bool) -> None:
+    module, state = nn.LSTM(3, 4), torch.zeros(1, 2, 4, requires_grad=recorded)
+    with torch.set_grad_enabled(recorded), pytest.raises(RuntimeError, match="lstm expects two hidden states"):
+        module(torch.zeros(5, 2, 3), (state, state, state))

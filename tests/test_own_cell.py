@@ -279,3 +279,22 @@ def test_a_scan_with_several_inputs_and_fixed_rows() -> None:
         results.append((outputs, h, torch.autograd.grad(outputs.square().sum(), context)[0]))
     for got, true in zip(*results, strict=True):
         torch.testing.assert_close(got, true)
+
+
+@pytest.mark.parametrize(
+    ("change", "who"),
+    [
+        ({"inputs": torch.zeros(4, 3)}, "the inputs"),
+        ({"inputs": torch.zeros(4, 3, 2, dtype=torch.int64)}, "the inputs"),
+        ({"inputs": (torch.zeros(4, 3, 2), torch.zeros(5, 3, 2))}, "input 1"),
+        ({"states": (torch.zeros(2, 2),)}, "state 0"),
+        ({"states": (torch.zeros(3, 2, dtype=torch.float64),)}, "state 0"),
+        ({"states": (0.0,)}, "state 0"),
+        ({"fixed": {"mask": torch.zeros(2, 2)}}, "'mask'"),
+        ({"parameters": {"w": 0.5}}, "parameter 'w'"),
+    ],
+)
+def test_a_scan_of_what_does_not_go_together_is_refused(change: dict[str, Any], who: str) -> None:
+    given: dict[str, Any] = {"inputs": torch.zeros(4, 3, 2), "states": (torch.zeros(3, 2),), "parameters": {}}
+    with pytest.raises(DataError, match=f"scan: {who}"):
+        kernels.scan(lambda x, state, given: (state, state), **{**given, **change})

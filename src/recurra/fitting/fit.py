@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import shlex
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from recurra.data.checking import Problem, leakage
-from recurra.data.datasets import LabelledDataset, TextDataset
-from recurra.data.reading import read
+from recurra.data.datasets import TextDataset
 from recurra.errors import Interrupted, UsageError
 from recurra.files import sole_writer
 from recurra.fitting.baselines import Row, compare
@@ -24,26 +18,14 @@ from recurra.fitting.defaults import build
 from recurra.fitting.destination import Destination, free_name
 from recurra.fitting.fitted import Model, measure
 from recurra.fitting.options import FitOptions
-from recurra.fitting.splits import a_part, split_labelled, split_text
+from recurra.fitting.sets import Sets, digest, gather, size
+from recurra.fitting.splits import a_part
 from recurra.fitting.stopping import Stopping
 from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
 from recurra.models import LanguageModel, Task, fingerprint, load_model
 from recurra.progress import Progress
 from recurra.training import Outcome, Position, Recipe, train
-
-Dataset = TextDataset | LabelledDataset
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What a run reads: the sets, how they were understood, and what is wrong with them."""
-
-    train: Dataset
-    valid: Dataset
-    test: Dataset | None
-    guess: list[str]
-    problems: list[Problem]
 
 
 def fit(
@@ -72,7 +54,7 @@ def fit(
     """
     options = FitOptions.from_user(**choices)
     with Progress(quiet=quiet) as talk:
-        sets = _read(data, valid, test, options)
+        sets = gather(data, valid, test, options)
         for sentence in sets.guess:
             talk.note(sentence)
         for problem in sets.problems:
@@ -80,7 +62,7 @@ def fit(
     torch.manual_seed(options.seed)
     task, recipe = build(sets.train, options)
     folder = Path(out) if out is not None else free_name(_stem(data))
-    arguments = {**options.model_dump(exclude={"baselines"}), "data": _digest(sets)}
+    arguments = {**options.model_dump(exclude={"baselines"}), "data": digest(sets)}
     with sole_writer(folder):
         destination = Destination(folder, arguments, fresh)
         return _Run(
@@ -97,7 +79,7 @@ def fit(
 class _Run:
     def __init__(
         self,
-        sets: _Data,
+        sets: Sets,
         options: FitOptions,
         task: Task,
         recipe: Recipe,
@@ -207,8 +189,8 @@ class _Run:
             "data": {
                 "name": sets.train.name,
                 "guess": sets.guess,
-                "train": _size(sets.train),
-                **{name: _size(dataset) for name, dataset in splits.items()},
+                "train": size(sets.train),
+                **{name: size(dataset) for name, dataset in splits.items()},
                 "problems": [{"line": problem.line, "message": problem.message} for problem in sets.problems],
             },
             "model": best.summary(),
@@ -227,47 +209,6 @@ class _Run:
         if isinstance(best, LanguageModel) and isinstance(sets.valid, TextDataset):
             record["token_losses"] = _token_losses(best, sets.valid)
         return record
-
-
-def _read(data: Any, valid: Any, test: Any, options: FitOptions) -> _Data:
-    train, guess, problems = read(data, task=options.task, text=options.text, label=options.label)
-    reasons = list(guess.reasons)
-    columns = {"task": guess.task, "text": guess.text, "label": guess.label}
-    held: dict[str, Dataset] = {}
-    for name, source in (("valid", valid), ("test", test)):
-        if source is not None:
-            dataset, _, found = read(source, **columns)
-            leak = leakage(train, dataset)
-            problems += [*found, *([] if leak is None else [leak])]
-            held[name] = dataset
-    if "valid" not in held:
-        if isinstance(train, TextDataset):
-            train, held["valid"] = split_text(train)
-        else:
-            train, held["valid"] = split_labelled(train, options.seed)
-        reasons.append("A tenth of the data is held back for validation; give a file of your own with --valid.")
-    return _Data(train, held["valid"], held.get("test"), reasons, problems)
-
-
-def _size(dataset: Dataset) -> dict[str, int]:
-    if isinstance(dataset, TextDataset):
-        return {"rows": len(dataset), "tokens": dataset.characters}
-    return {"rows": len(dataset), "tokens": sum(len(row) for row in dataset.inputs)}
-
-
-def _digest(sets: _Data) -> str:
-    """A hash of what is read, so that a run goes on only with the data it began with."""
-    digest = hashlib.sha256()
-    for dataset in (sets.train, sets.valid):
-        parts: list[Any] = dataset.documents if isinstance(dataset, TextDataset) else dataset.inputs
-        for part in parts:
-            digest.update(
-                part.encode("utf-8", "surrogatepass") if isinstance(part, str) else np.ascontiguousarray(part).tobytes()
-            )
-            digest.update(b"\0")
-        if isinstance(dataset, LabelledDataset):
-            digest.update(json.dumps(dataset.labels).encode())
-    return digest.hexdigest()[:16]
 
 
 def _stem(data: Any) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from recurra.errors import DataError
 from recurra.kernels import native, ops, reference
 from recurra.kernels.ops_scan import scan as run_program
 from recurra.kernels.programs import Given, Sizes, Step, Traced, difference, evaluate, trace, undisturbed
@@ -43,10 +45,12 @@ def scan(
       both in one mapping.
 
     Returns what was handed out at each step, [T, B, .] each, and the last states. Lengths, resets and reverse are the
-    kernels'. A step that is no program runs as it stands, with one `BackendWarning` that says why.
+    kernels'. A step that is no program runs as it stands, with one `BackendWarning` that says why. Raises `DataError` for
+    inputs, states and fixed rows that do not go together.
     """
     fixed, alone = dict(fixed or {}), isinstance(inputs, Tensor)
     rows = (inputs,) if isinstance(inputs, Tensor) else inputs
+    _check(rows, states, fixed, parameters)
     every = [*rows, *states, *fixed.values(), *parameters.values()]
     if not torch.compiler.is_compiling() and not transformed(*every):
         whole = [name for name, value in parameters.items() if not value.is_floating_point()]
@@ -70,6 +74,33 @@ def scan(
         # what a step hands out is known from a step alone
         widths = tuple(value.shape[-1] for value in one(x.new_zeros(x.shape[1:]), states)[1])
     return reference.run(one, x, states, lengths, resets, reverse, widths)
+
+
+def _check(
+    inputs: tuple[Tensor, ...], states: tuple[Tensor, ...], fixed: Mapping[str, Tensor], parameters: Mapping[str, Any]
+) -> None:
+    """Refuse what is no tensor, or does not go with the first of the inputs in dtype or rows."""
+    first = inputs[0] if inputs else None
+    if not isinstance(first, Tensor) or first.dim() != 3 or not first.is_floating_point():
+        got = _told(first)
+        raise DataError("scan: the inputs are wrong", got=got, expected="tensors [T, B, I] of floating point")
+    steps, batch = first.shape[:2]
+    numbers = [(f"input {at}", value, (steps, batch)) for at, value in enumerate(inputs)]
+    numbers += [(f"state {at}", value, (batch,)) for at, value in enumerate(states)]
+    numbers += [(f"'{name}'", value, (batch,)) for name, value in fixed.items()]
+    for name, value, extent in numbers:
+        fits = isinstance(value, Tensor) and value.dim() == len(extent) + 1 and value.shape[:-1] == extent
+        if not fits or value.dtype != first.dtype:
+            expected = f"({', '.join(map(str, extent))}, width) {first.dtype}, as the first input has it"
+            raise DataError(f"scan: {name} does not fit", got=_told(value), expected=expected)
+    for name, value in parameters.items():
+        if not isinstance(value, Tensor):
+            fix = "A number can stand in the step itself, or be torch.tensor(number)"
+            raise DataError(f"scan: parameter '{name}' is no tensor", got=type(value).__name__, fix=fix)
+
+
+def _told(value: Any) -> str:
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def sizes_of(

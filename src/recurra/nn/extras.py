@@ -128,6 +128,8 @@ def check_args(module: Any, x: Tensor, hx: Any, batch_sizes: Tensor | None) -> N
     """torch's checks of sizes, or with sizes by layer the same ones layer by layer."""
     if module.options.hidden_sizes is None:
         module.check_forward_args(x, hx, batch_sizes)
+        if module.kernel == "lstm" and len(hx) != 2:
+            raise RuntimeError("lstm expects two hidden states")
         return
     module.check_input(x, batch_sizes)
     batch = module.get_expected_hidden_size(x, batch_sizes)[1]

@@ -145,8 +145,8 @@ def _options(
         settings["peepholes"] = weights("peephole")
     if options.coupled:
         settings["coupled"] = True
-    if options.cell_clip is not None:
-        settings["clip"] = options.cell_clip
+    if options.clip_in_words:
+        settings["clip"] = float(options.clip_in_words)
     if not options.reset_after:
         settings["reset_after"] = False
     if options.gate_activation != "sigmoid":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from recurra import kernels
@@ -42,6 +42,11 @@ class Options:
     """Without hx, start from parameters h_0[L*D, H] (and c_0[L*D, H]), zero at first; with hidden_sizes h_0_l{k}[D, H_l]."""
     recompute: int | None = None
     """Keep what backward needs only at every so many steps, and compute the rest again (Chen et al. 2016)."""
+    clip_in_words: str = field(init=False, repr=False, compare=False, default="")
+
+    def __post_init__(self) -> None:
+        # a compiler lets numbers vary from module to module, which a program cannot, and keeps texts as they are
+        object.__setattr__(self, "clip_in_words", "" if self.cell_clip is None else repr(float(self.cell_clip)))
 
     @property
     def zoneout_cell_hidden(self) -> tuple[float, float]:
@@ -49,7 +54,9 @@ class Options:
 
     def changed(self) -> dict[str, Any]:
         """Those that differ from torch's behaviour, by name."""
-        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) != one.default}
+        return {
+            one.name: value for one in fields(self) if one.init and (value := getattr(self, one.name)) != one.default
+        }
 
 
 PLAIN = Options()
