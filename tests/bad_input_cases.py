@@ -250,7 +250,7 @@ CASES = [
         ]
     ),
     Case("option: more memory than there is", nothing, f"fit good.tsv {FIT} --hidden 1000000", USAGE, r"does not fit into the memory.*parameters.*--hidden"),
-    Case("option: a rate too high", nothing, f"fit good.tsv {FIT} --rate 1e30", DATA, r"no longer a number.*lower --rate"),
+    Case("option: a rate too high", nothing, f"fit good.tsv {FIT} --rate 1e30", DATA, r"no longer a number.*step 2, first in the weight.*--rate 0.01 --fresh"),
     Case("option: top 0", nothing, "predict texts word --top 0", USAGE, r"--top"),
     # ---- where a run writes
     Case("out: a file", nothing, "fit good.tsv --epochs 1 --hidden 8 --out good.txt", USAGE, r"good\.txt is a file"),

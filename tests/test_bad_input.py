@@ -251,7 +251,15 @@ def test_full_disk_while_fitting(place: Path, monkeypatch: pytest.MonkeyPatch, n
         assert run("fit", "good.tsv", *FIT.split()[:-1], "texts", "--fresh").code == MACHINE
     if name in ("config.json", "weights.safetensors"):
         assert contents(place / "texts") == before
-        assert not Path("new").exists()
+        # not yet a model, but the run goes on from its checkpoint
+        assert {path.name for path in Path("new").iterdir()} <= {
+            "training",
+            "metrics.jsonl",
+            "codec.json",
+            "tokenizer.json",
+            "weights.safetensors",
+        }
+        assert run("info", "new").code == MODEL
     else:
         # the model is there, and the same command does what is left
         assert recurra.load("new").predict(["good"])

@@ -122,7 +122,8 @@ def test_the_gradient_of_a_mean_is_clipped(clip: float) -> None:
     norm = torch.nn.utils.clip_grad_norm_(task.parameters(), clip)
     wanted = [parameter.grad.clone() for parameter in task.parameters() if parameter.grad is not None]
     gradients(task, total := task.step_loss(batch)[0])
-    run._clip(count)
+    found = [parameter.grad for parameter in task.parameters() if parameter.grad is not None]
+    assert run._clip(found, count) == pytest.approx(float(norm), rel=1e-4)
     got = [parameter.grad for parameter in task.parameters() if parameter.grad is not None]
     assert (norm > clip) == (clip < 1)
     for one, two in zip(got, wanted, strict=True):
@@ -137,7 +138,10 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change(bad: float) ->
         task.bias[1] = -bad
     before = {name: value.clone() for name, value in task.state_dict().items()}
     feed = StreamFeed(torch.randint(0, CODEC.size, (200,)), 3, 4)
-    with pytest.raises(DataError, match=r"no longer a number.*(nan|inf) at step 0.*lower --rate"):
+    with pytest.raises(
+        DataError,
+        match=r"no longer a number.*(nan|inf), at step 0, batch 1 of \d+ in pass 1.*lower rate: --rate 0.003 --fresh",
+    ):
         train(task, feed, feed, RECIPE)
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items() if name != "bias")
 

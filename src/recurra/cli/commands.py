@@ -54,9 +54,24 @@ def fit(
     test: Annotated[str | None, typer.Option(help="Test file, measured once at the end.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train for so many minutes.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Train for so many passes over the data.")] = None,
+    optimiser: Annotated[str, typer.Option(help="adamw, sgd or muon.")] = "adamw",
     rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    schedule: Annotated[str, typer.Option(help="cosine, linear, constant, one-cycle or plateau.")] = "cosine",
+    warmup: Annotated[float | None, typer.Option(help="Part of the run in which the rate rises.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="How fast the weights fade; biases do not.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Greatest norm of the gradient.")] = None,
+    average: Annotated[float | None, typer.Option(help="Keep an average of the weights with this decay.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after so many validations without a better one.")] = None,
     rows: Annotated[int | None, typer.Option(help="Rows in a batch.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps in a chunk of a text.")] = None,
+    accumulate: Annotated[int, typer.Option(help="Work a batch off in so many parts, for less memory.")] = 1,
+    recompute: Annotated[int | None, typer.Option(help="Hold so many steps at once; compute others again.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 for the products.")] = "float32",
+    compile: Annotated[bool, typer.Option("--compile", help="Have torch.compile translate the step.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    processes: Annotated[int, typer.Option(min=1, help="Share the work among so many processes.")] = 1,
+    checkpoint_every: Annotated[str, typer.Option(help="30s, 5m, 1h, or a number of steps.")] = "60s",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write for TensorBoard too.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed draws the same numbers.")] = 0,
     baselines: Annotated[bool, typer.Option(help="Measure simple baselines beside the result.")] = True,
     out: Annotated[str | None, typer.Option(help="Model folder; named after DATA if left out.")] = None,
@@ -64,16 +79,23 @@ def fit(
     json: Json = False,
 ) -> None:
     """Train a recurrent network on DATA and write a model folder. With only a path, all else is worked out."""
+    if processes > 1:
+        from recurra.cli import launching
+
+        launching.run(processes)
     import recurra
 
     choices: dict[str, Any] = {
         "task": task, "text": text, "label": label, "cell": cell, "hidden": hidden, "layers": layers,
         "activation": activation, "bidirectional": bidirectional, "level": level, "vocabulary": vocabulary,
-        "summary": summary, "dropout": dropout, "minutes": minutes, "epochs": epochs, "rate": rate, "rows": rows,
-        "steps": steps, "seed": seed, "baselines": baselines,
+        "summary": summary, "dropout": dropout, "minutes": minutes, "epochs": epochs, "optimiser": optimiser, "rate": rate,
+        "schedule": schedule, "warmup": warmup, "weight_decay": weight_decay, "clip": clip, "average": average,
+        "patience": patience, "rows": rows, "steps": steps, "accumulate": accumulate, "recompute": recompute,
+        "precision": precision, "compile": compile, "device": device, "checkpoint_every": checkpoint_every,
+        "tensorboard": tensorboard, "seed": seed, "baselines": baselines,
     }  # fmt: skip
     model = recurra.fit(data, valid=valid, test=test, out=out, fresh=fresh, **choices)
-    if json:
+    if json and model.record:
         from recurra.cli.talk import say_json
 
         keys = ("kind", "out", "seconds", "total_seconds", "model", "metrics", "baselines", "fingerprint", "next")

@@ -5,7 +5,7 @@ The order is a function of (seed, epoch, index) alone, so a position in the data
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,19 @@ class Batch:
         if self.lengths is not None:
             return int(self.lengths.sum())
         return self.inputs.shape[0] * self.inputs.shape[1]
+
+    def part(self, rows: slice) -> Batch:
+        """Some of the rows. Steps that are padding in all of them stay."""
+        return self._each(lambda value: value[rows])
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return self if self.inputs.device == device else self._each(lambda value: value.to(device, non_blocking=True))
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        optional = (None if value is None else function(value) for value in (self.targets, self.lengths, self.resets))
+        targets, lengths, resets = optional
+        return Batch(function(self.inputs), targets, lengths, resets, self.carries)
 
 
 class Feed(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,7 +16,7 @@ from recurra.errors import DataError, UsageError
 from recurra.fitting.options import FitOptions
 from recurra.layers import StackConfig
 from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig, Task
-from recurra.training import Recipe
+from recurra.training import Recipe, local_rank
 
 Model = TypeVar("Model", bound=Task)
 
@@ -35,6 +35,23 @@ def build(dataset: TextDataset | LabelledDataset, options: FitOptions) -> tuple[
     return _classifier(dataset, options)
 
 
+def chosen_device(name: str) -> torch.device:
+    """The device that a person named; "auto" is a GPU where there is one. Raises `UsageError` for one that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            # processes on one machine take a GPU each
+            device = torch.device("cuda", local_rank() % max(1, torch.cuda.device_count()))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"There is no device '{name}' to train on", got=str(error).split("\n")[0], expected="auto, cpu, cuda or mps"
+        ) from error
+    return device
+
+
 def _stack(options: FitOptions, hidden: int, dropout: float) -> StackConfig:
     return StackConfig.from_user(
         cell=options.cell,
@@ -43,7 +60,26 @@ def _stack(options: FitOptions, hidden: int, dropout: float) -> StackConfig:
         activation=options.activation,
         bidirectional=options.bidirectional,
         dropout=dropout,
+        recompute=options.recompute,
     )
+
+
+RATES = {"adamw": 1.0, "muon": 1.0, "sgd": 100.0}
+"""How many times the rate of AdamW: plain steps are as long as the gradient, which is clipped to 1."""
+
+
+def _recipe(options: FitOptions, **values: Any) -> Recipe:
+    """The recipe with what was chosen by the person, and `values` for what was not."""
+    chosen = {
+        name: value
+        for name in ("warmup", "weight_decay", "clip", "average", "patience", "rows", "steps")
+        if (value := getattr(options, name)) is not None
+    }
+    shared = {
+        name: getattr(options, name) for name in ("optimiser", "schedule", "accumulate", "precision", "compile", "seed")
+    }
+    rate = options.rate or values.pop("rate") * RATES[options.optimiser]
+    return Recipe.from_user(**{**values, **shared, **chosen, "rate": rate})
 
 
 def _language(dataset: TextDataset, options: FitOptions) -> tuple[LanguageModel, Recipe]:
@@ -72,13 +108,13 @@ def _language(dataset: TextDataset, options: FitOptions) -> tuple[LanguageModel,
         dropout_outputs=dropout,
     )
     chosen = options.minutes is not None or options.epochs is not None
-    recipe = Recipe.from_user(
+    recipe = _recipe(
+        options,
         minutes=options.minutes if chosen else MINUTES,
         epochs=options.epochs if chosen else EPOCHS,
-        rate=options.rate or 4e-3,
-        rows=options.rows or rows,
-        steps=options.steps or steps,
-        seed=options.seed,
+        rate=4e-3,
+        rows=rows,
+        steps=steps,
     )
     return _that_fits(lambda: LanguageModel(config, codec)), recipe
 
@@ -129,13 +165,13 @@ def _classifier(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifi
     epochs = options.epochs
     if epochs is None and options.minutes is None:
         epochs = max(8, min(40, round(2000 * rows / len(dataset))))
-    recipe = Recipe.from_user(
+    recipe = _recipe(
+        options,
         minutes=options.minutes,
         epochs=epochs,
-        rate=options.rate or (4e-3 if small else 2e-3),
+        rate=4e-3 if small else 2e-3,
         rows=rows,
         weight_decay=0.05,
-        seed=options.seed,
     )
     return _that_fits(lambda: Classifier(config, labels, codec)), recipe
 

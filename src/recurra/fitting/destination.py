@@ -1,17 +1,16 @@
-"""Where a run writes: a folder that holds its model from the first validation on, and that no other run overwrites."""
+"""Where a run writes: a folder that holds its checkpoints from the start and its model from the first validation on."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-from recurra.errors import UsageError
+from recurra.errors import EnvironmentFailure, UsageError
 from recurra.files import disk_errors, write_file
-from recurra.models import Task, check_replaceable, save_model, save_weights
-from recurra.training import Position, load_position, save_position
+from recurra.models import Task, check_replaceable, fill_folder, save_model, save_weights
+from recurra.training import Found, Position, load_checkpoint, remove_checkpoints, save_checkpoint
 
 METRICS, RECORD = "metrics.jsonl", "record.json"
 
@@ -19,71 +18,102 @@ METRICS, RECORD = "metrics.jsonl", "record.json"
 class Destination:
     """The folder of one run. `arguments` are what decides its outcome; a run goes on only under the same ones.
 
-    Raises `UsageError` where the folder holds something else.
+    An older model that is to be replaced stays as it is until the first validation of the new one: up to there nothing is
+    written. Raises `UsageError` where the folder holds something else.
     """
 
     def __init__(self, folder: Path, arguments: dict[str, Any], fresh: bool) -> None:
         self.folder = folder
         self._arguments = arguments
-        self._created = False
-        self.position: Position | None = None
+        self._has_model = False
+        self.found: Found | None = None
+        self._held_lines: list[str] = []
         if not str(folder).isprintable():
             raise UsageError(f"{str(folder)!r} is no good name for a folder", expected="letters that can be shown")
         if fresh:
             check_replaceable(folder)
         elif os.path.lexists(folder):
             self._look(folder)
+        self._replaces = os.path.lexists(folder / "config.json") and self.found is None
+        if not self._replaces and self.found is None and folder.is_dir():
+            remove_checkpoints(folder)
+            (folder / METRICS).unlink(missing_ok=True)
 
     def _look(self, folder: Path) -> None:
-        found = load_position(folder) if os.path.isdir(folder) else None
+        found = load_checkpoint(folder) if os.path.isdir(folder) else None
         if found is not None:
-            position, arguments = found
-            if arguments != self._arguments:
+            if found.arguments != self._arguments:
                 raise UsageError(
                     f"{folder} holds an unfinished run with other arguments",
-                    got=_difference(arguments, self._arguments),
+                    got=_difference(found.arguments, self._arguments),
                     fix="Give the same arguments to go on, --fresh to start over, or another --out",
                 )
-            self.position = position
-            self._created = True
+            self.found = found
+            self._has_model = (folder / "config.json").exists()
+            self._forget_after(found.position.step)
             return
         check_replaceable(folder)
-        if any(folder.iterdir()):
+        if any(entry.name != "training" for entry in folder.iterdir()):
             raise UsageError(f"{folder} already holds a model", fix="Choose another --out, or replace it with --fresh")
 
     def save_best(self, model: Task) -> None:
         """Keep the model's weights as they are now."""
-        if self._created:
+        if self._has_model:
             save_weights(model, self.folder)
-        else:
+        elif self._replaces:
             save_model(model, self.folder)
-            self._created = True
+            self._replaces = False
+        else:
+            fill_folder(model, self.folder)
+        self._has_model = True
 
     def log(self, event: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl, once there is a folder."""
-        if self._created:
-            with (
-                disk_errors(self.folder / METRICS, "write"),
-                open(self.folder / METRICS, "a", encoding="utf-8") as file,
-            ):
-                file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        """Append a line to metrics.jsonl; while an older model stands there, keep it back."""
+        self._held_lines.append(json.dumps(event, ensure_ascii=False) + "\n")
+        if self._replaces:
+            return
+        path = self.folder / METRICS
+        with disk_errors(path, "write"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(path, "a", encoding="utf-8") as file:
+                file.writelines(self._held_lines)
+        self._held_lines = []
 
-    def pause(self, model: Task, position: Position) -> bool:
-        """Keep all that is needed to go on; before the first validation the model goes there as it is.
+    def keep(self, position: Position) -> None:
+        """Write a checkpoint, but for the time in which an older model stands there."""
+        if self._replaces:
+            return
+        try:
+            save_checkpoint(self.folder, position, self._arguments)
+        except EnvironmentFailure:
+            _remove_empty(self.folder)
+            raise
+
+    def pause(self, model: Task) -> bool:
+        """At a stop before the first validation the model goes there as it is.
 
         False where nothing was kept, since an older model stands there and the new one is not known to be any good.
         """
-        if not self._created:
-            if os.path.lexists(self.folder / "config.json"):
-                return False
+        if self._replaces:
+            return False
+        if not self._has_model:
             self.save_best(model)
-        save_position(self.folder, position, self._arguments)
         return True
 
     def finish(self, record: dict[str, Any]) -> None:
         """Write the record; from here on the folder is a finished model."""
         write_file(self.folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
-        shutil.rmtree(self.folder / "training", ignore_errors=True)
+        remove_checkpoints(self.folder)
+
+    def _forget_after(self, step: int) -> None:
+        """Drop what metrics.jsonl says of steps after the checkpoint: they will be made again."""
+        path = self.folder / METRICS
+        if not path.is_file():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if _step_of(line) <= step]
+        if kept != lines:
+            write_file(path, "".join(kept))
 
 
 def free_name(stem: str) -> Path:
@@ -94,6 +124,21 @@ def free_name(stem: str) -> Path:
         if not os.path.lexists(folder) or ((folder / "training").is_dir() and not (folder / RECORD).exists()):
             return folder
         number += 1
+
+
+def _remove_empty(folder: Path) -> None:
+    """Where nothing could be written there should be nothing."""
+    for path in (folder / "training", folder):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _step_of(line: str) -> float:
+    """The step that a line tells of; infinite for a line that was cut."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return float("inf")
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:

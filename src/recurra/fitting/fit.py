@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import json
 import shlex
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from recurra.data.datasets import TextDataset
-from recurra.errors import Interrupted, UsageError
+from recurra.errors import DataError, Interrupted, UsageError
 from recurra.files import sole_writer
 from recurra.fitting.baselines import Row, compare
-from recurra.fitting.defaults import build
+from recurra.fitting.defaults import build, chosen_device
 from recurra.fitting.destination import Destination, free_name
 from recurra.fitting.fitted import Model, measure
+from recurra.fitting.live import telling
 from recurra.fitting.options import FitOptions
 from recurra.fitting.sets import Sets, digest, gather, size
 from recurra.fitting.splits import a_part
@@ -25,7 +28,7 @@ from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
 from recurra.models import LanguageModel, Task, fingerprint, load_model
 from recurra.progress import Progress
-from recurra.training import Outcome, Position, Recipe, train
+from recurra.training import Keeping, Outcome, Position, Recipe, Workers, packed, train, unpacked, workers
 
 
 def fit(
@@ -53,56 +56,62 @@ def fit(
     (the best weights so far are kept), `EnvironmentFailure` where the disk refuses.
     """
     options = FitOptions.from_user(**choices)
-    with Progress(quiet=quiet) as talk:
-        sets = gather(data, valid, test, options)
-        for sentence in sets.guess:
-            talk.note(sentence)
-        for problem in sets.problems:
-            talk.note(f"note: {problem.message}")
-    torch.manual_seed(options.seed)
-    task, recipe = build(sets.train, options)
-    folder = Path(out) if out is not None else free_name(_stem(data))
-    arguments = {**options.model_dump(exclude={"baselines"}), "data": digest(sets)}
-    with sole_writer(folder):
-        destination = Destination(folder, arguments, fresh)
-        return _Run(
-            sets,
-            options,
-            task,
-            recipe,
-            destination,
-            same_again(data, {"valid": valid, "test": test, "out": out}, options),
-            quiet,
-        ).go()
+    device = chosen_device(options.device)
+    every = options.every()
+    with workers(device) as team:
+        quiet = quiet or not team.first
+        with Progress(quiet=quiet) as talk:
+            sets = gather(data, valid, test, options)
+            for sentence in sets.guess:
+                talk.note(sentence)
+            for problem in sets.problems:
+                talk.note(f"note: {problem.message}")
+        torch.manual_seed(options.seed)
+        task, recipe = build(sets.train, options)
+        folder = Path(out) if out is not None else free_name(_stem(data))
+        arguments = {**options.deciding(), "data": digest(sets)}
+        team.check_same("data or options", json.dumps(arguments, sort_keys=True))
+        command = same_again(data, {"valid": valid, "test": test, "out": out}, options)
+        with sole_writer(folder) if team.first else nullcontext():
+            destination = Destination(folder, arguments, fresh) if team.first else None
+            run = _Run(sets, options, task.to(device), recipe, destination, team, every, command, quiet)
+            return run.go(folder)
 
 
 class _Run:
+    """`destination` is None in all processes but the first: they train along and write nothing."""
+
     def __init__(
         self,
         sets: Sets,
         options: FitOptions,
         task: Task,
         recipe: Recipe,
-        destination: Destination,
+        destination: Destination | None,
+        team: Workers,
+        every: tuple[float, int | None],
         command: str,
         quiet: bool,
     ) -> None:
         self._sets, self._options, self._task, self._recipe = sets, options, task, recipe
-        self._destination, self._command, self._quiet = destination, command, quiet
+        self._destination, self._team, self._every = destination, team, every
+        self._command, self._quiet = command, quiet
 
-    def go(self) -> Model:
+    def go(self, folder: Path) -> Model:
         started = time.monotonic()
-        folder = self._destination.folder
         with Stopping() as stop:
             outcome = self._train(stop)
+            if self._destination is None:
+                return self._follow(outcome)
             if not outcome.finished:
-                raise self._stopped(outcome.position)
+                raise self._stopped(self._destination, outcome.position)
             # from here on a run that is broken off need not train again
             outcome.position.tensors = {}
-            self._destination.pause(self._task, outcome.position)
+            self._destination.keep(outcome.position)
+            best = load_model(folder)
+            self._team.share(best.state_dict())
             try:
                 with stop.waiting():
-                    best = load_model(folder)
                     record = self._record(best, outcome, time.monotonic() - started)
             except KeyboardInterrupt as error:
                 raise Interrupted(
@@ -117,10 +126,18 @@ class _Run:
                 talk.note(result_table(record, folder))
         return Model(best, folder, record)
 
-    def _stopped(self, position: Position) -> Interrupted:
+    def _follow(self, outcome: Outcome) -> Model:
+        """The end of a process that is not the first: the same weights, and no record."""
+        if not outcome.finished:
+            raise Interrupted("Stopped with the others")
+        task = self._task.cpu()
+        self._team.share(task.state_dict())
+        return Model(task)
+
+    def _stopped(self, destination: Destination, position: Position) -> Interrupted:
         """Keep where the run stands, and say what there is and how to go on."""
-        folder, spent = self._destination.folder, f"Stopped after {position.seconds:.0f} s"
-        if not self._destination.pause(self._task, position):
+        folder, spent = destination.folder, f"Stopped after {position.seconds:.0f} s"
+        if not destination.pause(self._task):
             return Interrupted(
                 f"{spent}, before the first validation; nothing was written, and {folder} holds what it held",
                 fix=f"Start again with: {self._command} --fresh",
@@ -142,48 +159,44 @@ class _Run:
         if sets.test is not None:
             # what the model cannot read shows before the training, not after it
             task.feed(sets.test, rows=1, steps=512, training=False)
-        about = task.summary()
-        start = destination.position
-        seconds = None if recipe.minutes is None else 60 * recipe.minutes
-        steps = None if recipe.epochs is None else recipe.epochs * len(feed)
-        with Progress(seconds, steps, unit=feed.unit, quiet=self._quiet) as progress:
-            progress.note(
-                f"{about['cell']} {about['layers']}×{about['hidden']}, {about['parameters']:,} parameters, "
-                f"{recipe.rate:g} rate; the model goes to {destination.folder}"
-            )
-            before = 0 if start is None else start.units
-            if start is not None:
-                progress.note(f"going on from step {start.step}")
+        found = unpacked(self._team.told(packed(destination.found) if destination else None))
+        start = None if found is None else found.position
+        with telling(task, recipe, feed, destination, start, self._options, self._quiet) as told:
+            if found is not None and found.note:
+                told.note(f"note: {found.note}")
+            try:
+                return train(
+                    task, feed, valid, recipe, start=start, stop=stop, on_step=told.on_step, workers=self._team,
+                    on_best=lambda: destination.save_best(task) if destination else None,
+                    keeping=Keeping(destination.keep if destination else _nothing, *self._every),
+                )  # fmt: skip
+            except DataError as error:
+                raise self._gone_wrong(error) from error
 
-            def on_step(event: dict[str, Any], done: float) -> None:
-                # units from before a stop would make the rate absurd
-                units = event["units"] - before
-                progress.update(event["step"], done, units, event.get("loss"), event.get("rate"))
-                if "valid" in event:
-                    progress.validation(event["valid"], event["best"])
-                if "valid" in event or event["step"] % 50 == 0:
-                    destination.log(event)
-
-            return train(
-                task, feed, valid, recipe, start=start, stop=stop, on_step=on_step,
-                on_best=lambda: destination.save_best(task),
-            )  # fmt: skip
+    def _gone_wrong(self, error: DataError) -> DataError:
+        """The same error, and what of the model there is."""
+        destination = self._destination
+        if destination is None or not (destination.folder / "config.json").exists():
+            return error
+        return DataError(f"{error} The best weights so far are kept in {destination.folder}")
 
     def _record(self, best: Task, outcome: Outcome, seconds: float) -> dict[str, Any]:
         from recurra import __version__
 
-        sets, folder = self._sets, self._destination.folder
+        sets, position = self._sets, outcome.position
+        assert self._destination is not None
+        folder = self._destination.folder
         splits = {"valid": sets.valid} | ({} if sets.test is None else {"test": sets.test})
         measured = {name: measure(best, dataset) for name, dataset in splits.items()}
         rows: list[Row] = []
         if self._options.baselines:
-            rows = compare(best, self._options, self._recipe, sets.train, splits, outcome.position.seconds, self._quiet)
+            rows = compare(best, self._options, self._recipe, sets.train, splits, position.seconds, self._quiet)
         record: dict[str, Any] = {
             "kind": best.kind,
             "command": self._command,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "version": __version__,
-            "seconds": round(outcome.position.seconds, 1),
+            "seconds": round(position.seconds, 1),
             "total_seconds": round(seconds, 1),
             "out": str(folder),
             "data": {
@@ -195,8 +208,10 @@ class _Run:
             },
             "model": best.summary(),
             "recipe": self._recipe.model_dump(),
-            "history": outcome.position.history,
-            "best_step": max((entry["step"] for entry in outcome.position.history if entry["best"]), default=0),
+            "history": position.history,
+            "clipped": round(position.clipped / max(1, position.step), 4),
+            "processes": self._team.count,
+            "best_step": max((entry["step"] for entry in position.history if entry["best"]), default=0),
             "metrics": {name: metrics for name, (metrics, _) in measured.items()},
             "baselines": [row.as_dict() for row in rows],
             "fingerprint": fingerprint(best),
@@ -209,6 +224,10 @@ class _Run:
         if isinstance(best, LanguageModel) and isinstance(sets.valid, TextDataset):
             record["token_losses"] = _token_losses(best, sets.valid)
         return record
+
+
+def _nothing(position: Position) -> None:
+    """The first process keeps the position for all of them."""
 
 
 def _stem(data: Any) -> str:

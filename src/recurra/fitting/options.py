@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+import re
+from typing import Any, Literal
 
 from pydantic import Field
 
 from recurra.config import Config
+from recurra.errors import UsageError
 
 # beyond any machine, and within what 64 bits can count
 MANY = 1 << 31
@@ -29,8 +32,44 @@ class FitOptions(Config):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     minutes: float | None = Field(default=None, gt=0)
     epochs: int | None = Field(default=None, gt=0, le=MANY)
+    optimiser: Literal["adamw", "sgd", "muon"] = "adamw"
     rate: float | None = Field(default=None, gt=0)
+    schedule: Literal["cosine", "linear", "constant", "one-cycle", "plateau"] = "cosine"
+    warmup: float | None = Field(default=None, ge=0, lt=1)
+    weight_decay: float | None = Field(default=None, ge=0)
+    clip: float | None = Field(default=None, gt=0)
+    average: float | None = Field(default=None, gt=0, lt=1)
+    patience: int | None = Field(default=None, gt=0, le=MANY)
     rows: int | None = Field(default=None, gt=0, le=MANY)
     steps: int | None = Field(default=None, gt=0, le=MANY)
+    accumulate: int = Field(default=1, gt=0, le=MANY)
+    recompute: int | None = Field(default=None, gt=0, le=MANY)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    device: str = "auto"
+    checkpoint_every: str = "60s"
+    tensorboard: bool = False
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     baselines: bool = True
+
+    def deciding(self) -> dict[str, Any]:
+        """Those that decide what a run ends with: a stopped run goes on only where they are the same."""
+        return self.model_dump(exclude=_NOT_DECIDING)
+
+    def every(self) -> tuple[float, int | None]:
+        """When checkpoints are written: (every so many seconds, every so many steps). Raises `UsageError`."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|)", self.checkpoint_every)
+        number = 0.0 if found is None else float(found[1])
+        if found is None or number <= 0 or (found[2] == "" and not number.is_integer()):
+            raise UsageError(
+                "Setting 'checkpoint_every' is wrong",
+                got=repr(self.checkpoint_every),
+                expected="30s, 5m, 1h, or a number of steps",
+            )
+        if found[2] == "":
+            return math.inf, int(number)
+        return number * {"s": 1, "m": 60, "h": 3600}[found[2]], None
+
+
+# how the work is shared out and shown; the result is the same, but for the last digits
+_NOT_DECIDING = {"accumulate", "baselines", "checkpoint_every", "compile", "device", "recompute", "tensorboard"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, overload
+from typing import Any
 
 import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
@@ -16,20 +16,8 @@ from recurra.cells.cell import check_sequence, short_pair
 from recurra.config import Config
 from recurra.errors import StateError, UsageError
 from recurra.kernels import LayerWeights, without_padding
+from recurra.layers.dropout import fixed_dropout
 from recurra.state import State, state_class, structure
-
-
-@overload
-def fixed_dropout(inputs: Tensor, probability: float, training: bool) -> Tensor: ...
-@overload
-def fixed_dropout(inputs: Inputs, probability: float, training: bool) -> Inputs: ...
-def fixed_dropout(inputs: Inputs, probability: float, training: bool) -> Inputs:
-    """Dropout whose mask is the same at every step (Gal and Ghahramani 2016): inputs[T, B, I], a mask for each row."""
-    if not training or probability == 0.0:
-        return inputs
-    inputs = spelled_out(inputs)
-    mask = torch.empty(inputs.shape[1:], dtype=inputs.dtype, device=inputs.device).bernoulli_(1 - probability)
-    return inputs * (mask / (1 - probability))
 
 
 @state_class

@@ -1,6 +1,14 @@
 """Models: one file a task, all speaking `Task`. `MODELS` is the table of them by kind."""
 
-from recurra.models.checkpoint import MODELS, check_replaceable, fingerprint, load_model, save_model, save_weights
+from recurra.models.checkpoint import (
+    MODELS,
+    check_replaceable,
+    fill_folder,
+    fingerprint,
+    load_model,
+    save_model,
+    save_weights,
+)
 from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
 from recurra.models.language import LanguageModel, LanguageModelConfig
 from recurra.models.task import Answer, Task
@@ -15,6 +23,7 @@ __all__ = [
     "LanguageModelConfig",
     "Task",
     "check_replaceable",
+    "fill_folder",
     "fingerprint",
     "load_model",
     "save_model",

@@ -29,6 +29,7 @@ CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 # all that stands in a model folder: what is more is a person's own
 FILES = (
     CONFIG, WEIGHTS, TOKENIZER_FILE, CODEC_FILE, "record.json", "metrics.jsonl", "report.html", "README.md", "training",
+    "tensorboard",
 )  # fmt: skip
 MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier)}
 
@@ -49,6 +50,15 @@ def save_model(model: Task, folder: str | Path, extra: Mapping[str, str] | None 
         for name, text in {**model.codec_texts(), **(extra or {})}.items():
             write_file(temporary / name, text)
         save_weights(model, temporary)
+
+
+def fill_folder(model: Task, folder: str | Path) -> None:
+    """Write the model into a folder beside what is there. It is a model once `config.json`, the last, is written."""
+    folder = Path(folder)
+    for name, text in model.codec_texts().items():
+        write_file(folder / name, text)
+    save_weights(model, folder)
+    write_file(folder / CONFIG, _config_text(model))
 
 
 def check_replaceable(folder: Path) -> None:

@@ -21,8 +21,8 @@ from recurra.data.codecs import CODEC_FILE, LabelCodec, SeriesCodec, codecs_text
 from recurra.data.datasets import LabelledDataset
 from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
 from recurra.errors import DataError, UsageError
-from recurra.layers import Stack, StackConfig, fixed_dropout
-from recurra.models.task import Answer, Task, batch_first, embedded_dropout, time_first
+from recurra.layers import Stack, StackConfig, embedded_dropout, fixed_dropout
+from recurra.models.task import Answer, Task, batch_first, time_first
 from recurra.state import State, check_like, state_class
 
 

@@ -20,8 +20,8 @@ from recurra.data.batches import Batch, Feed, StreamFeed, collate
 from recurra.data.datasets import TextDataset
 from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
 from recurra.errors import DataError, UsageError
-from recurra.layers import Stack, StackConfig, fixed_dropout
-from recurra.models.task import Answer, Task, batch_first, embedded_dropout, time_first
+from recurra.layers import Stack, StackConfig, embedded_dropout, fixed_dropout
+from recurra.models.task import Answer, Task, batch_first, time_first
 
 
 class LanguageModelConfig(Config):

@@ -205,11 +205,3 @@ def time_first(resets: Tensor | None) -> Tensor | None:
 def batch_first(inner: dict[str, Tensor]) -> dict[str, Tensor]:
     """Traced values [T, B, H] -> [B, T, H]."""
     return {name: value.transpose(0, 1) for name, value in inner.items()}
-
-
-def embedded_dropout(weight: Tensor, probability: float, training: bool) -> Tensor:
-    """Dropout of whole symbols: a row of the embedding is there or not for the whole batch (Gal and Ghahramani 2016)."""
-    if not training or probability == 0.0:
-        return weight
-    kept = torch.empty(weight.shape[0], 1, dtype=weight.dtype, device=weight.device).bernoulli_(1 - probability)
-    return weight * (kept / (1 - probability))

@@ -1,8 +1,20 @@
-"""Training: any `Task` on any `Feed`, with the best weights kept and a position one can go on from."""
+"""Training: the loop, the recipe, evaluation, checkpoints, and the processes that share the work. It names no task."""
 
+from recurra.training.checkpoint import (
+    Found,
+    Position,
+    load_checkpoint,
+    packed,
+    remove_checkpoints,
+    save_checkpoint,
+    unpacked,
+)
 from recurra.training.evaluation import evaluate
-from recurra.training.loop import Outcome, train
-from recurra.training.position import Position, load_position, save_position
+from recurra.training.loop import Event, Keeping, Outcome, train
 from recurra.training.recipe import Recipe
+from recurra.training.workers import ALONE, Workers, local_rank, workers
 
-__all__ = ["Outcome", "Position", "Recipe", "evaluate", "load_position", "save_position", "train"]
+__all__ = [
+    "ALONE", "Event", "Found", "Keeping", "Outcome", "Position", "Recipe", "Workers", "evaluate", "load_checkpoint",
+    "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "train", "unpacked", "workers",
+]  # fmt: skip

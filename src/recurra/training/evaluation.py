@@ -10,20 +10,27 @@ from torch import Tensor
 from recurra.data.batches import Feed
 from recurra.errors import DataError
 from recurra.models import Task
+from recurra.training.workers import ALONE, Workers
 
 
-def evaluate(model: Task, feed: Feed) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """(metrics, the sums they come from) of `model` over one epoch of `feed`."""
+def evaluate(model: Task, feed: Feed, workers: Workers = ALONE) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """(metrics, the sums they come from) of `model` over one epoch of `feed`, whose rows the workers share out."""
     sums: dict[str, Tensor] = {}
     state: Any = None
     was_training = model.training
+    device = next(model.parameters()).device
     model.eval()
     with torch.no_grad():
         for batch in feed.batches(0):
-            outputs, state = model(batch.inputs, state if batch.carries else None, batch.lengths, batch.resets)
-            for name, value in model.measure(outputs, batch).items():
+            mine = workers.rows(len(batch.inputs))
+            # who has no rows measures one, so that the sums have their shapes, and counts it as none
+            part = batch.part(mine[0] if mine else slice(0, 1)).to(device)
+            outputs, state = model(part.inputs, state if batch.carries else None, part.lengths, part.resets)
+            for name, value in model.measure(outputs, part).items():
+                value = value.cpu() if mine else torch.zeros_like(value.cpu())
                 sums[name] = sums[name] + value if name in sums else value
     model.train(was_training)
     if not sums:
         raise DataError("There is nothing to evaluate", expected="at least one row")
+    sums = workers.add_sums(sums)
     return model.metrics(sums), sums

@@ -11,16 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.data.batches import Feed
-from recurra.errors import DataError
+from recurra.data.batches import Batch, Feed
+from recurra.layers import rows_of
 from recurra.models import Task
-from recurra.state import detach, leaves, map_state
+from recurra.state import detach, leaves, map_state, merge, select
+from recurra.training import trouble
+from recurra.training.checkpoint import Position, random_now, restore_random, restore_torch_random, torch_random
 from recurra.training.evaluation import evaluate
-from recurra.training.position import Position, optimiser_tensors, restore_optimiser
+from recurra.training.optimisers import Average, Optimisers
 from recurra.training.recipe import Recipe
+from recurra.training.workers import ALONE, Workers
 
 Event = dict[str, Any]
-"""One line of the run's record: step, epoch, seconds, rate, loss, and `valid` where it was measured."""
+"""One line of the run's record: step, epoch, seconds, units, rate, loss, norm, and `valid` where it was measured."""
 
 
 @dataclass
@@ -29,6 +32,15 @@ class Outcome:
 
     position: Position
     finished: bool
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """When and how a run's position is kept: `keep(position)` at the start, every so many seconds and steps, at a stop."""
+
+    keep: Callable[[Position], None]
+    seconds: float = math.inf
+    steps: int | None = None
 
 
 def train(
@@ -41,56 +53,70 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[Event, float], None] = lambda event, progress: None,
     on_best: Callable[[], None] = lambda: None,
+    keeping: Keeping | None = None,
+    workers: Workers = ALONE,
 ) -> Outcome:
     """Train `model` in place, from `start` on; its last weights stay in it.
 
     `on_step(event, progress)` after every step, `on_best()` whenever the validation metric of the task is the best so far
-    (the model then holds those weights), `stop()` is asked after every step. Raises `DataError` where the loss stops being
-    a number.
+    (the model then holds those weights), `stop()` is asked after every step. With several workers each calls this alike;
+    `on_best` and `keeping` are for the first of them alone. Raises `DataError` where the loss stops being a number, or
+    explodes.
     """
-    run = _Run(model, feed, valid, recipe, start or Position())
+    run = _Run(model, feed, valid, recipe, start or Position(), keeping, workers)
     return run.go(stop, on_step, on_best)
 
 
 class _Run:
-    def __init__(self, model: Task, feed: Feed, valid: Feed, recipe: Recipe, position: Position) -> None:
+    def __init__(
+        self, model: Task, feed: Feed, valid: Feed, recipe: Recipe, position: Position,
+        keeping: Keeping | None = None, workers: Workers = ALONE,
+    ) -> None:  # fmt: skip
         self._model, self._feed, self._valid, self._recipe, self._position = model, feed, valid, recipe, position
-        matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-        vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
-        # biases are not decayed: shrinking them only shifts what the unit answers
-        groups = [
-            {"params": matrices, "weight_decay": recipe.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        order = {id(parameter): name for name, parameter in model.named_parameters()}
-        self._names = [order[id(parameter)] for parameter in (*matrices, *vectors)]
-        self._parameters = [*matrices, *vectors]
-        self._optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.99), eps=1e-8, fused=True)
+        self._keeping, self._workers = keeping, workers
+        self._device = next(model.parameters()).device
+        self._optimisers = Optimisers(model, recipe)
+        self._average = None if recipe.average is None else Average(model, recipe.average)
+        self._step_loss = torch.compile(model.step_loss, dynamic=True) if recipe.compile else model.step_loss
         self._state: Any = None
-        self._started = time.monotonic() - position.seconds
+        """The state that goes on into the next batch, of this worker's rows, and of how many rows the batch was."""
+        self._rows = 0
+        self._began = time.monotonic() - position.seconds
+        self._kept = time.monotonic()
+        self._seconds = None if recipe.minutes is None else 60 * recipe.minutes
+        self._total = None if recipe.epochs is None else recipe.epochs * len(feed)
         self._checked = position.step
-        self._checks = sum(1 for entry in position.history if entry.get("valid"))
-        self._recent: list[float] = []
         if position.tensors:
             self._restore(position.tensors)
         else:
             torch.manual_seed(recipe.seed + 1)
+            workers.share({name: value.detach() for name, value in model.named_parameters()})
 
     def go(
         self, stop: Callable[[], bool], on_step: Callable[[Event, float], None], on_best: Callable[[], None]
     ) -> Outcome:
         position, model = self._position, self._model
         model.train()
+        self._look_at_the_clock()
+        if position.step == 0:
+            self._keep()
+        stopping = False
         while not self._done():
             for batch in self._feed.batches(position.epoch, position.index):
-                event = self._step(batch)
+                event, stopping, keep = self._step(batch, stop)
                 if self._time_to_check():
                     self._check(event, on_best)
+                    # only with the first model does a folder become this run's, where another is replaced
+                    keep = keep or len(position.history) == 1
                 on_step(event, self._progress())
-                if self._done() or stop():
+                # several stop after the same step: what was wished before it was added up with the gradients
+                stopping = stop() if self._workers.count == 1 else stopping
+                if self._done() or stopping:
                     break
-            if stop() and not self._done():
-                position.tensors = self._tensors()
+                if keep:
+                    self._keep()
+            if stopping and not self._done():
+                self._keep(stopping=True)
                 return Outcome(position, finished=False)
         if self._checked != position.step:
             event = {**self._numbers(), "loss": None}
@@ -100,47 +126,99 @@ class _Run:
 
     # ---- one step
 
-    def _step(self, batch: Any) -> Event:
-        model, position = self._model, self._position
-        rate = self._recipe.rate_at(self._progress())
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        total, count, state = model.step_loss(batch, self._state if batch.carries else None)
-        self._state = detach(state)
-        value = float(total.detach()) / count
+    def _step(self, batch: Batch, stop: Callable[[], bool]) -> tuple[Event, bool, bool]:
+        """(what happened, whether to stop, whether to keep the position): the same for all workers."""
+        position = self._position
+        rate = self._recipe.rate_at(self._progress(), position.history)
+        total, count = self._gradients(batch)
+        gradients = [p.grad for p in self._optimisers.parameters if p.grad is not None]
+        wishes = [float(stop()), float(self._wants_to_keep())]
+        total, count, *wishes = self._workers.add_all(gradients, [total, count, *wishes])
+        value = total / count
         if not math.isfinite(value):
-            raise self._not_a_number(value)
-        for parameter in self._parameters:
-            parameter.grad = None
-        total.backward()
-        self._clip(count)
-        self._optimiser.step()
-        self._recent.append(value)
+            raise trouble.not_a_number("The loss", value, self._where(), self._model, self._recipe.rate)
+        norm = self._clip(gradients, count)
+        self._optimisers.step(rate)
         position.step += 1
         position.index += 1
         if position.index == len(self._feed):
             position.epoch, position.index = position.epoch + 1, 0
         position.units += batch.units if self._feed.unit == "tokens" else len(batch.inputs)
-        position.seconds = time.monotonic() - self._started
-        return {**self._numbers(), "rate": rate, "loss": value}
+        position.recent = [position.recent[0] + value, position.recent[1] + 1]
+        self._watch(value)
+        if self._average is not None:
+            self._average.follow(position.step)
+        self._look_at_the_clock()
+        event = {**self._numbers(), "rate": rate, "loss": value, "norm": norm}
+        return event, wishes[0] > 0, wishes[1] > 0
 
-    def _clip(self, count: int) -> None:
+    def _gradients(self, batch: Batch) -> tuple[float, int]:
+        """Leave the gradient of the summed loss of this worker's rows in the parameters: (that sum, how many losses)."""
+        for parameter in self._optimisers.parameters:
+            parameter.grad = None
+        whole = len(batch.inputs)
+        self._rows = whole
+        before = self._state if batch.carries else None
+        parts = self._workers.rows(whole, self._recipe.accumulate)
+        if parts == [slice(0, whole)]:
+            total, count, state = self._backward(batch, before, 1.0)
+            self._state = detach(state)
+            return total, count
+        # a worker without rows draws what the others draw, and counts nothing
+        counts = 1.0 if parts else 0.0
+        parts = parts or [slice(0, 1)]
+        offset = parts[0].start
+        random = torch_random(self._device)
+        sums, number, states = 0.0, 0, []
+        for rows in parts:
+            restore_torch_random(random, self._device)
+            mine = None if before is None else select(before, slice(rows.start - offset, rows.stop - offset))
+            with rows_of(whole, rows):
+                total, count, state = self._backward(batch.part(rows), mine, counts)
+            sums, number = sums + total * counts, number + int(count * counts)
+            states.append(detach(state))
+        self._state = merge(states)
+        return sums, number
+
+    def _backward(self, batch: Batch, state: Any, weight: float) -> tuple[float, int, Any]:
+        batch = batch.to(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.precision == "bfloat16"):
+            total, count, after = self._step_loss(batch, state)
+        value = float(total.detach())
+        if not math.isfinite(value) and self._workers.count == 1:
+            loss = value / count
+            raise trouble.not_a_number("The loss", loss, self._where(), self._model, self._recipe.rate, total)
+        (total if weight == 1.0 else total * weight).backward()
+        return value, count, after
+
+    def _clip(self, gradients: list[Tensor], count: float) -> float:
         """From the gradients of a sum of `count` losses to those of their mean, no longer together than `clip`.
 
-        Both are factors, so one pass over the gradients does for both, and none over what lies before them.
+        Both are factors, so one pass over the gradients does for both, and none over what lies before them. Returns the
+        norm of the gradient of the mean.
         """
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-        factor = (self._recipe.clip / (norm + 1e-6 * count)).clamp(max=1 / count)
+        norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True)) / count
+        if not math.isfinite(norm):
+            raise trouble.not_a_number("The gradient", norm, self._where(), self._model, self._recipe.rate)
+        self._position.clipped += norm > self._recipe.clip
+        factor = min(1.0, self._recipe.clip / (norm + 1e-6)) / count
         for gradient in gradients:
             gradient.mul_(factor)
+        return norm
 
-    def _not_a_number(self, value: float) -> DataError:
-        return DataError(
-            "The loss is no longer a number",
-            got=f"{value} at step {self._position.step}",
-            fix="Try a lower --rate, and look for extreme values in the data",
-        )
+    def _watch(self, value: float) -> None:
+        """Stop a run whose loss explodes."""
+        position = self._position
+        if position.step <= trouble.FIRST:
+            position.first = [position.first[0] + value, position.first[1] + 1]
+        position.smooth = value if position.step == 1 else 0.9 * position.smooth + 0.1 * value
+        first = position.first[0] / position.first[1]
+        if trouble.is_exploding(position.step, position.smooth, first):
+            raise trouble.exploded(position.smooth, first, self._where(), self._recipe.rate)
+
+    def _where(self) -> str:
+        position = self._position
+        return f"at step {position.step}, batch {position.index + 1} of {len(self._feed)} in pass {position.epoch + 1}"
 
     def _numbers(self) -> Event:
         position = self._position
@@ -153,17 +231,21 @@ class _Run:
 
     # ---- how far it is
 
+    def _look_at_the_clock(self) -> None:
+        position = self._position
+        position.seconds = time.monotonic() - self._began
+        if position.step >= position.pace.until and self._progress() < 1.0:
+            (seconds,) = self._workers.agreed([position.seconds])
+            position.pace = position.pace.corrected(position.step, seconds, self._total, self._seconds)
+
     def _progress(self) -> float:
-        recipe, position = self._recipe, self._position
-        done = 0.0
-        if recipe.epochs is not None:
-            done = position.step / (recipe.epochs * len(self._feed))
-        if recipe.minutes is not None:
-            done = max(done, position.seconds / (60 * recipe.minutes))
-        return min(1.0, done)
+        if self._total is not None and self._position.step >= self._total:
+            return 1.0
+        return self._position.pace.at(self._position.step)
 
     def _done(self) -> bool:
-        return self._progress() >= 1.0
+        history = self._position.history
+        return self._progress() >= 1.0 or self._recipe.is_out_of_patience(history)
 
     # ---- validation
 
@@ -171,47 +253,84 @@ class _Run:
         position, recipe = self._position, self._recipe
         if recipe.minutes is None and recipe.epochs is not None and recipe.epochs <= 2 * recipe.evaluations:
             return position.index == 0
-        return int(self._progress() * recipe.evaluations) > self._checks
+        return int(self._progress() * recipe.evaluations) > len(position.history)
 
     def _check(self, event: Event, on_best: Callable[[], None]) -> None:
+        if self._average is None:
+            self._measure(event, on_best)
+        else:
+            with self._average.in_place():
+                self._measure(event, on_best)
+
+    def _measure(self, event: Event, on_best: Callable[[], None]) -> None:
         position, (name, more_is_better) = self._position, self._model.best
-        metrics, _ = evaluate(self._model, self._valid)
+        metrics, _ = evaluate(self._model, self._valid, self._workers)
         if not math.isfinite(metrics["loss"]):
-            raise self._not_a_number(metrics["loss"])
+            where = f"in the validation after step {position.step}"
+            raise trouble.not_a_number("The loss", metrics["loss"], where, self._model, self._recipe.rate)
         self._checked = position.step
         event["valid"] = metrics
+        total, count = position.recent
         # one batch is too noisy to draw a curve from
-        event["loss"] = sum(self._recent) / len(self._recent) if self._recent else None
-        self._recent = []
+        event["loss"] = total / count if count else None
+        event["clipped"] = round(position.clipped / max(1, position.step), 4)
+        position.recent = [0.0, 0]
         best = position.best
         # equal counts are told apart by the loss
         rank = (metrics[name] if more_is_better else -metrics[name], -metrics["loss"])
         event["best"] = best is None or rank > (best[name] if more_is_better else -best[name], -best["loss"])
         position.history.append(dict(event))
-        self._checks += 1
         if event["best"]:
             position.best = metrics
-            on_best()
+            if self._workers.first:
+                on_best()
 
     # ---- going on later
 
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"weights.{name}": value.detach().clone() for name, value in self._model.state_dict().items()}
-        tensors |= optimiser_tensors(self._optimiser, self._names)
-        tensors["random"] = torch.get_rng_state()
+    def _wants_to_keep(self) -> bool:
+        keeping, step = self._keeping, self._position.step + 1
+        if keeping is None:
+            return False
+        by_steps = keeping.steps is not None and step % keeping.steps == 0
+        return by_steps or (self._workers.first and time.monotonic() - self._kept >= keeping.seconds)
+
+    def _keep(self, *, stopping: bool = False) -> None:
+        position = self._position
+        if self._keeping is None and not stopping:
+            return
+        position.random, position.tensors = self._everything()
+        if self._keeping is not None and self._workers.first:
+            self._keeping.keep(position)
+        if not stopping:
+            position.tensors = {}
+        self._kept = time.monotonic()
+
+    def _everything(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        numbers, tensors = random_now(self._device)
+        tensors |= {f"weights.{name}": value.detach().clone() for name, value in self._model.state_dict().items()}
+        tensors |= {name: value.clone() for name, value in self._optimisers.tensors().items()}
+        if self._average is not None:
+            tensors |= {name: value.clone() for name, value in self._average.tensors().items()}
         if self._state is not None:
-            tensors |= {f"state.{name}": leaf.clone() for name, leaf in leaves(self._state).items()}
-        return tensors
+            state = self._workers.whole(self._state, self._rows)
+            tensors |= {f"state.{name}": leaf.clone() for name, leaf in leaves(state).items()}
+        return numbers, tensors
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
-        self._model.load_state_dict(
-            {name.removeprefix("weights."): value for name, value in tensors.items() if name.startswith("weights.")}
-        )
-        restore_optimiser(self._optimiser, self._names, tensors)
-        torch.set_rng_state(tensors["random"])
-        carried = {name.removeprefix("state."): value for name, value in tensors.items() if name.startswith("state.")}
+        self._model.load_state_dict(_part(tensors, "weights."))
+        self._optimisers.restore(tensors)
+        if self._average is not None:
+            self._average.restore(tensors)
+        restore_random(self._position.random, tensors, self._device)
+        carried = _part(tensors, "state.")
         if carried:
-            rows = next(iter(carried.values())).shape[0]
-            template = self._model.initial_state(rows)
+            self._rows = next(iter(carried.values())).shape[0]
+            template = self._model.initial_state(self._rows)
             names = iter(leaves(template))
-            self._state = map_state(lambda leaf: carried[next(names)], template)
+            whole = map_state(lambda leaf: carried[next(names)].to(leaf.device), template)
+            mine = self._workers.rows(self._rows) or [slice(0, 1)]
+            self._state = select(whole, mine[0])
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

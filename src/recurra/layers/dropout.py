@@ -1,0 +1,51 @@
+"""What is hidden from a network in training, drawn for the whole batch even where only some of its rows are here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from recurra.cells import Inputs, spelled_out
+
+_here: ContextVar[tuple[int, slice] | None] = ContextVar("rows of a batch", default=None)
+
+
+@contextmanager
+def rows_of(total: int, rows: slice) -> Iterator[None]:
+    """Inside, what runs are the given rows of a batch of `total`: masks are drawn for all of them, and these rows' used.
+
+    So a batch that is worked off in parts, in one process or in several, drops what it would drop as a whole, and the
+    random numbers end up at the same place.
+    """
+    token = _here.set((total, rows))
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+@overload
+def fixed_dropout(inputs: Tensor, probability: float, training: bool) -> Tensor: ...
+@overload
+def fixed_dropout(inputs: Inputs, probability: float, training: bool) -> Inputs: ...
+def fixed_dropout(inputs: Inputs, probability: float, training: bool) -> Inputs:
+    """Dropout whose mask is the same at every step (Gal and Ghahramani 2016): inputs[T, B, I], a mask for each row."""
+    if not training or probability == 0.0:
+        return inputs
+    inputs = spelled_out(inputs)
+    total, rows = _here.get() or (inputs.shape[1], slice(None))
+    mask = torch.empty(total, *inputs.shape[2:], dtype=inputs.dtype, device=inputs.device).bernoulli_(1 - probability)
+    return inputs * (mask[rows] / (1 - probability))
+
+
+def embedded_dropout(weight: Tensor, probability: float, training: bool) -> Tensor:
+    """Dropout of whole symbols: a row of the embedding is there or not for the whole batch (Gal and Ghahramani 2016)."""
+    if not training or probability == 0.0:
+        return weight
+    kept = torch.empty(weight.shape[0], 1, dtype=weight.dtype, device=weight.device).bernoulli_(1 - probability)
+    return weight * (kept / (1 - probability))
