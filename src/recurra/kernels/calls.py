@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from recurra.kernels import native, ops, reference, variants
@@ -17,6 +16,7 @@ from recurra.kernels.ops import needed
 from recurra.kernels.ops_scan import scan as run_program
 from recurra.kernels.programs import Given, Sizes, trace, undisturbed
 from recurra.kernels.steps import STEPS
+from recurra.kernels.transforms import constant
 from recurra.kernels.variants import Variant, Zoneout, without_forget
 
 
@@ -173,7 +173,7 @@ def _known(size: int) -> int:
     return len(range(size))
 
 
-@torch.compiler.assume_constant_result
+@constant
 def _text(*key: Any) -> str:
     # (a compiler sees through a cache that it meets, so it must not meet this one)
     return _remembered(*key)

@@ -8,11 +8,13 @@ version lets it not be asked, the answer is the one that its ordinary calls need
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _compiling = torch.compiler.is_compiling
 try:
@@ -28,6 +30,15 @@ try:
     _batched_by_autograd: Callable[[Tensor], bool] = torch._C._functorch.is_legacy_batchedtensor  # pyright: ignore
 except AttributeError:
     _batched_by_autograd = lambda _: True  # noqa: E731
+
+
+def constant(function: _Function) -> _Function:
+    """Have a compiler take the results as they are, as `torch.compiler.assume_constant_result` does.
+
+    That one imports the compiler, which takes longer than all of torch does without it. A test compiles what is marked.
+    """
+    function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
+    return function
 
 
 def watched() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -22,7 +21,7 @@ from recurra.data.datasets import LabelledDataset
 from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
 from recurra.errors import DataError, UsageError
 from recurra.layers import Stack, StackConfig, embedded_dropout, fixed_dropout
-from recurra.models.task import Answer, Task, batch_first, time_first
+from recurra.models.task import Answer, Task, batch_first, embedding, time_first
 from recurra.state import State, check_like, state_class
 
 
@@ -67,8 +66,7 @@ class Classifier(Task[ClassifierConfig]):
         if isinstance(codec, TextCodec):
             if config.vocabulary != codec.size:
                 raise UsageError("The vocabulary does not fit", got=f"{codec.size} tokens", expected=config.vocabulary)
-            scale = 1 / math.sqrt(config.embedding)
-            self.embedding = nn.Parameter(torch.randn(codec.size, config.embedding) * scale)
+            self.embedding = embedding(codec.size, config.embedding)
             width = config.embedding
         else:
             if config.features != codec.features:

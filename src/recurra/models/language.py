@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from recurra.data.datasets import TextDataset
 from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
 from recurra.errors import DataError, UsageError
 from recurra.layers import Stack, StackConfig, embedded_dropout, fixed_dropout
-from recurra.models.task import Answer, Task, batch_first, time_first
+from recurra.models.task import Answer, Task, batch_first, embedding, time_first
 
 
 class LanguageModelConfig(Config):
@@ -53,7 +52,7 @@ class LanguageModel(Task[LanguageModelConfig]):
             )
         self.config = config
         self.codec = codec
-        self.embedding = nn.Parameter(torch.randn(config.vocabulary, config.embedding) / math.sqrt(config.embedding))
+        self.embedding = embedding(config.vocabulary, config.embedding)
         self.stack = Stack.build(config.embedding, config.stack)
         self.causal = self.stack.causal
         narrow = config.tied and self.stack.hidden != config.embedding

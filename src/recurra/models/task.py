@@ -5,6 +5,7 @@ Training, prediction and streaming sessions use only this class and name no task
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -205,3 +206,10 @@ def time_first(resets: Tensor | None) -> Tensor | None:
 def batch_first(inner: dict[str, Tensor]) -> dict[str, Tensor]:
     """Traced values [T, B, H] -> [B, T, H]."""
     return {name: value.transpose(0, 1) for name, value in inner.items()}
+
+
+def embedding(symbols: int, width: int) -> nn.Parameter:
+    """First values of an embedding[V, E]: normal, each row about as long as 1."""
+    values = torch.randn(symbols, width)
+    # on no memory at all there is nothing to scale, and torch would load its compiler to do so
+    return nn.Parameter(values if values.is_meta else values / math.sqrt(width))

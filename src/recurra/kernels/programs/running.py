@@ -14,6 +14,7 @@ from torch import Tensor
 from recurra.kernels import native, reference
 from recurra.kernels.programs.gradient import gradient, recorded
 from recurra.kernels.programs.program import Program, evaluate, parse
+from recurra.kernels.transforms import constant
 
 Tensors = Sequence[Tensor]
 
@@ -58,7 +59,7 @@ def layout(text: str) -> Layout:
     return Layout(tuple(widths[:count]), tuple(widths[count:]))
 
 
-@torch.compiler.assume_constant_result
+@constant
 def emitted_count(text: str) -> int:
     """How many values a program emits at each step."""
     return len(layout(text).emitted)
