@@ -25,7 +25,7 @@ from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
 from recurra.models import LanguageModel, Task, fingerprint, load_model
 from recurra.progress import Progress
-from recurra.training import Outcome, Position, Recipe, train
+from recurra.training import Outcome, Position, Recipe, streamed, train
 
 
 def fit(
@@ -198,6 +198,7 @@ class _Run:
             "history": outcome.position.history,
             "best_step": max((entry["step"] for entry in outcome.position.history if entry["best"]), default=0),
             "metrics": {name: metrics for name, (metrics, _) in measured.items()},
+            "streaming": streamed(best, sets.valid, self._recipe.steps),
             "baselines": [row.as_dict() for row in rows],
             "fingerprint": fingerprint(best),
             "next": next_commands(best, folder),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,5 +67,12 @@ def result_table(record: dict[str, Any], folder: Path) -> str:
     following = "\n".join(f"  {command}" for command in record["next"])
     return (
         f"\nOn the {told} set:\n{table(lines, ['', *names, 'time'])}\n\n"
+        f"{streaming_lines(record['streaming'])}\n\n"
         f"Model: {folder}   report: {folder / 'report.html'}\nNext:\n{following}"
     )
+
+
+def streaming_lines(streaming: Mapping[str, Any]) -> str:
+    """What was measured of the model as it will be streamed, a line each, the warnings last."""
+    lines = [*streaming["sentences"], *(f"warning: {text}" for text in streaming["warnings"])]
+    return "As it will be streamed:\n" + "\n".join(f"  {line}" for line in lines)

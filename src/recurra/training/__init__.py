@@ -4,5 +4,6 @@ from recurra.training.evaluation import evaluate
 from recurra.training.loop import Outcome, train
 from recurra.training.position import Position, load_position, save_position
 from recurra.training.recipe import Recipe
+from recurra.training.streamed import streamed
 
-__all__ = ["Outcome", "Position", "Recipe", "evaluate", "load_position", "save_position", "train"]
+__all__ = ["Outcome", "Position", "Recipe", "evaluate", "load_position", "save_position", "streamed", "train"]
