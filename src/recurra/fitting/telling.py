@@ -9,6 +9,7 @@ from typing import Any
 
 from recurra.data.codecs import SeriesCodec
 from recurra.fitting.options import FitOptions
+from recurra.inspection.measures import items
 from recurra.models import Classifier, Task
 from recurra.progress import table
 
@@ -74,5 +75,5 @@ def result_table(record: dict[str, Any], folder: Path) -> str:
 
 def streaming_lines(streaming: Mapping[str, Any]) -> str:
     """What was measured of the model as it will be streamed, a line each, the warnings last."""
-    lines = [*streaming["sentences"], *(f"warning: {text}" for text in streaming["warnings"])]
+    lines = [*items(streaming, "sentences"), *(f"warning: {text}" for text in items(streaming, "warnings"))]
     return "As it will be streamed:\n" + "\n".join(f"  {line}" for line in lines)

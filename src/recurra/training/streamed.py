@@ -46,7 +46,7 @@ def streamed(task: Task, dataset: Any, steps: int) -> dict[str, Any]:
     """What the model makes of `dataset` when its state is carried on, as plain numbers, sentences and warnings.
 
     Arguments:
-    - task: the trained model; it is left in the mode it was in, and no random number is drawn.
+    - task: the trained model; it is left in the mode it was in, and no random number is drawn. One thread does it all.
     - dataset: what `task.feed` takes, with targets; at most `TOKENS` steps of it are read.
     - steps: the length of a chunk in training, for a model that answers at each step.
 
@@ -67,11 +67,14 @@ def streamed(task: Task, dataset: Any, steps: int) -> dict[str, Any]:
     Raises `DataError` for data that the model cannot read.
     """
     started = time.monotonic()
-    was_training = task.training
+    was_training, threads = task.training, torch.get_num_threads()
     task.eval()
+    # thousands of small calls: on a busy machine each would wait for threads that give it nothing
+    torch.set_num_threads(1)
     try:
         found = _measured(task, dataset, steps)
     finally:
+        torch.set_num_threads(threads)
         task.train(was_training)
     if isinstance(found, str):
         found = {"sentences": [found], "warnings": []}
@@ -348,7 +351,7 @@ def _gradient(task: Task, batch: Batch, state: Any) -> dict[str, Any]:
 
 
 def _lags(count: int) -> list[int]:
-    return [1 + place for place in _spread(count, 64).tolist()]
+    return sorted({round(lag) for lag in torch.logspace(0, math.log10(count), 64, dtype=torch.float64).tolist()})
 
 
 # ---- a model that answers once: rows, and the same rows one after another
