@@ -90,25 +90,19 @@ def _mark(curve: Mapping[str, Any]) -> float | None:
 def _panel(panel: _Panel, across: Scale, top: float) -> Html:
     ceiling, floor = top + TITLE, top + TITLE + _HEIGHT
     share = known(panel.measure).share
-    height = {step: math.log10(value) if panel.exponents else value for step, value in panel.points}
-    low, high = min(height.values()), max(height.values())
+    heights = [math.log10(value) if panel.exponents else value for _, value in panel.points]
+    low, high = min(heights), max(heights)
     margin = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
     up = Scale(low - margin, high + margin, floor, ceiling)
     parts = [tag("text", panel.title, x=0, y=top + 13, class_="title")]
     for value in _marks(low - margin, high + margin) if panel.exponents else ticks(low - margin, high + margin, 4):
         shown = 10**value if panel.exponents else value
-        label = (
-            f"{shown * 100:.3g} %"
-            if share
-            else f"{shown:.0e}".replace("e-0", "e-")
-            if panel.exponents and shown < 0.01
-            else f"{shown:.3g}"
-        )
+        label = f"{shown * 100:.3g} %" if share else _power(shown) if panel.exponents else f"{shown:.3g}"
         parts.append(tag("line", x1=across.start, x2=across.end, y1=up(value), y2=up(value), class_="grid"))
         parts.append(tag("text", label, x=across.start - 7, y=up(value) + 3.5, text_anchor="end"))
     if panel.mark is not None:
         parts.append(_mark_line(panel, across, ceiling, floor))
-    places = [(across(math.log2(step)), up(value)) for step, value in height.items()]
+    places = [(across(math.log2(step)), up(height)) for (step, _), height in zip(panel.points, heights, strict=True)]
     style = "train" if panel.exponents else "valid"
     parts.append(tag("polyline", points=" ".join(f"{x:g},{y:g}" for x, y in places), class_=f"stroke {style}"))
     for (step, value), (x, y) in zip(panel.points, places, strict=True):
@@ -116,6 +110,10 @@ def _panel(panel: _Panel, across: Scale, top: float) -> Html:
         hover = tag("title", f"{step:,.0f} step{'' if step == 1 else 's'}: {told}")
         parts.append(tag("circle", hover, cx=x, cy=y, r=2 if panel.exponents else 3, class_=f"dot {style}"))
     return join(parts)
+
+
+def _power(value: float) -> str:
+    return f"{value:.3g}" if value >= 0.01 else f"{value:.0e}".replace("e-0", "e-")
 
 
 def _mark_line(panel: _Panel, across: Scale, ceiling: float, floor: float) -> Html:
