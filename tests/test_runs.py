@@ -159,9 +159,15 @@ def test_a_damaged_run_is_named_and_stops_nothing(place: Path, make: Callable[[]
 
 
 def test_a_record_of_nonsense_is_only_talk(place: Path) -> None:
-    Path("small/record.json").write_text('{"metrics": {"valid": 5}, "history": [3], "data": [], "seconds": "x"}')
+    huge = "9" * 400
+    Path("small/record.json").write_text(
+        f'{{"metrics": {{"valid": 5, "test": {{"accuracy": {huge}}}}}, "history": [3], "data": {{"name": 5}}, '
+        f'"seconds": "x", "date": 7}}'
+    )
     small = by_name()["small"]
-    assert (small["state"], small["valid"], small["step"], small["seconds"]) == ("finished", None, None, None)
+    assert small["state"] == "finished"
+    assert {small[name] for name in ("valid", "test", "step", "seconds", "date", "data")} == {None}
+    assert run("runs").code == run("runs", "--json").code == 0
 
 
 def test_where_runs_are_looked_for(place: Path) -> None:

@@ -306,6 +306,23 @@ def test_any_length_of_a_chunk(steps: int) -> None:
     assert len(found["sentences"]) == (1 if steps == 10**9 else 4)
 
 
+def test_it_keeps_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen, task = torch.get_num_threads(), set(), by_name("language-gru")
+    loss = LanguageModel.loss
+
+    def watched(self: Any, *arguments: Any) -> Any:
+        seen.add(torch.get_num_threads())
+        return loss(self, *arguments)
+
+    monkeypatch.setattr(LanguageModel, "loss", watched)
+    torch.set_num_threads(2)
+    try:
+        streamed(task, text(1000), 16)
+        assert (seen, torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("name", ["language-gru", "classify-text-gru"])
 def test_what_it_costs_is_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task, read = by_name(name), 0

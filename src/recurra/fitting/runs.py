@@ -149,11 +149,11 @@ def _ended(record: dict[str, Any], metric: str, arguments: dict[str, Any]) -> di
     history = record.get("history")
     last = history[-1] if isinstance(history, list) and history and isinstance(history[-1], dict) else {}
     return {
-        "data": data.get("name"),
+        "data": _text(data.get("name")),
         "step": _number(last.get("step")),
         "epoch": _number(last.get("epoch")),
         "seconds": _number(record.get("seconds")),
-        "date": record.get("date"),
+        "date": _text(record.get("date")),
         "valid": _number(_part(metrics, "valid").get(metric)),
         "test": _number(_part(metrics, "test").get(metric)),
         "metrics": metrics,
@@ -238,7 +238,12 @@ def _part(record: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Any:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    fits = isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63)
+    return value if fits else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _rank(run: Mapping[str, Any]) -> tuple[Any, ...]:
