@@ -455,7 +455,7 @@ def _context_of_rows(task: Task, rows: list[tuple[Tensor, Tensor]], whole: float
     contexts, size = [1], 1
     while size < longest:
         # twice each octave where that is cheap
-        contexts += [size + size // 2, 2 * size] if 1 < size < 16 else [2 * size]
+        contexts += [size + size // 2, 2 * size] if 1 < size < 32 else [2 * size]
         size *= 2
     contexts = [context for context in contexts if context < longest]
     name, more_is_better = task.best

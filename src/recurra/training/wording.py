@@ -83,7 +83,7 @@ def _gradient(found: Measured) -> str:
     steps = f"{gradient['steps']:,} step{'' if gradient['steps'] == 1 else 's'}"
     return (
         f"Memory by gradient: further back than {steps} less than 1 % of the signal is left, from {lag:,} steps back "
-        f"{left:.0e}."
+        f"{left:.1g}."
     )
 
 
