@@ -324,6 +324,10 @@ CASES = [
     Case("model: a token that is none", lambda: put("texts/tokenizer.json", Path("texts/tokenizer.json").read_text().replace('"film"', '"\\ud800"'))(), "info texts", MODEL, r"surrogate"),
     Case("model: codec of 6000 digits", put("texts/codec.json", '{"version":' + DIGITS + "}"), "info texts", MODEL, r"codec\.json is damaged"),
     Case("model: other labels", put("texts/codec.json", '{"version": 1, "labels": ["bad", "odd"], "series": null}'), "info texts", MODEL, r"content hash"),
+    # ---- runs
+    Case("runs: none there", lambda: Path("void").mkdir(), "runs void", USAGE, r"no runs in void.*recurra fit"),
+    Case("runs: no folder", nothing, "runs nowhere", USAGE, r"no folder nowhere.*nothing"),
+    Case("runs: a file", nothing, "runs good.txt", USAGE, r"no folder good\.txt.*a file"),
     # ---- states
     Case("state: of another model", nothing, "stream numbers --state good.state", STATE, r"belongs to another model"),
     Case("state: cut", cut("good.state", 0.9), "stream texts --state good.state", STATE, r"cut or altered"),

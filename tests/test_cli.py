@@ -57,6 +57,7 @@ def test_data_on_stdout_and_talk_on_stderr() -> None:
     ending = run("fit", "rows.tsv", "--hidden", 8, "--epochs", 1, "--no-baselines", "--out", "new", "--json")
     assert ending.code == 0
     assert json.loads(ending.out)["out"] == "new"
+    assert json.loads(ending.out)["streaming"]["sentences"][0] in ending.err
     assert "validation" in ending.err
     again = run("fit", "rows.tsv", "--hidden", 8, "--epochs", 1, "--no-baselines", "--out", "new", "--fresh")
     assert (again.code, again.out) == (0, "")
@@ -69,10 +70,29 @@ def test_each_command_speaks_json() -> None:
     assert json.loads(run("predict", "language", "the c", "--top", 2, "--json").out)["next"][1]["probability"] > 0
     assert json.loads(run("evaluate", "texts", "rows.tsv", "--json").out)["metrics"]["accuracy"] >= 0.5
     assert json.loads(run("generate", "language", "--length", 4, "--json").out)["text"]
-    assert json.loads(run("info", "texts", "--json").out)["model"]["labels"] == ["bad", "good"]
+    about = json.loads(run("info", "texts", "--json").out)
+    assert about["model"]["labels"] == ["bad", "good"]
+    assert about["streaming"]["sentences"]
+    assert {"texts", "language"} <= {json.loads(line)["name"] for line in run("runs", ".", "--json").out.splitlines()}
     assert {row["kernel"] for row in json.loads(run("doctor", "--json").out)["kernels"]} >= {"gru", "lstm", "linear"}
     lines = run("stream", "texts", "--json", stdin=b"a film\nof acts\n").out.splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4]
+
+
+def test_info_tells_how_it_streams() -> None:
+    told = run("info", "texts").out
+    assert "As it will be streamed:\n  " in told
+    record = json.loads(Path("texts/record.json").read_text())
+    for sentence in record["streaming"]["sentences"]:
+        assert sentence in told
+    # a record from before there was such a part
+    del record["streaming"]
+    Path("old").mkdir()
+    for name in ("config.json", "codec.json", "tokenizer.json", "weights.safetensors"):
+        Path("old", name).write_bytes(Path("texts", name).read_bytes())
+    Path("old/record.json").write_text(json.dumps(record))
+    ending = run("info", "old")
+    assert (ending.code, "streamed" in ending.out) == (0, False)
 
 
 def test_a_stream_in_two_parts_is_the_stream_in_one() -> None:
@@ -95,7 +115,7 @@ def test_the_same_seed_writes_the_same_text() -> None:
 
 def test_help_and_version() -> None:
     assert run("--version").out == f"{recurra.__version__}\n"
-    for command in ("fit", "predict", "generate", "evaluate", "stream", "info", "doctor"):
+    for command in ("fit", "predict", "generate", "evaluate", "stream", "info", "runs", "doctor"):
         ending = run(command, "--help")
         assert (ending.code, ending.err) == (0, "")
         assert "--json" in ending.out

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from recurra.errors import EnvironmentFailure
-from recurra.inspection import card, report, write_card, write_report
+from recurra.inspection import card, report, streams, write_card, write_report
 from recurra.inspection.confusion import _pooled
 from recurra.inspection.curves import _thin, ticks
 from recurra.inspection.measures import day, show
@@ -360,6 +360,80 @@ def test_still_improving_is_said() -> None:
     record = language_record()
     record["history"] = [point(i, 3 - i, {"loss": 3.0 - i / 10}) for i in range(1, 5)]
     assert curve_notes(record) == ["Validation was still improving at the end: longer training would probably help."]
+
+
+def streaming(**changed: Any) -> dict[str, Any]:
+    return {
+        "measure": "loss",
+        "memory": {
+            "context": {"steps": 40, "more": False, "curve": [[1, 3.0], [2, 2.0], [40, 1.5], [112, 1.49]]},
+            "gradient": {"steps": 39, "more": False, "curve": [[1, 1.0], [39, 0.01], [128, 0.0]]},
+        },
+        "sentences": ["The norm of the state is <b>large</b>."],
+        "warnings": ["The state 0.h drifts."],
+        **changed,
+    }
+
+
+def test_the_report_tells_how_it_streams() -> None:
+    record = {**language_record(), "streaming": streaming()}
+    page = page_of(record)
+    for words in (
+        "Streaming The state 0.h drifts. The norm of the state is <b>large</b>.",
+        "Loss by steps of context", "Gradient left by steps back", "40 steps", "39 steps", "1e-10",
+    ):  # fmt: skip
+        assert words in page.text, words
+    assert len(page.of_class("warning")) == 1
+    dots = [words for words in page.words if re.fullmatch(r"[\d,]+ steps?: .*", words)]
+    # twice: wide and narrow
+    assert dots[: len(dots) // 2] == dots[len(dots) // 2 :] == [
+        "1 step: 3.000", "2 steps: 2.000", "40 steps: 1.500", "112 steps: 1.490",
+        "1 step: 1.0e+00", "39 steps: 1.0e-02", "128 steps: 1.0e-12",
+    ]  # fmt: skip
+    assert "- The state 0.h drifts." in card.render(record)
+
+
+def test_the_curves_of_memory_stand_where_they_should() -> None:
+    """The axis has an octave for each octave, the metric its value, the gradient its exponent."""
+    drawing = streams.draw({"streaming": streaming()}, 736.0)
+    assert drawing is not None
+    lines = [held["points"] or "" for tag, held in Page(drawing).elements if tag == "polyline"]
+    context, gradient = ([tuple(map(float, pair.split(","))) for pair in line.split()] for line in lines)
+    octave = context[1][0] - context[0][0]
+    assert context[2][0] - context[0][0] == pytest.approx(math.log2(40) * octave, abs=1)
+    assert gradient[2][0] == pytest.approx(736 - 14) and context[0][0] == gradient[0][0] == 52
+    assert (context[0][1] - context[1][1]) / (context[0][1] - context[2][1]) == pytest.approx(1 / 1.5, abs=0.01)
+    assert (gradient[0][1] - gradient[1][1]) / (gradient[0][1] - gradient[2][1]) == pytest.approx(2 / 12, abs=0.01)
+    # a memory whose end was not seen has no mark
+    more = streaming()
+    more["memory"]["context"]["more"] = more["memory"]["gradient"]["more"] = True
+    open_ended = streams.draw({"streaming": more}, 736.0)
+    assert open_ended is not None and "best" in drawing and "best" not in open_ended
+
+
+def test_accuracy_by_context_is_a_share() -> None:
+    found = streaming(measure="accuracy")
+    found["memory"]["context"]["curve"] = [[1, 0.25], [8, 0.9]]
+    page = page_of({**language_record(), "streaming": found})
+    assert "Accuracy by steps of context" in page.text and "8 steps: 90.0 %" in page.text and "60 %" in page.text
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None, 5, [], {}, {"sentences": []}, {"sentences": ["Not measured."], "warnings": []},
+        streaming(memory=5), streaming(memory={"context": [], "gradient": {"curve": 3}}),
+        streaming(memory={"context": {"curve": [[1], [math.nan, 1], "ab", [0, 1], [1, None], [2, 3]]}}),
+        streaming(memory={"context": {"steps": "x", "curve": [[1, 2], [1, 2]]}, "gradient": {"steps": -1}}),
+        streaming(memory={"context": {"steps": 10**9, "curve": [[1, 2], [3, 2]]}}),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_a_part_on_streams_that_is_missing_or_broken(found: Any) -> None:
+    record = {**language_record(), "streaming": found}
+    said = isinstance(found, dict) and bool(found.get("sentences"))
+    assert ("Streaming" in page_of(record).words) == said
+    card.render(record)
 
 
 def test_ticks_and_thinning() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         StateError,
         UsageError,
     )
-    from recurra.fitting import FitOptions, Model, fit, load
+    from recurra.fitting import FitOptions, Model, fit, load, runs
     from recurra.kernels import backend
     from recurra.layers import Bidirectional, Block, Stack, StackConfig
     from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig, Task
@@ -33,7 +33,7 @@ _WHERE = {
     "errors": (
         "DataError", "EnvironmentFailure", "Interrupted", "ModelError", "RecurraError", "StateError", "UsageError",
     ),
-    "fitting": ("FitOptions", "Model", "fit", "load"),
+    "fitting": ("FitOptions", "Model", "fit", "load", "runs"),
     "kernels": ("backend",),
     "layers": ("Bidirectional", "Block", "Stack", "StackConfig"),
     "models": ("Classifier", "ClassifierConfig", "LanguageModel", "LanguageModelConfig", "Task"),
@@ -78,6 +78,7 @@ __all__ = [
     "load",
     "load_state",
     "merge",
+    "runs",
     "save_state",
     "select",
 ]

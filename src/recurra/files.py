@@ -150,6 +150,28 @@ def sole_writer(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a run holds `path` now (`sole_writer`). It asks with a shared lock and gives that back at once.
+
+    Only a file that a crash has left is ever locked by the question: a run that ends removes its own. Where there are no
+    such locks, the file beside `path` is all there is to go by.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        handle = os.open(target.parent / f".{target.name}.lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        if fcntl is None:
+            return True
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def _locked(lock: Path, path: Path) -> int:
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)

@@ -10,7 +10,9 @@ import torch
 
 import recurra
 from recurra import kernels
-from recurra.cli.talk import say_json
+from recurra.cli.talk import printable, say_json
+from recurra.fitting.telling import streaming_lines
+from recurra.inspection.measures import items, part
 from recurra.progress import table
 
 
@@ -23,7 +25,11 @@ def info(folder: Path, as_json: bool) -> None:
         "fingerprint": model.fingerprint,
         "bytes": sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
         "metrics": model.metrics,
-        **{key: model.record[key] for key in ("date", "version", "command", "seconds") if key in model.record},
+        **{
+            key: model.record[key]
+            for key in ("date", "version", "command", "seconds", "streaming")
+            if key in model.record
+        },
     }
     if as_json:
         say_json(about)
@@ -36,6 +42,9 @@ def info(folder: Path, as_json: bool) -> None:
         [key, _short(about[key])] for key in ("fingerprint", "bytes", "date", "seconds", "command") if key in about
     ]
     print(table(rows, ["", str(folder)]))
+    streaming = part(model.record, "streaming")
+    if items(streaming, "sentences"):
+        print(f"\n{printable(streaming_lines(streaming))}")
 
 
 def _short(value: Any) -> str:

@@ -98,8 +98,8 @@ def fit(
     if json and model.record:
         from recurra.cli.talk import say_json
 
-        keys = ("kind", "out", "seconds", "total_seconds", "model", "metrics", "baselines", "fingerprint", "next")
-        say_json({key: model.record[key] for key in keys})
+        keys = ("kind", "out", "seconds", "total_seconds", "model", "metrics", "baselines", "streaming", "fingerprint")
+        say_json({key: model.record[key] for key in (*keys, "next")})
 
 
 @app.command()
@@ -183,6 +183,17 @@ def info(model: ModelFolder, json: Json = False) -> None:
     from recurra.cli import about
 
     about.info(model, json)
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to look; two levels of folders.")] = Path("."),
+    json: Json = False,
+) -> None:
+    """List the runs in DIR beside one another: finished, stopped or under way, the best first."""
+    from recurra.cli import listing
+
+    listing.runs(folder, json)
 
 
 @app.command()

@@ -3,5 +3,6 @@
 from recurra.fitting.fit import fit
 from recurra.fitting.fitted import Model, load
 from recurra.fitting.options import FitOptions
+from recurra.fitting.runs import runs
 
-__all__ = ["FitOptions", "Model", "fit", "load"]
+__all__ = ["FitOptions", "Model", "fit", "load", "runs"]

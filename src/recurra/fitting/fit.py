@@ -28,7 +28,18 @@ from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
 from recurra.models import LanguageModel, Task, fingerprint, load_model
 from recurra.progress import Progress
-from recurra.training import Keeping, Outcome, Position, Recipe, Workers, packed, train, unpacked, workers
+from recurra.training import (
+    Keeping,
+    Outcome,
+    Position,
+    Recipe,
+    Workers,
+    packed,
+    streamed,
+    train,
+    unpacked,
+    workers,
+)
 
 
 def fit(
@@ -213,6 +224,7 @@ class _Run:
             "processes": self._team.count,
             "best_step": max((entry["step"] for entry in position.history if entry["best"]), default=0),
             "metrics": {name: metrics for name, (metrics, _) in measured.items()},
+            "streaming": streamed(best, sets.valid, self._recipe.steps),
             "baselines": [row.as_dict() for row in rows],
             "fingerprint": fingerprint(best),
             "next": next_commands(best, folder),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recurra.data.codecs import SeriesCodec
 from recurra.fitting.options import FitOptions
+from recurra.inspection.measures import items
 from recurra.models import Classifier, Task
 from recurra.progress import table
 
@@ -66,5 +68,12 @@ def result_table(record: dict[str, Any], folder: Path) -> str:
     following = "\n".join(f"  {command}" for command in record["next"])
     return (
         f"\nOn the {told} set:\n{table(lines, ['', *names, 'time'])}\n\n"
+        f"{streaming_lines(record['streaming'])}\n\n"
         f"Model: {folder}   report: {folder / 'report.html'}\nNext:\n{following}"
     )
+
+
+def streaming_lines(streaming: Mapping[str, Any]) -> str:
+    """What was measured of the model as it will be streamed, a line each, the warnings last."""
+    lines = [*items(streaming, "sentences"), *(f"warning: {text}" for text in items(streaming, "warnings"))]
+    return "As it will be streamed:\n" + "\n".join(f"  {line}" for line in lines)

@@ -207,6 +207,7 @@ def _limits(record: Mapping[str, Any], kind: str) -> str:
     }[kind]
     if judge(record).split != "test":
         limits = [*limits, "It was not measured on test data of its own."]
+    limits = [*limits, *(plain(warning) for warning in items(part(record, "streaming"), "warnings"))]
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
 

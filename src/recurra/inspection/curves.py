@@ -16,7 +16,8 @@ from recurra.inspection.markup import Html, join, tag, text_width
 from recurra.inspection.measures import known, number, part, show
 from recurra.progress import duration
 
-_LEFT, _RIGHT, _GAP, _TITLE, _FOOT = 52.0, 14.0, 22.0, 22.0, 44.0
+LEFT, RIGHT, GAP, TITLE = 52.0, 14.0, 22.0, 22.0
+_FOOT = 44.0
 _MOST_DOTS = 80  # with more validations than this the line stands alone
 _MOST_POINTS = 500  # a line's points beyond this are averaged in groups
 
@@ -59,12 +60,12 @@ def learning_curves(history: Sequence[Any], best: tuple[int, str] | None, width:
     low, high = min(steps), max(steps)
     if low == high:
         low, high = low - 1, high + 1
-    across = _Scale(low, high, _LEFT, width - _RIGHT)
+    across = Scale(low, high, LEFT, width - RIGHT)
     drawn, top = [], 0.0
     for panel in panels:
         drawn.append(_panel(panel, across, top, best_step, best[1] if best else ""))
-        top += _TITLE + panel.height + _GAP
-    foot = top - _GAP
+        top += TITLE + panel.height + GAP
+    foot = top - GAP
     drawn.append(_foot(rows, across, foot))
     return tag(
         "svg",
@@ -115,7 +116,7 @@ def _thin(points: Points) -> Points:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """A straight line from values to units of the drawing; values outside are held at the edge."""
 
     low: float
@@ -153,10 +154,10 @@ def _limits(panel: _Panel) -> tuple[float, float]:
     return (max(low, 0.0), min(high, 1.0)) if panel.share else (low, high)
 
 
-def _panel(panel: _Panel, across: _Scale, top: float, best: float | None, judged: str) -> Html:
-    ceiling, floor = top + _TITLE, top + _TITLE + panel.height
+def _panel(panel: _Panel, across: Scale, top: float, best: float | None, judged: str) -> Html:
+    ceiling, floor = top + TITLE, top + TITLE + panel.height
     low, high = _limits(panel)
-    up = _Scale(low, high, floor, ceiling)
+    up = Scale(low, high, floor, ceiling)
     parts = [_panel_title(panel, top + 13)]
     for value in ticks(low, high, 5 if panel.height > 100 else 2):
         y = up(value)
@@ -187,7 +188,7 @@ def _panel_title(panel: _Panel, y: float) -> Html:
     return join(parts)
 
 
-def _line(line: _Line, across: _Scale, up: _Scale) -> Html:
+def _line(line: _Line, across: Scale, up: Scale) -> Html:
     parts: list[Html] = []
     run: list[str] = []
     lone: list[tuple[float, float]] = []
@@ -208,12 +209,12 @@ def _line(line: _Line, across: _Scale, up: _Scale) -> Html:
     return join(parts)
 
 
-def _dot(line: _Line, step: float, value: float, across: _Scale, up: _Scale) -> Html:
+def _dot(line: _Line, step: float, value: float, across: Scale, up: Scale) -> Html:
     hover = tag("title", f"step {step:,.0f}: {line.title} {show(line.measure, value)}")
     return tag("circle", hover, cx=across(step), cy=up(value), r=3, class_=f"dot {line.style}")
 
 
-def _mark(point: tuple[float, float], measure: str, across: _Scale, up: _Scale, edges: tuple[float, float]) -> Html:
+def _mark(point: tuple[float, float], measure: str, across: Scale, up: Scale, edges: tuple[float, float]) -> Html:
     step, value = point
     x, ceiling, floor = across(step), *edges
     name = "" if measure == "loss" else f"{known(measure).title} "
@@ -235,7 +236,7 @@ def _mark(point: tuple[float, float], measure: str, across: _Scale, up: _Scale, 
     )
 
 
-def _foot(rows: Sequence[tuple[float, Mapping[str, Any]]], across: _Scale, floor: float) -> Html:
+def _foot(rows: Sequence[tuple[float, Mapping[str, Any]]], across: Scale, floor: float) -> Html:
     """The shared axis: steps, and below them the time from the start."""
     clock = [(step, seconds) for step, row in rows if (seconds := number(row.get("seconds"))) is not None]
     fits = max(2, int((across.end - across.start) / 90))

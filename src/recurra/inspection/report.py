@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recurra.files import write_file
-from recurra.inspection import confusion, tokens
+from recurra.inspection import confusion, streams, tokens
 from recurra.inspection.curves import learning_curves
 from recurra.inspection.markup import Html, join, shorten, tag
 from recurra.inspection.measures import (
@@ -54,6 +54,7 @@ def render(record: Mapping[str, Any]) -> str:
     sections = [
         _baselines(record, verdict),
         _curves(record),
+        _streaming(record),
         _confusion(record),
         _tokens(record),
         _data(record),
@@ -219,6 +220,24 @@ def _curves(record: Mapping[str, Any]) -> Html:
     ]
     notes = [tag("li", note) for note in curve_notes(record)]
     return _section("Learning curves", *drawings, tag("ul", *notes) if notes else "")
+
+
+def _streaming(record: Mapping[str, Any]) -> Html | None:
+    found = streams.read(record)
+    if found is None:
+        return None
+    sentences, warnings = found
+    drawings = [
+        tag("div", drawing, class_=f"curves {style}")
+        for width, style in ((736.0, "wide"), (350.0, "narrow"))
+        if (drawing := streams.draw(record, width)) is not None
+    ]
+    return _section(
+        "Streaming",
+        *(tag("p", warning, class_="warning") for warning in warnings),
+        tag("ul", *(tag("li", sentence) for sentence in sentences)),
+        *drawings,
+    )
 
 
 def _confusion(record: Mapping[str, Any]) -> Html | None:

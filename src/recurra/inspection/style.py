@@ -74,6 +74,7 @@ section{border-top:1px solid var(--rule);padding:1.7rem 0 1.5rem}
 .tiles dt{font-size:.84rem;color:var(--soft)}
 .tiles dd{margin:0;font-size:1.65rem;line-height:1.25;font-weight:620;letter-spacing:-.015em}
 .tiles .split{display:block;font-size:.8rem;color:var(--faint);font-weight:400;letter-spacing:0}
+.warning{border-left:3px solid var(--train);padding-left:.9rem;max-width:44rem}
 .scroll{overflow-x:auto;max-width:100%;-webkit-overflow-scrolling:touch}
 table{border-collapse:collapse;width:100%;font-size:.93rem}
 th{font-weight:560;text-align:left;overflow-wrap:anywhere}

@@ -12,9 +12,11 @@ from recurra.training.checkpoint import (
 from recurra.training.evaluation import evaluate
 from recurra.training.loop import Event, Keeping, Outcome, train
 from recurra.training.recipe import Recipe
+from recurra.training.streamed import streamed
 from recurra.training.workers import ALONE, Workers, local_rank, workers
 
 __all__ = [
     "ALONE", "Event", "Found", "Keeping", "Outcome", "Position", "Recipe", "Workers", "evaluate", "load_checkpoint",
-    "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "train", "unpacked", "workers",
+    "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "streamed",
+    "train", "unpacked", "workers",
 ]  # fmt: skip
