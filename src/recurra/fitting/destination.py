@@ -100,6 +100,13 @@ class Destination:
             self.save_best(model)
         return True
 
+    def abandon(self) -> None:
+        """Nothing is worth going on from: where there is no model yet, leave nothing."""
+        if not self._has_model and not self._replaces:
+            remove_checkpoints(self.folder)
+            (self.folder / METRICS).unlink(missing_ok=True)
+            _remove_empty(self.folder)
+
     def finish(self, record: dict[str, Any]) -> None:
         """Write the record; from here on the folder is a finished model."""
         write_file(self.folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1) + "\n")

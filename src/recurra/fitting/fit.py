@@ -187,7 +187,10 @@ class _Run:
     def _gone_wrong(self, error: DataError) -> DataError:
         """The same error, and what of the model there is."""
         destination = self._destination
-        if destination is None or not (destination.folder / "config.json").exists():
+        if destination is None:
+            return error
+        destination.abandon()
+        if not (destination.folder / "config.json").exists():
             return error
         return DataError(f"{error} The best weights so far are kept in {destination.folder}")
 
