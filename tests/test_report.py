@@ -507,3 +507,10 @@ def test_the_card_escapes_what_is_not_its_own() -> None:
     assert "recurra predict 'it'\\''s; rm -rf' new.csv" in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5, 4}
+
+
+def test_a_run_under_way_shows_itself_anew() -> None:
+    record = {"kind": "language", "history": [{"step": 5, "loss": 2.0, "valid": {"loss": 2.1}, "best": True}]}
+    assert 'http-equiv="refresh"' in report.render({**record, "under_way": True})
+    assert "The run is under way" in report.render({**record, "under_way": True})
+    assert 'http-equiv="refresh"' not in report.render(record)

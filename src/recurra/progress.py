@@ -136,6 +136,8 @@ class Progress:
         parts.append(f"step {step:,}")
         if rate is not None:
             parts.append(f"rate {rate:.2g}")
+        if (memory := resident_memory()) is not None:
+            parts.append(f"{memory / 1e9:.1f} GB")
         return "  ".join(parts)
 
 
@@ -292,6 +294,15 @@ def _measure(name: str, value: float) -> str:
     if name in ("accuracy", "macro_f1") and math.isfinite(value):
         return f"{value * 100:.1f} %"
     return f"{value:.3f}"
+
+
+def resident_memory() -> int | None:
+    """Bytes of memory that this process holds now; None where the system does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def duration(seconds: float | None) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 from recurra.errors import EnvironmentFailure, UsageError
 from recurra.files import disk_errors, write_file
+from recurra.inspection import write_report
 from recurra.models import Task, check_replaceable, fill_folder, save_model, save_weights
 from recurra.training import Found, Position, load_checkpoint, remove_checkpoints, save_checkpoint
 
-METRICS, RECORD = "metrics.jsonl", "record.json"
+METRICS, RECORD, REPORT = "metrics.jsonl", "record.json", "report.html"
 
 
 class Destination:
@@ -78,6 +79,11 @@ class Destination:
             with open(path, "a", encoding="utf-8") as file:
                 file.writelines(self._held_lines)
         self._held_lines = []
+
+    def show(self, record: dict[str, Any]) -> None:
+        """Write the report as far as it is known, but for the time in which an older model stands there."""
+        if not self._replaces:
+            write_report(self.folder / REPORT, {**record, "under_way": True})
 
     def keep(self, position: Position) -> None:
         """Write a checkpoint, but for the time in which an older model stands there."""

@@ -172,7 +172,8 @@ class _Run:
             task.feed(sets.test, rows=1, steps=512, training=False)
         found = unpacked(self._team.told(packed(destination.found) if destination else None))
         start = None if found is None else found.position
-        with telling(task, recipe, feed, destination, start, self._options, self._quiet) as told:
+        draft = self._draft(task)
+        with telling(task, recipe, feed, destination, start, draft, self._options.tensorboard, self._quiet) as told:
             if found is not None and found.note:
                 told.note(f"note: {found.note}")
             try:
@@ -194,9 +195,31 @@ class _Run:
             return error
         return DataError(f"{error} The best weights so far are kept in {destination.folder}")
 
-    def _record(self, best: Task, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    def _draft(self, task: Task) -> dict[str, Any]:
+        """What is known of the record before anything was trained."""
         from recurra import __version__
 
+        sets, destination = self._sets, self._destination
+        splits = {name: part for name, part in (("valid", sets.valid), ("test", sets.test)) if part is not None}
+        return {
+            "kind": task.kind,
+            "command": self._command,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "version": __version__,
+            "out": "" if destination is None else str(destination.folder),
+            "data": {
+                "name": sets.train.name,
+                "guess": sets.guess,
+                "train": size(sets.train),
+                **{name: size(dataset) for name, dataset in splits.items()},
+                "problems": [{"line": problem.line, "message": problem.message} for problem in sets.problems],
+            },
+            "model": task.summary(),
+            "recipe": self._recipe.model_dump(),
+            "processes": self._team.count,
+        }
+
+    def _record(self, best: Task, outcome: Outcome, seconds: float) -> dict[str, Any]:
         sets, position = self._sets, outcome.position
         assert self._destination is not None
         folder = self._destination.folder
@@ -206,25 +229,11 @@ class _Run:
         if self._options.baselines:
             rows = compare(best, self._options, self._recipe, sets.train, splits, position.seconds, self._quiet)
         record: dict[str, Any] = {
-            "kind": best.kind,
-            "command": self._command,
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "version": __version__,
+            **self._draft(best),
             "seconds": round(position.seconds, 1),
             "total_seconds": round(seconds, 1),
-            "out": str(folder),
-            "data": {
-                "name": sets.train.name,
-                "guess": sets.guess,
-                "train": size(sets.train),
-                **{name: size(dataset) for name, dataset in splits.items()},
-                "problems": [{"line": problem.line, "message": problem.message} for problem in sets.problems],
-            },
-            "model": best.summary(),
-            "recipe": self._recipe.model_dump(),
             "history": position.history,
             "clipped": round(position.clipped / max(1, position.step), 4),
-            "processes": self._team.count,
             "best_step": max((entry["step"] for entry in position.history if entry["best"]), default=0),
             "metrics": {name: metrics for name, (metrics, _) in measured.items()},
             "streaming": streamed(best, sets.valid, self._recipe.steps),

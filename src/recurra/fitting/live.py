@@ -9,7 +9,6 @@ from typing import Any
 from recurra.data.batches import Feed
 from recurra.errors import EnvironmentFailure
 from recurra.fitting.destination import Destination
-from recurra.fitting.options import FitOptions
 from recurra.models import Task
 from recurra.progress import Progress
 from recurra.training import Position, Recipe
@@ -21,8 +20,17 @@ EVERY = 50
 class Told:
     """Where the events of a run go."""
 
-    def __init__(self, progress: Progress, destination: Destination | None, before: int, board: Any) -> None:
-        self._progress, self._destination, self._before, self._board = progress, destination, before, board
+    def __init__(
+        self,
+        progress: Progress,
+        destination: Destination | None,
+        start: Position | None,
+        board: Any,
+        draft: dict[str, Any],
+    ) -> None:
+        self._progress, self._destination, self._board, self._draft = progress, destination, board, draft
+        self._before = 0 if start is None else start.units
+        self._history = [] if start is None else list(start.history)
         self.note = progress.note
 
     def on_step(self, event: dict[str, Any], done: float) -> None:
@@ -36,20 +44,23 @@ class Told:
                 self._destination.log(event)
             if self._board is not None:
                 _draw(self._board, event)
+        if "valid" in event and self._destination is not None:
+            self._history.append(event)
+            self._destination.show({**self._draft, "seconds": event["seconds"], "history": self._history})
 
 
 @contextmanager
 def telling(
-    task: Task, recipe: Recipe, feed: Feed, destination: Destination | None, start: Position | None, options: FitOptions,
-    quiet: bool,
+    task: Task, recipe: Recipe, feed: Feed, destination: Destination | None, start: Position | None, draft: dict[str, Any],
+    tensorboard: bool, quiet: bool,
 ) -> Iterator[Told]:  # fmt: skip
-    """Show a run while it trains; `destination` is None where another process tells."""
+    """Show a run while it trains; `destination` is None where another process tells. `draft`: what is known of its record."""
     about = task.summary()
     seconds = None if recipe.minutes is None else 60 * recipe.minutes
     steps = None if recipe.epochs is None else recipe.epochs * len(feed)
     with ExitStack() as stack:
         board = None
-        if options.tensorboard and destination is not None:
+        if tensorboard and destination is not None:
             board = stack.enter_context(_board(destination))
         progress = stack.enter_context(Progress(seconds, steps, unit=feed.unit, quiet=quiet))
         if destination is not None:
@@ -59,7 +70,7 @@ def telling(
             )
         if start is not None:
             progress.note(f"going on from step {start.step}")
-        yield Told(progress, destination, 0 if start is None else start.units, board)
+        yield Told(progress, destination, start, board, draft)
 
 
 @contextmanager

@@ -73,6 +73,7 @@ def render(record: Mapping[str, Any]) -> str:
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        *([tag("meta", http_equiv="refresh", content="10")] if record.get("under_way") else []),
         tag("meta", name="generator", content=f"recurra {record.get('version', '')}".strip()),
         tag("title", f"{shorten(title, 80)} – {KINDS[kind]} – Recurra"),
         tag("style", Html(STYLE)),

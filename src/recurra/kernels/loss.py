@@ -39,6 +39,11 @@ def cross_entropy(
     to look at them elsewhere would wait for the device, which stops at a wrong one by itself.
     """
     check(hidden, weight, bias, targets, mask)
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        # sums of many small numbers are not for bfloat16
+        with torch.autocast(device, enabled=False):
+            return cross_entropy(hidden, weight, bias, targets, mask, need_hidden, need_weight, need_bias)
     if hidden.dtype not in (torch.float32, torch.float64):
         wide = [value if value is None else value.float() for value in (hidden, weight, bias, mask)]
         results = cross_entropy(wide[0], wide[1], wide[2], targets, wide[3], need_hidden, need_weight, need_bias)  # pyright: ignore

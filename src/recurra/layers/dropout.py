@@ -13,6 +13,8 @@ from torch import Tensor
 from recurra.cells import Inputs, spelled_out
 
 _here: ContextVar[tuple[int, slice] | None] = ContextVar("rows of a batch", default=None)
+_compiled: tuple[int, slice] | None = None
+"""The same for a compiler, which cannot follow a ContextVar."""
 
 
 @contextmanager
@@ -22,11 +24,14 @@ def rows_of(total: int, rows: slice) -> Iterator[None]:
     So a batch that is worked off in parts, in one process or in several, drops what it would drop as a whole, and the
     random numbers end up at the same place.
     """
-    token = _here.set((total, rows))
+    global _compiled
+    token, before = _here.set((total, rows)), _compiled
+    _compiled = total, rows
     try:
         yield
     finally:
         _here.reset(token)
+        _compiled = before
 
 
 @overload
@@ -38,7 +43,8 @@ def fixed_dropout(inputs: Inputs, probability: float, training: bool) -> Inputs:
     if not training or probability == 0.0:
         return inputs
     inputs = spelled_out(inputs)
-    total, rows = _here.get() or (inputs.shape[1], slice(None))
+    here = _compiled if torch.compiler.is_compiling() else _here.get()
+    total, rows = here or (inputs.shape[1], slice(None))
     mask = torch.empty(total, *inputs.shape[2:], dtype=inputs.dtype, device=inputs.device).bernoulli_(1 - probability)
     return inputs * (mask[rows] / (1 - probability))
 
