@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import recurra
 from networks import CODEC, HIDDEN, INPUTS
-from recurra.data.batches import StreamFeed
+from recurra.data.batches import BucketFeed, StreamFeed
 from recurra.errors import DataError, UsageError
 from recurra.fitting.options import FitOptions
 from recurra.layers import StackConfig
@@ -70,6 +70,24 @@ def test_patience() -> None:
     assert not recipe.is_out_of_patience([{"best": True}, {"best": False}])
     assert recipe.is_out_of_patience([{"best": True}, {"best": False}, {"best": False}])
     assert not Recipe(epochs=1).is_out_of_patience([{"best": False}] * 9)
+
+
+# ---- batches
+
+
+@pytest.mark.parametrize("spread", [1, 20, 400])
+def test_little_of_a_batch_is_padding(spread: int) -> None:
+    draw = torch.Generator().manual_seed(1)
+    # a few rows are many times as long as most: the group must be large for them
+    lengths = (5 + spread * torch.rand(9_000, generator=draw) ** 6).long().tolist()
+    rows = [torch.zeros(length, dtype=torch.int64) for length in lengths]
+    feed = BucketFeed(rows, torch.arange(9_000), 32, shuffle=True)
+    for epoch in (0, 1):
+        order = feed.order(epoch)
+        assert sorted(torch.cat(order).tolist()) == list(range(9_000))
+        steps = sum(max(lengths[row] for row in batch.tolist()) * len(batch) for batch in order)
+        assert 1 - sum(lengths) / steps < 0.05
+    assert [batch.tolist() for batch in feed.order(0)] != [batch.tolist() for batch in feed.order(1)]
 
 
 # ---- the pace

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -107,6 +108,9 @@ class StreamFeed:
             yield Batch(inputs[:, span], targets[:, span], carries=index > 0)
 
 
+GROUP, WASTE = 50, 0.04
+
+
 class BucketFeed:
     """Rows of unequal length, batched with others of about their length, in an order drawn anew each epoch.
 
@@ -142,15 +146,28 @@ class BucketFeed:
         if not self._shuffle:
             return list(torch.argsort(self._lengths, stable=True).split(self._rows))
         random = generator(self._seed, epoch)
-        drawn = torch.randperm(count, generator=random)
-        # sort within groups of many batches: nearly no padding, and different company each epoch
-        groups = drawn.split(self._rows * 50)
-        batches = [
-            part
-            for group in groups
-            for part in group[torch.argsort(self._lengths[group], stable=True)].split(self._rows)
-        ]
+        batches = self._sorted_in_groups(torch.randperm(count, generator=random), self._group)
         return [batches[place] for place in torch.randperm(len(batches), generator=random).tolist()]
+
+    def _sorted_in_groups(self, drawn: Tensor, group: int) -> list[Tensor]:
+        """Batches of rows sorted by length within groups of many batches: little padding, other company each epoch."""
+        return [
+            part
+            for rows in drawn.split(self._rows * group)
+            for part in rows[torch.argsort(self._lengths[rows], stable=True)].split(self._rows)
+        ]
+
+    @cached_property
+    def _group(self) -> int:
+        """The fewest batches in a group, from `GROUP` on, of whose steps less than `WASTE` is padding."""
+        drawn, group = torch.randperm(len(self._inputs), generator=generator(self._seed, 0)), GROUP
+        while group * self._rows < len(self._inputs):
+            batches = [self._lengths[rows] for rows in self._sorted_in_groups(drawn, group)]
+            padded = sum(int(lengths.max()) * len(lengths) for lengths in batches)
+            if padded - int(self._lengths.sum()) < WASTE * padded:
+                break
+            group *= 2
+        return group
 
     def _collate(self, index: Tensor) -> Batch:
         rows = [self._inputs[place] for place in index.tolist()]
