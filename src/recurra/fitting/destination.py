@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from recurra.data.tokens import remove_tokens, tokens_spared
 from recurra.errors import UsageError
 from recurra.files import disk_errors, write_file
 from recurra.models import Task, check_replaceable, save_model, save_weights
@@ -48,15 +49,22 @@ class Destination:
             self._created = True
             return
         check_replaceable(folder)
-        if any(folder.iterdir()):
+        # tokens of a run that was ended from outside before it had anything else are no model
+        if any(entry.name != "training" for entry in folder.iterdir()):
             raise UsageError(f"{folder} already holds a model", fix="Choose another --out, or replace it with --fresh")
+
+    @property
+    def store(self) -> Path:
+        """The folder for tokens that do not fit into memory."""
+        return self.folder / "training"
 
     def save_best(self, model: Task) -> None:
         """Keep the model's weights as they are now."""
         if self._created:
             save_weights(model, self.folder)
         else:
-            save_model(model, self.folder)
+            with tokens_spared(self.store):
+                save_model(model, self.folder)
             self._created = True
 
     def log(self, event: dict[str, Any]) -> None:
@@ -75,9 +83,11 @@ class Destination:
         """
         if not self._created:
             if os.path.lexists(self.folder / "config.json"):
+                remove_tokens(self.store)
                 return False
             self.save_best(model)
-        save_position(self.folder, position, self._arguments)
+        with tokens_spared(self.store):
+            save_position(self.folder, position, self._arguments)
         return True
 
     def finish(self, record: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from recurra.data.batches import Feed
 from recurra.data.datasets import TextDataset
 from recurra.errors import Interrupted, UsageError
 from recurra.files import sole_writer
@@ -24,7 +25,7 @@ from recurra.fitting.stopping import Stopping
 from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
 from recurra.models import LanguageModel, Task, fingerprint, load_model
-from recurra.progress import Progress
+from recurra.progress import Progress, passes_shown
 from recurra.training import Outcome, Position, Recipe, train
 
 
@@ -53,17 +54,20 @@ def fit(
     (the best weights so far are kept), `EnvironmentFailure` where the disk refuses.
     """
     options = FitOptions.from_user(**choices)
-    with Progress(quiet=quiet) as talk:
+    with passes_shown(not quiet):
         sets = gather(data, valid, test, options)
+        found = digest(sets)
+    with Progress(quiet=quiet) as talk:
         for sentence in sets.guess:
             talk.note(sentence)
         for problem in sets.problems:
             talk.note(f"note: {problem.message}")
     torch.manual_seed(options.seed)
-    task, recipe = build(sets.train, options)
+    with passes_shown(not quiet):
+        task, recipe = build(sets.train, options)
     folder = Path(out) if out is not None else free_name(_stem(data))
-    arguments = {**options.model_dump(exclude={"baselines"}), "data": digest(sets)}
-    with sole_writer(folder):
+    arguments = {**options.model_dump(exclude={"baselines"}), "data": found}
+    with sole_writer(folder), passes_shown(not quiet):
         destination = Destination(folder, arguments, fresh)
         return _Run(
             sets,
@@ -94,7 +98,8 @@ class _Run:
         started = time.monotonic()
         folder = self._destination.folder
         with Stopping() as stop:
-            outcome = self._train(stop)
+            feed = self._feed(stop)
+            outcome = self._train(feed, stop)
             if not outcome.finished:
                 raise self._stopped(outcome.position)
             # from here on a run that is broken off need not train again
@@ -135,9 +140,23 @@ class _Run:
             fix=f"Go on with: {self._command}\nOr use what there is: recurra info {shlex.quote(str(folder))}",
         )
 
-    def _train(self, stop: Stopping) -> Outcome:
+    def _feed(self, stop: Stopping) -> Feed:
+        recipe, destination = self._recipe, self._destination
+        try:
+            with stop.waiting():
+                return self._task.feed(
+                    self._sets.train, rows=recipe.rows, steps=recipe.steps, training=True, seed=recipe.seed,
+                    store=destination.store,
+                )  # fmt: skip
+        except KeyboardInterrupt as error:
+            older = destination.position is None and (destination.folder / "config.json").exists()
+            raise Interrupted(
+                "Stopped while the text was turned into tokens; nothing of that is kept",
+                fix=f"Start again with: {self._command}{' --fresh' if older else ''}",
+            ) from error
+
+    def _train(self, feed: Feed, stop: Stopping) -> Outcome:
         task, recipe, sets, destination = self._task, self._recipe, self._sets, self._destination
-        feed = task.feed(sets.train, rows=recipe.rows, steps=recipe.steps, training=True, seed=recipe.seed)
         valid = task.feed(a_part(sets.valid), rows=32, steps=512, training=False)
         if sets.test is not None:
             # what the model cannot read shows before the training, not after it
