@@ -73,11 +73,14 @@ class StreamFeed:
     - rows: how many streams run side by side (fewer where the text is short).
     - steps: the length of a chunk.
     - shift: move the cuts from epoch to epoch (training), or cover every token (evaluation).
+    - most: tokens of a batch at most, by shorter chunks of as many streams.
     """
 
     unit = "tokens"
 
-    def __init__(self, ids: Ids, rows: int, steps: int, *, seed: int = 0, shift: bool = False) -> None:
+    def __init__(
+        self, ids: Ids, rows: int, steps: int, *, seed: int = 0, shift: bool = False, most: int | None = None
+    ) -> None:
         self._ids = ids
         self._steps = steps
         self._seed = seed
@@ -85,6 +88,8 @@ class StreamFeed:
         self._rows = max(1, min(rows, (len(ids) - 1) // (4 * steps)))
         per_row = (len(ids) - 1) // self._rows
         self._shift = min(steps, per_row // 4) if shift else 0
+        if most is not None:
+            self._steps = max(1, min(steps, most // self._rows))
 
     def __len__(self) -> int:
         per_row = (len(self._ids) - 1 - self._shift) // self._rows

@@ -41,7 +41,7 @@ _CHUNKS = {
     "bpe": re.compile(rf"\n|[{_BLANK}]*[^{_BLANK}\n]+|[{_BLANK}]+"),
 }
 _SHORT = 32  # characters
-_KNOWN = 1 << 17  # chunks remembered
+_KNOWN = 1 << 21  # characters of chunks remembered
 
 
 class TextCodec:
@@ -57,6 +57,7 @@ class TextCodec:
         self._tokens = list(tokens)
         self._merges = list(merges)
         self._known: dict[str, list[int]] = {}
+        self._size = 0  # of what is known, in characters
         self.unknown: int | None = None if level == "bpe" else 0
 
     @cached_property
@@ -131,8 +132,9 @@ class TextCodec:
         if new:
             encoded = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
             known.update(zip(new, (found.ids for found in encoded), strict=True))
-            if len(known) > _KNOWN:
-                self._known = {}  # a new one: another thread may be reading the old
+            self._size += sum(map(len, new))
+            if self._size > _KNOWN:
+                self._known, self._size = {}, 0  # a new one: another thread may be reading the old
         return list(itertools.chain.from_iterable(map(known.__getitem__, chunks)))
 
     def decode(self, ids: Iterable[int]) -> str:

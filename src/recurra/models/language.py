@@ -25,6 +25,10 @@ from recurra.layers import Stack, StackConfig, fixed_dropout
 from recurra.models.task import Answer, Task, batch_first, embedded_dropout, time_first
 
 
+LOGITS = 1 << 25
+"""Numbers that the logits of a batch are at most where they are measured; they are there some five times over."""
+
+
 class LanguageModelConfig(Config):
     """`vocabulary` tokens, embedded in `embedding` numbers; `tied`: the head reuses the embedding (Press and Wolf 2017)."""
 
@@ -109,7 +113,9 @@ class LanguageModel(Task[LanguageModelConfig]):
             raise DataError(
                 f"{dataset.name} is too short to predict anything", got=f"{len(tokens)} tokens", expected="2 or more"
             )
-        return StreamFeed(tokens, rows, steps, seed=seed, shift=training)
+        # whoever measures has the logits of a whole batch; training has not
+        most = None if training else LOGITS // self.codec.size
+        return StreamFeed(tokens, rows, steps, seed=seed, shift=training, most=most)
 
     def ids(self, dataset: TextDataset) -> Tensor:
         """All tokens of a dataset as one stream, for one that fits into memory."""
