@@ -268,6 +268,7 @@ def _first_places(keys: set[Hashable], data: TextDataset) -> dict[Hashable, int]
             if passed > 1_000_000:
                 seen(passed / 1e6)
                 passed = 0
+        seen(passed / 1e6)
     return found
 
 
