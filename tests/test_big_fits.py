@@ -17,6 +17,7 @@ from bad_input_cases import run
 from recurra import progress
 from recurra.data import pieces, text_files, tokens
 from recurra.data.datasets import TextDataset
+from recurra.data.reading import read
 from recurra.data.text_codec import TextCodec
 from recurra.errors import EnvironmentFailure, Interrupted
 from recurra.fitting import defaults, splits
@@ -120,10 +121,14 @@ def test_the_model_is_that_of_a_held_text(level: str, request: pytest.FixtureReq
     assert big[0].evaluate("big.txt") == held[0].evaluate([Path("big.txt").read_text()])
 
 
-def test_baselines_are_those_of_a_held_text(request: pytest.FixtureRequest) -> None:
+def test_baselines_are_those_of_a_held_text(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     held = fit("held", baselines=True).record["baselines"]
     request.getfixturevalue("large")
+    learnt: list[int] = []
+    learn = defaults._codec
+    monkeypatch.setattr(defaults, "_codec", lambda *arguments: learnt.append(1) or learn(*arguments))
     big = fit("big", baselines=True).record["baselines"]
+    assert len(learnt) == 1  # the twin has the vocabulary that is there
     assert [row["name"] for row in big] == ["modified Kneser-Ney", "feed-forward network"]
     assert big[0]["metrics"] == held[0]["metrics"]
     length = len(TEXT.replace("\r", "")) * 9 // 10
@@ -152,18 +157,24 @@ def test_what_is_measured_and_learnt_from_is_bounded(large: None, monkeypatch: p
     assert model.metrics["valid"] == model.evaluate([text[cut : cut + 800]])
     assert all(row["detail"].endswith(f"on the last 900 of {cut:,} characters") for row in model.record["baselines"])
     assert model.record["token_losses"]["tokens"]
+    learnt = TextCodec.learn([text[:cut]], "words", minimum=2)
+    assert 2 < model.task.summary()["vocabulary"] < learnt.size
     whole = TextDataset([text], "x")
     assert splits.spread(whole, 100) is whole and splits.counted(whole) is whole and splits.measured(whole) is whole
 
 
-def test_a_sample_comes_from_all_over_the_text(large: None) -> None:
-    train, _, _ = recurra.data.reading.read("big.txt")  # pyright: ignore[reportAttributeAccessIssue]
-    text = TEXT.replace("\r", "")
+def test_the_parts_of_a_text(large: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"{number:07d}\n" for number in range(2000))
+    Path("big.txt").write_text(text)
+    train, _, _ = read("big.txt")
+    assert isinstance(train, TextDataset) and not train.held
     parts = splits.spread(train, 1280).documents
-    assert all(len(part) == 20 for part in parts[:-1]) and 64 <= len(parts) <= 65
-    places = [text.find(part) for part in parts]
-    assert places[0] == 0 and -1 not in places
+    assert parts == [text[at : at + 20] for at in range(0, 16_000, 250)]
     assert splits.counted(train).documents == [text]
+    monkeypatch.setattr(splits, "COUNTED", 900)
+    monkeypatch.setattr(splits, "MEASURED", 800)
+    assert splits.counted(train).documents == [text[-900:]]
+    assert splits.measured(train).documents == [text[:800]]
 
 
 # ---- stopped, and gone on with
@@ -339,4 +350,4 @@ def test_a_large_text_takes_little_memory() -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert ending.returncode == 0, ending.stderr
-    assert float(ending.stdout) < 150  # megabytes: the text alone is as many, and twice that in memory
+    assert float(ending.stdout) < 100  # megabytes; the text alone has 150
