@@ -157,6 +157,12 @@ def test_what_is_measured_and_learnt_from_is_bounded(large: None, monkeypatch: p
     assert model.metrics["valid"] == model.evaluate([text[cut : cut + 800]])
     assert all(row["detail"].endswith(f"on the last 900 of {cut:,} characters") for row in model.record["baselines"])
     assert model.record["token_losses"]["tokens"]
+    given = fit("given", valid="big.txt", test="big.txt")
+    assert {name: given.record["data"][name]["tokens"] for name in ("train", "valid", "test")} == {
+        "train": len(text), "valid": 800, "test": 800,
+    }  # fmt: skip
+    told = "characters of the test text the first 800 are measured."
+    assert given.record["data"]["guess"][2].endswith(told)
     learnt = TextCodec.learn([text[:cut]], "words", minimum=2)
     assert 2 < model.task.summary()["vocabulary"] < learnt.size
     whole = TextDataset([text], "x")
