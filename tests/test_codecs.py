@@ -92,7 +92,7 @@ def test_words_keep_their_ids_when_decoded_and_encoded_again(text: str) -> None:
 
 def test_words_are_the_same_in_pieces_as_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = TextCodec.learn([ENGLISH, POEM], "words", lowercase=True)
-    monkeypatch.setattr("recurra.data.text_codec._PIECE", 1_000)
+    monkeypatch.setattr("recurra.data.pieces.PIECE", 1_000)
     monkeypatch.setattr("recurra.data.text_codec._KNOWN", 5)
     text = (ENGLISH + "\n\n" + POEM) * 40
     whole = codec._tokenizer.encode(text).ids
@@ -132,7 +132,7 @@ def test_chunks_give_the_ids_of_the_whole_whatever_the_blanks(text: str, level: 
 
 def test_bpe_is_the_same_in_pieces_as_whole_and_shows_readable_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = _bpe()
-    monkeypatch.setattr("recurra.data.text_codec._PIECE", 1_000)
+    monkeypatch.setattr("recurra.data.pieces.PIECE", 1_000)
     text = (ENGLISH + "\n\n  " + POEM) * 40
     assert codec.encode(text) == codec.encode_array(text).tolist() == codec._tokenizer.encode(text).ids
     assert " the" in [codec.token(i) for i in codec.encode("on the mat")]

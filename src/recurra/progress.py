@@ -14,6 +14,7 @@ import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from numbers import Integral, Real
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _FIRST_CHOICE = ("accuracy", "macro_f1", "loss")
 _RATE_WINDOW = 10.0  # seconds over which units per second are averaged
 _LIVE_PAUSE = 0.1  # seconds between two drawings of the live line
+_LONG = 32.0  # millions from which on a pass over data is shown
+_shown: ContextVar[bool] = ContextVar("shown", default=False)
 
 
 class Progress:
@@ -34,8 +37,9 @@ class Progress:
             progress.validation({"loss": 2.2}, best=True)
 
     `total_seconds` and `total_steps` give the fraction done where `update` is not told it; `unit` names what
-    `units` counts ("characters", "tokens", "rows"). With `quiet` nothing is written at all. Inside the block
-    anything else that writes on the terminal should go through `note`.
+    `units` counts ("characters", "tokens", "rows"). With `quiet` nothing is written at all. `doing` says what is done
+    where that is no training, so that there are no steps to show. Inside the block anything else that writes on the
+    terminal should go through `note`.
     """
 
     def __init__(
@@ -44,7 +48,9 @@ class Progress:
         total_steps: int | None = None,
         unit: str = "characters",
         quiet: bool = False,
+        doing: str = "",
     ) -> None:
+        self._doing = doing
         self._total_seconds = total_seconds
         self._total_steps = total_steps
         self._unit = unit
@@ -122,7 +128,7 @@ class Progress:
 
     def _line(self, step: int, elapsed: float, fraction: float | None, loss: float | None, rate: float | None) -> str:
         # What matters most comes first: a narrow terminal cuts the end.
-        parts = []
+        parts = [self._doing] if self._doing else []
         if fraction is not None:
             parts.append(f"{math.floor(fraction * 100 + 1e-9):3d} %")
         if fraction:
@@ -133,12 +139,40 @@ class Progress:
         (before, first), (after, last) = self._recent[0], self._recent[-1]
         if last > first and after > before:
             parts.append(f"{(last - first) / (after - before):,.0f} {self._unit}/s")
-        parts.append(f"step {step:,}")
+        if not self._doing:
+            parts.append(f"step {step:,}")
         if rate is not None:
             parts.append(f"rate {rate:.2g}")
         if (memory := resident_memory()) is not None:
             parts.append(f"{memory / 1e9:.1f} GB")
         return "  ".join(parts)
+
+
+@contextmanager
+def passes_shown(shown: bool) -> Iterator[None]:
+    """Whether long passes over data, made inside and however deep, show how far they are."""
+    token = _shown.set(shown)
+    try:
+        yield
+    finally:
+        _shown.reset(token)
+
+
+@contextmanager
+def watch(doing: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
+    """A pass over `total` millions of something; gives what is to be told each time how many millions more are done."""
+    if total < _LONG or not _shown.get():
+        yield lambda count: None
+        return
+    done = 0.0
+    with Progress(unit=unit, doing=doing) as progress:
+
+        def more(count: float) -> None:
+            nonlocal done
+            done += count
+            progress.update(0, done / total, done)
+
+        yield more
 
 
 class _Face(Protocol):

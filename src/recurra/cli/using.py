@@ -64,7 +64,7 @@ def _inputs(model: recurra.Model, given: str, column: str | None) -> Iterator[An
         if isinstance(dataset, LabelledDataset):
             yield from dataset.inputs
         else:
-            yield from (line for document in dataset.documents for line in document.split("\n") if line)
+            yield from filter(None, dataset.lines())
     elif (given.lower().endswith(ENDINGS) and " " not in given) or given.endswith(os.sep):
         raise DataError(f"No such data file: {given}", fix="See that the path is right; a text can also come on stdin")
     else:

@@ -72,19 +72,29 @@ def generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(mixed % 2**63)
 
 
+class Ids(Protocol):
+    """N tokens, of which a slice gives some as int64: a tensor, or what is no tensor since it is too large for one."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, span: slice, /) -> Tensor: ...
+
+
 class StreamFeed:
     """A long sequence of tokens as parallel contiguous streams, cut into chunks that follow one another.
 
     Arguments:
-    - ids[N] int64: the tokens; the target of each is the next one.
+    - ids[N] int64: the tokens; the target of each is the next one. Of these only the chunk in hand is taken.
     - rows: how many streams run side by side (fewer where the text is short).
     - steps: the length of a chunk.
     - shift: move the cuts from epoch to epoch (training), or cover every token (evaluation).
+    - most: tokens of a batch at most, by shorter chunks of as many streams.
     """
 
     unit = "tokens"
 
-    def __init__(self, ids: Tensor, rows: int, steps: int, *, seed: int = 0, shift: bool = False) -> None:
+    def __init__(
+        self, ids: Ids, rows: int, steps: int, *, seed: int = 0, shift: bool = False, most: int | None = None
+    ) -> None:
         self._ids = ids
         self._steps = steps
         self._seed = seed
@@ -92,6 +102,8 @@ class StreamFeed:
         self._rows = max(1, min(rows, (len(ids) - 1) // (4 * steps)))
         per_row = (len(ids) - 1) // self._rows
         self._shift = min(steps, per_row // 4) if shift else 0
+        if most is not None:
+            self._steps = max(1, min(steps, most // self._rows))
 
     def __len__(self) -> int:
         per_row = (len(self._ids) - 1 - self._shift) // self._rows
@@ -100,12 +112,12 @@ class StreamFeed:
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         offset = int(torch.randint(self._shift + 1, (), generator=generator(self._seed, epoch))) if self._shift else 0
         per_row = (len(self._ids) - 1 - self._shift) // self._rows
-        used = per_row * self._rows
-        inputs = self._ids[offset : offset + used].view(self._rows, per_row)
-        targets = self._ids[offset + 1 : offset + 1 + used].view(self._rows, per_row)
+        begins = [offset + row * per_row for row in range(self._rows)]
         for index in range(start, len(self)):
-            span = slice(index * self._steps, min((index + 1) * self._steps, per_row))
-            yield Batch(inputs[:, span], targets[:, span], carries=index > 0)
+            first, last = index * self._steps, min((index + 1) * self._steps, per_row)
+            # a token more than the inputs: the last target
+            chunk = torch.stack([self._ids[begin + first : begin + last + 1] for begin in begins])
+            yield Batch(chunk[:, :-1], chunk[:, 1:], carries=index > 0)
 
 
 GROUP, WASTE = 50, 0.04

@@ -1,19 +1,21 @@
 """What is wrong with data, said with its lines: rows that cannot be used, numbers that are none, odd classes, leaks.
 
-Looks at inputs and labels that are already in memory; knows no files and no columns.
+Looks at inputs and labels that are in memory, and goes over texts in pieces; knows no files and no columns.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.data.pieces import Text, is_blank, replaced
 from recurra.errors import DataError
+from recurra.progress import watch
 
 LONG_TEXT = 5_000  # characters
 LONG_SERIES = 5_000  # steps
@@ -198,9 +200,9 @@ def _long(data: LabelledDataset, unit: str) -> list[Problem]:
     return [Problem(long[0], f"{message}: training will be slow", fatal=False)]
 
 
-def check_documents(documents: Sequence[str], lines: Sequence[int], unit: str) -> tuple[list[str], list[Problem]]:
+def check_documents(documents: Sequence[Text], lines: Sequence[int], unit: str) -> tuple[list[Text], list[Problem]]:
     """Documents that hold something, and the problems."""
-    empty = [i for i, document in enumerate(documents) if not document.strip()]
+    empty = [i for i, document in enumerate(documents) if is_blank(document)]
     if len(empty) == len(documents):
         return [], [Problem(None, "there is no text in it", fatal=True)]
     problems = left_out([lines[i] for i in empty], unit, "has an empty text", "have an empty text")
@@ -211,7 +213,7 @@ def check_documents(documents: Sequence[str], lines: Sequence[int], unit: str) -
     if copies:
         subject = "1 document is a copy" if copies == 1 else f"{copies} documents are copies"
         problems.append(Problem(None, f"{subject} of an earlier one", fatal=False))
-    damaged = sum(document.count("\ufffd") for document in kept)
+    damaged = sum(map(replaced, kept))
     if damaged:
         message = f"the text holds {damaged} replacement characters (�): it was damaged by an earlier conversion"
         problems.append(Problem(None, message, fatal=False))
@@ -234,8 +236,9 @@ def leakage(train: TextDataset | LabelledDataset, other: TextDataset | LabelledD
         ]
         unit, total = "inputs", len(other)
     else:
-        known = dict(reversed(_long_lines(train)))
-        candidates = _long_lines(other)
+        assert isinstance(train, TextDataset) and isinstance(other, TextDataset)
+        candidates = list(_long_lines(other))
+        known = _first_places({key for key, _ in candidates}, train)
         shared = [(line, known[key]) for key, line in candidates if key in known]
         unit, total = "long lines", len(candidates)
     if not shared:
@@ -249,10 +252,24 @@ def leakage(train: TextDataset | LabelledDataset, other: TextDataset | LabelledD
     )
 
 
-def _long_lines(data: TextDataset | LabelledDataset) -> list[tuple[Hashable, int]]:
-    assert isinstance(data, TextDataset)
-    numbered = enumerate((line for document in data.documents for line in document.split("\n")), 1)
-    return [(_loose_key(line), number) for number, line in numbered if len(line) >= _LEAK_LINE]
+def _long_lines(data: TextDataset) -> Iterator[tuple[Hashable, int]]:
+    return ((_loose_key(line), number) for number, line in enumerate(data.lines(), 1) if len(line) >= _LEAK_LINE)
+
+
+def _first_places(keys: set[Hashable], data: TextDataset) -> dict[Hashable, int]:
+    """Where lines with these keys stand first. Only they are held, however many others there are."""
+    found: dict[Hashable, int] = {}
+    with watch("comparing", data.characters / 1e6, "million characters") as seen:
+        passed = 0
+        for number, line in enumerate(data.lines(), 1):
+            if len(line) >= _LEAK_LINE and (key := _loose_key(line)) in keys:
+                found.setdefault(key, number)
+            passed += len(line) + 1
+            if passed > 1_000_000:
+                seen(passed / 1e6)
+                passed = 0
+        seen(passed / 1e6)
+    return found
 
 
 def _key(value: str | np.ndarray) -> Hashable:

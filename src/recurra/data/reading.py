@@ -22,6 +22,7 @@ from recurra.data.checking import (
 )
 from recurra.data.datasets import LabelledDataset, TextDataset
 from recurra.data.guess import Guess, check_task, choose, is_missing
+from recurra.data.pieces import whole
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import Table
 
@@ -117,7 +118,7 @@ def _lines_as_rows(raw: Documents) -> Table:
     """Unlabelled inputs for prediction: the lines of a text file that hold something, or the given texts."""
     if not raw.from_file:
         return Table({"text": list(raw.documents)}, list(range(1, len(raw.documents) + 1)), raw.name)
-    rows = [(i, line) for i, line in enumerate(raw.documents[0].split("\n"), 1) if line.strip()]
+    rows = [(i, line) for i, line in enumerate(whole(raw.documents[0]).split("\n"), 1) if line.strip()]
     return Table({"text": [line for _, line in rows]}, [i for i, _ in rows], raw.name, "line")
 
 

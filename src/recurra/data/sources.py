@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from recurra.data.pieces import Text, is_blank, whole
 from recurra.data.tables import Table, parse_delimited, parse_fasttext, parse_json_lines
-from recurra.data.text_files import read_bytes, read_text
+from recurra.data.text_files import open_text, read_bytes, read_text
 from recurra.errors import DataError
 
 _SUPPORTED = ".txt, .tsv, .csv, .jsonl (each also with .gz), .parquet or .npz"
@@ -37,7 +38,7 @@ _ACCEPTED = (
     "a path, a table (pandas, polars, pyarrow or a dict of columns), a list of texts, a list of (input, label) pairs, "
     "or a tuple (inputs, labels)"
 )
-_SNIFF_LINES = 1_000
+_SNIFF_LINES, _SNIFF_CHARACTERS = 1_000, 1 << 24
 # What zipfile and numpy's own header reader raise for bytes that are not what they should be.
 _DAMAGED_NPZ = (
     zipfile.BadZipFile,
@@ -56,9 +57,9 @@ _DAMAGED_NPZ = (
 
 @dataclass(frozen=True)
 class Documents:
-    """Texts without labels. `from_file` marks the single document that is a whole text file."""
+    """Texts without labels. `from_file` marks the single document that is a whole text file, held or not."""
 
-    documents: list[str]
+    documents: list[Text]
     name: str
     from_file: bool = False
 
@@ -104,7 +105,7 @@ def _open_path(given: Any, name: str | None, task: str | None, wanted: Collectio
     ending = (endings[:-1] if compressed else endings)[-1:] or [""]
     match ending[0]:
         case ".txt" | ".text" | ".md":
-            return _open_text(read_text(path), name, task, wanted)
+            return _open_text(open_text(path), name, task, wanted)
         case ".tsv" | ".tab":
             return parse_delimited(read_text(path), name, tabs=True, wanted=wanted)
         case ".csv":
@@ -121,18 +122,23 @@ def _open_path(given: Any, name: str | None, task: str | None, wanted: Collectio
             raise DataError(f"Files like {path.name!r} are not read", expected=_SUPPORTED, fix=fix)
 
 
-def _open_text(text: str, name: str, task: str | None, wanted: Collection[str]) -> Documents | Table:
-    if not text.strip():
+def _open_text(text: Text, name: str, task: str | None, wanted: Collection[str]) -> Documents | Table:
+    if is_blank(text):
         raise DataError(f"{name} is empty", expected="some text")
     if task != "language":
-        sample = [line for line in text.split("\n", _SNIFF_LINES)[:_SNIFF_LINES] if line.strip()]
+        sample = [line for line in _first_lines(text) if line.strip()]
         if sum(line.startswith("__label__") for line in sample) > 0.5 * len(sample):
-            return parse_fasttext(text, name)
+            return parse_fasttext(whole(text), name)
         tabs = sum(line.count("\t") == 1 for line in sample)
         few_values = any(len(set(part)) <= len(part) // 2 for part in _columns_of(sample))
         if tabs and (task == "classify" or (tabs == len(sample) and len(sample) >= 4 and few_values)):
-            return parse_delimited(text, name, tabs=True, wanted=wanted)
+            return parse_delimited(whole(text), name, tabs=True, wanted=wanted)
     return Documents([text], name, from_file=True)
+
+
+def _first_lines(text: Text) -> list[str]:
+    """The lines that tell what a text is: of many megabytes at most, however long they are."""
+    return whole(text[:_SNIFF_CHARACTERS]).split("\n", _SNIFF_LINES)[:_SNIFF_LINES]
 
 
 def _columns_of(lines: list[str]) -> list[tuple[str, ...]]:
@@ -273,7 +279,7 @@ def _from_items(items: list[Any], name: str) -> Documents | Table:
         if wrong is not None:
             got = type(items[wrong]).__name__
             raise DataError(f"{name}, item {wrong + 1} is not a text as the first is", got=got, expected="all texts")
-        return Documents(items, name)
+        return Documents(list(items), name)
     if isinstance(first, Mapping):
         keys = dict.fromkeys(key for item in items if isinstance(item, Mapping) for key in item)
         return _table({str(key): [_field(item, key) for item in items] for key in keys}, name)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from recurra.data.pieces import cut
 from recurra.data.writing import join_words
 from recurra.errors import DataError, ModelError, UsageError
 from recurra.files import open_for_reading, write_file
@@ -40,8 +41,7 @@ _CHUNKS = {
     "bpe": re.compile(rf"\n|[{_BLANK}]*[^{_BLANK}\n]+|[{_BLANK}]+"),
 }
 _SHORT = 32  # characters
-_KNOWN = 1 << 17  # chunks remembered
-_PIECE = 1 << 20  # characters cut into chunks at once
+_KNOWN = 1 << 21  # characters of chunks remembered
 
 
 class TextCodec:
@@ -57,6 +57,7 @@ class TextCodec:
         self._tokens = list(tokens)
         self._merges = list(merges)
         self._known: dict[str, list[int]] = {}
+        self._size = 0  # of what is known, in characters
         self.unknown: int | None = None if level == "bpe" else 0
 
     @cached_property
@@ -83,12 +84,21 @@ class TextCodec:
         Raises `UsageError` for an unknown level or a size that is too small, `DataError` where there is no text.
         """
         _check_settings(level, size, minimum)
-        texts = [_without_surrogates(text) for text in texts]
-        if not any(texts):
-            raise DataError("There is no text to learn a vocabulary from", got=f"{len(texts)} empty texts")
         if level == "characters":
-            return cls(level, _frequent_characters(texts, size, minimum, lowercase), [], lowercase)
-        return cls(level, *_train(level, texts, size, minimum, lowercase), lowercase)
+            return cls.of_counts(count_characters(texts, lowercase), size, minimum, lowercase)
+        return cls(level, *_train(level, _some(map(_without_surrogates, texts)), size, minimum, lowercase), lowercase)
+
+    @classmethod
+    def of_counts(cls, counts: np.ndarray, size: int | None = None, minimum: int = 1, lowercase: bool = False) -> Self:
+        """A vocabulary of characters, as `learn` makes it, from what `count_characters` gives."""
+        _check_settings("characters", size, minimum)
+        if not counts.any():
+            raise DataError("There is no text to learn a vocabulary from", got="no characters")
+        counts = counts.copy()
+        counts[ord(UNKNOWN)] = 0
+        order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts >= minimum)]
+        tokens = [UNKNOWN, *map(chr, order[: None if size is None else size - 1].tolist())]
+        return cls("characters", tokens, [], lowercase)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text. For characters, encode(a) + encode(b) == encode(a + b)."""
@@ -111,7 +121,7 @@ class TextCodec:
             codes = _code_points(_lower(text) if self.lowercase else text)
             table = self._table
             return table[np.minimum(codes, len(table) - 1)]
-        parts = [np.array(self._encode_chunks(piece), np.int32) for piece in _pieces(_without_surrogates(text))]
+        parts = [np.array(self._encode_chunks(piece), np.int32) for piece in cut([_without_surrogates(text)])]
         return np.concatenate([np.zeros(0, np.int32), *parts])
 
     def _encode_chunks(self, text: str) -> list[int]:
@@ -122,8 +132,9 @@ class TextCodec:
         if new:
             encoded = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
             known.update(zip(new, (found.ids for found in encoded), strict=True))
-            if len(known) > _KNOWN:
-                self._known = {}  # a new one: another thread may be reading the old
+            self._size += sum(map(len, new))
+            if self._size > _KNOWN:
+                self._known, self._size = {}, 0  # a new one: another thread may be reading the old
         return list(itertools.chain.from_iterable(map(known.__getitem__, chunks)))
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -281,23 +292,31 @@ def _without_surrogates(text: str) -> str:
     return text
 
 
-def _frequent_characters(texts: list[str], size: int | None, minimum: int, lowercase: bool) -> list[str]:
+def count_characters(
+    texts: Iterable[str], lowercase: bool = False, seen: Callable[[float], None] = lambda millions: None
+) -> np.ndarray:
+    """How often each code point comes, int64 [0x110000]; half a surrogate pair counts as the unknown character.
+
+    `seen` is told how many millions more were counted.
+    """
     counts = np.zeros(0x110000, dtype=np.int64)
+    for piece in cut(texts):
+        seen(len(piece) / 1e6)
+        found = np.bincount(_code_points(_lower(piece) if lowercase else piece))
+        counts[: len(found)] += found
+    counts[ord(UNKNOWN)] += counts[0xD800:0xE000].sum()
+    counts[0xD800:0xE000] = 0
+    return counts
+
+
+def _some(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, one after another. Raises `DataError` at the end where there was nothing in any."""
+    count, empty = 0, True
     for text in texts:
-        codes, found = np.unique(_code_points(_lower(text) if lowercase else text), return_counts=True)
-        counts[codes] += found
-    counts[ord(UNKNOWN)] = 0
-    order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts >= minimum)]
-    return [UNKNOWN, *map(chr, order[: None if size is None else size - 1].tolist())]
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """Cut after newlines into pieces of a megabyte. No token of words or bpe crosses a newline, so ids stay."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start + _PIECE) + 1 or len(text)
-        yield text[start:end]
-        start = end
+        count, empty = count + 1, empty and not text
+        yield text
+    if empty:
+        raise DataError("There is no text to learn a vocabulary from", got=f"{count} empty texts")
 
 
 def _build(level: str, tokens: Sequence[str], merges: Sequence[tuple[str, str]], lowercase: bool) -> Tokenizer:
@@ -323,7 +342,7 @@ def _build(level: str, tokens: Sequence[str], merges: Sequence[tuple[str, str]],
 
 
 def _train(
-    level: str, texts: list[str], size: int | None, minimum: int, lowercase: bool
+    level: str, texts: Iterable[str], size: int | None, minimum: int, lowercase: bool
 ) -> tuple[list[str], list[tuple[str, str]]]:
     from tokenizers import pre_tokenizers, trainers
 

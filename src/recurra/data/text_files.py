@@ -5,14 +5,23 @@ Knows encodings and magic numbers; knows nothing of columns, rows or tasks.
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import itertools
 import os
+import stat
 import zlib
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
+from recurra.data import pieces
+from recurra.data.pieces import FileText, Text, TextFile, text_decoder, waiting
 from recurra.errors import DataError
 from recurra.files import disk_errors, open_for_reading
+from recurra.progress import watch
+
+LARGE = 64_000_000  # bytes from which on the text of a plain file is not held
 
 _MAGIC = {
     b"PK\x03\x04": ("a zip archive (Excel, Word and .npz files are zip archives too)", "Export it as UTF-8 CSV"),
@@ -39,17 +48,15 @@ _COMMON = {
     "EUC-KR": "이다는을의가에고를하지은기로한그사리도서나어",
 }
 _ENCODING_SAMPLE = 200_000  # bytes
+_MARK = codecs.BOM_UTF8
+
+Blocks = Callable[[], Iterable[bytes]]
+"""The bytes of a file in blocks, from its beginning each time it is called; the first holds 16 bytes if there are any."""
 
 
 def read_bytes(path: Path) -> bytes:
     """The file's bytes, unpacked where the name ends in .gz."""
-    if not os.path.exists(path):  # of a name that is too long, Path.exists would raise
-        near = get_close_matches(path.name, _siblings(path), n=1, cutoff=0.6)
-        hint = f"Did you mean {path.parent / near[0]}?" if near else "See that the path is right"
-        raise DataError(f"No such data file: {path}", fix=f"{hint} (a string is a path; texts themselves go in a list)")
-    if path.is_dir():
-        inside = ", ".join(_siblings(path / "any")[:6]) or "nothing"
-        raise DataError(f"{path} is a folder", got=f"a folder that holds {inside}", expected="one data file")
+    _look(path)
     with open_for_reading(path, "data") as file, disk_errors(path, "read"):
         data = file.read()
     if path.suffix.lower() != ".gz":
@@ -63,13 +70,43 @@ def read_bytes(path: Path) -> bytes:
 def read_text(path: Path) -> str:
     """The whole file as text: UTF-8 with or without a byte-order mark, newlines as "\\n"."""
     data = read_bytes(path)
-    _refuse_other_formats(data, path)
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _wrong_encoding(data, error.start, path) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(string for _, string in _decoded(path, lambda: [data]))
+
+
+def open_text(path: Path) -> Text:
+    """The text of a file as `read_text` has it, not held where the file is plain and has `LARGE` bytes or more."""
+    _look(path)
+    with disk_errors(path, "read"):
+        status = os.stat(path)
+    if status.st_size < LARGE or path.suffix.lower() == ".gz" or not stat.S_ISREG(status.st_mode):
+        return read_text(path)
+    with open_for_reading(path, "data") as file, disk_errors(path, "read"):
+
+        def blocks() -> Iterator[bytes]:
+            file.seek(0)
+            return iter(lambda: file.read(pieces.BLOCK), b"")
+
+        marks: list[tuple[int, int]] = []
+        characters = damaged = 0
+        with watch("checking", status.st_size / 1e6, "MB") as seen:
+            for byte, string in _decoded(path, blocks):
+                seen((byte - marks[-1][0]) / 1e6 if marks else 0)
+                marks.append((byte, characters))
+                characters += len(string)
+                damaged += string.count("\ufffd")
+    found = TextFile(path, status.st_size, status.st_mtime_ns, tuple(marks), characters, damaged)
+    return FileText(found, 0, characters)
+
+
+def _look(path: Path) -> None:
+    """Raise `DataError` where there is no file, with what may have been meant."""
+    if not os.path.exists(path):  # of a name that is too long, Path.exists would raise
+        near = get_close_matches(path.name, _siblings(path), n=1, cutoff=0.6)
+        hint = f"Did you mean {path.parent / near[0]}?" if near else "See that the path is right"
+        raise DataError(f"No such data file: {path}", fix=f"{hint} (a string is a path; texts themselves go in a list)")
+    if path.is_dir():
+        inside = ", ".join(_siblings(path / "any")[:6]) or "nothing"
+        raise DataError(f"{path} is a folder", got=f"a folder that holds {inside}", expected="one data file")
 
 
 def _siblings(path: Path) -> list[str]:
@@ -79,6 +116,28 @@ def _siblings(path: Path) -> list[str]:
         return []
 
 
+def _decoded(path: Path, blocks: Blocks) -> Iterator[tuple[int, str]]:
+    """The text of a file block by block: (the byte where it begins, the characters).
+
+    Raises `DataError` for what is no UTF-8 text, with the place of the first wrong byte.
+    """
+    decoder, begin = text_decoder(), 0
+    for block in itertools.chain(blocks(), [b""]):  # the last one ends the text
+        if begin == 0:
+            _refuse_other_formats(block, path)
+            begin = len(_MARK) if block.startswith(_MARK) else 0
+            block = block[begin:]
+        _refuse_nul(path, blocks, block, begin)
+        kept, newline = waiting(decoder)
+        try:
+            string = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            _refuse_any_nul(path, blocks)
+            raise _wrong_encoding(path, blocks, begin - kept + error.start) from None
+        yield begin - kept - newline, string
+        begin += len(block)
+
+
 def _refuse_other_formats(data: bytes, path: Path) -> None:
     for mark, encoding in _WIDE_MARKS.items():
         if data.startswith(mark):
@@ -86,21 +145,53 @@ def _refuse_other_formats(data: bytes, path: Path) -> None:
     for magic, (what, fix) in _MAGIC.items():
         if data.startswith(magic):
             raise DataError(f"{path} is not a text file", got=what, expected="UTF-8 text", fix=fix)
-    nul = data.find(b"\x00")
-    if nul < 0:
+
+
+def _refuse_any_nul(path: Path, blocks: Blocks) -> None:
+    """A NUL byte further on tells more than a wrong byte: the file is no text at all."""
+    begin = 0
+    for block in blocks():
+        _refuse_nul(path, blocks, block, begin)
+        begin += len(block)
+
+
+def _refuse_nul(path: Path, blocks: Blocks, block: bytes, begin: int) -> None:
+    place = block.find(b"\x00")
+    if place < 0:
         return
-    sample = data[:_ENCODING_SAMPLE]
+    nul = begin + place
+    sample = _head(blocks, _ENCODING_SAMPLE)
     for first, encoding in ((1, "UTF-16LE"), (0, "UTF-16BE")):
         zeros = sample[first::2].count(0)
         if zeros > 0.4 * len(sample) / 2 and sample[1 - first :: 2].count(0) == 0:
             raise _not_utf8(path, f"NUL bytes from byte {nul} on, as in {encoding}", encoding)
-    line = data.count(b"\n", 0, nul) + 1
     raise DataError(
         f"{path} is a binary file",
-        got=f"a NUL byte at byte {nul}, line {line}",
+        got=f"a NUL byte at byte {nul}, line {_line_and_byte(blocks, nul)[0]}",
         expected="UTF-8 text",
         fix="Give a text file; if it should be one, remove the NUL bytes with: tr -d '\\000' < old > new",
     )
+
+
+def _head(blocks: Blocks, count: int) -> bytes:
+    """The first `count` bytes."""
+    data = b""
+    for block in blocks():
+        data += block
+        if len(data) >= count:
+            break
+    return data[:count]
+
+
+def _line_and_byte(blocks: Blocks, position: int) -> tuple[int, int]:
+    """The line, counted from 1, of the byte at a position, and the byte."""
+    begin, line = 0, 1
+    for block in blocks():
+        if position < begin + len(block):
+            return line + block.count(b"\n", 0, position - begin), block[position - begin]
+        line += block.count(b"\n")
+        begin += len(block)
+    raise IndexError(position)
 
 
 def _not_utf8(path: Path, got: str, encoding: str, flags: str = "") -> DataError:
@@ -113,12 +204,10 @@ def _not_utf8(path: Path, got: str, encoding: str, flags: str = "") -> DataError
     )
 
 
-def _wrong_encoding(data: bytes, start: int, path: Path) -> DataError:
-    line = data.count(b"\n", 0, start) + 1
-    got = f"byte 0x{data[start]:02X} at byte {start}, line {line}"
-    broken = data.decode("utf-8", "replace")
-    losses = broken.count("\ufffd")
-    sound = sum(character > "\x7f" for character in broken) - losses
+def _wrong_encoding(path: Path, blocks: Blocks, start: int) -> DataError:
+    line, byte = _line_and_byte(blocks, start)
+    got = f"byte 0x{byte:02X} at byte {start}, line {line}"
+    losses, sound = _broken(blocks)
     if losses * 20 <= sound:  # nearly all of it is sound UTF-8: damaged, not another encoding
         return DataError(
             f"{path} is UTF-8 with {losses} broken character{'s' * (losses > 1)}",
@@ -126,7 +215,19 @@ def _wrong_encoding(data: bytes, start: int, path: Path) -> DataError:
             expected="UTF-8",
             fix=f"Drop what is broken with: iconv -c -f UTF-8 -t UTF-8 {path} > {path}.clean",
         )
-    return _not_utf8(path, got, likely_encoding(data))
+    # a byte more than is looked at tells that there is more
+    return _not_utf8(path, got, likely_encoding(_head(blocks, len(_MARK) + _ENCODING_SAMPLE + 1).removeprefix(_MARK)))
+
+
+def _broken(blocks: Blocks) -> tuple[int, int]:
+    """How many characters beyond ASCII are broken, and how many are sound."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+    losses = beyond = 0
+    for block in itertools.chain(blocks(), [b""]):
+        string = decoder.decode(block, final=not block)
+        losses += string.count("\ufffd")
+        beyond += len(string) - len(string.encode("ascii", "ignore"))
+    return losses, beyond - losses
 
 
 def likely_encoding(data: bytes) -> str:

@@ -6,16 +6,19 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.datasets import LabelledDataset, TextDataset
-from recurra.data.text_codec import TextCodec
+from recurra.data.text_codec import TextCodec, count_characters
 from recurra.data.writing import default_level
 from recurra.errors import DataError, UsageError
 from recurra.fitting.options import FitOptions
+from recurra.fitting.splits import spread
 from recurra.layers import StackConfig
 from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig, Task
+from recurra.progress import watch
 from recurra.training import Recipe, local_rank
 
 Model = TypeVar("Model", bound=Task)
@@ -24,14 +27,18 @@ MINUTES = 10.0
 EPOCHS = 40
 MANY_SYMBOLS = 1000
 SMALL = 2000
+# characters of a text that is not held from which its vocabulary is learnt; pairs of bytes take some hundred bytes each
+LEARNT = {"words": 64_000_000, "bpe": 4_000_000}
 
 
-def build(dataset: TextDataset | LabelledDataset, options: FitOptions) -> tuple[Task, Recipe]:
-    """An untrained model for the training data, and how to train it."""
+def build(
+    dataset: TextDataset | LabelledDataset, options: FitOptions, codec: TextCodec | None = None
+) -> tuple[Task, Recipe]:
+    """An untrained model for the training data, and how to train it; `codec` is one that was learnt from it before."""
     if isinstance(dataset, TextDataset):
         if options.bidirectional or options.summary:
             raise UsageError("--bidirectional and --summary are for classifiers", got="a language model")
-        return _language(dataset, options)
+        return _language(dataset, options, codec or _codec(dataset, options))
     return _classifier(dataset, options)
 
 
@@ -82,18 +89,28 @@ def _recipe(options: FitOptions, **values: Any) -> Recipe:
     return Recipe.from_user(**{**values, **shared, **chosen, "rate": rate})
 
 
-def _language(dataset: TextDataset, options: FitOptions) -> tuple[LanguageModel, Recipe]:
+def _codec(dataset: TextDataset, options: FitOptions) -> TextCodec:
+    """A vocabulary for a text: of characters from all of it, of words and bpe from a part where it is not held."""
     level = options.level or "characters"
-    symbols = len(set().union(*map(set, dataset.documents)))
-    # a symbol seen once in a large alphabet cannot be learnt: it lends its one count to the unknown one
-    minimum = 2 if (level == "words" or symbols > MANY_SYMBOLS) else 1
-    size = options.vocabulary or (20_000 if level == "words" else 4_000 if level == "bpe" else None)
-    codec = TextCodec.learn(dataset.documents, level, size=size, minimum=minimum)
+    if level == "characters":
+        with watch("counting", dataset.characters / 1e6, "million characters") as seen:
+            counts = count_characters(dataset.pieces(), seen=seen)
+        # a symbol seen once in a large alphabet cannot be learnt: it lends its one count to the unknown one
+        minimum = 2 if np.count_nonzero(counts) > MANY_SYMBOLS else 1
+        codec = TextCodec.of_counts(counts, options.vocabulary, minimum)
+    else:
+        size, minimum = (20_000, 2) if level == "words" else (4_000, 1)
+        texts = spread(dataset, LEARNT[level]).pieces()
+        codec = TextCodec.learn(texts, level, size=options.vocabulary or size, minimum=minimum)
     if codec.size < 2:
         raise DataError(
             f"{dataset.name} has no {level} that come twice, so there is nothing to learn",
             fix="Give more text, or take --level characters",
         )
+    return codec
+
+
+def _language(dataset: TextDataset, options: FitOptions, codec: TextCodec) -> tuple[LanguageModel, Recipe]:
     many = codec.size > MANY_SYMBOLS
     hidden, rows, steps, dropout = _language_size(dataset.characters)
     if many:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from recurra.data.tokens import remove_tokens, tokens_spared
 from recurra.errors import EnvironmentFailure, UsageError
 from recurra.files import disk_errors, write_file
 from recurra.inspection import write_report
@@ -35,9 +36,10 @@ class Destination:
             check_replaceable(folder)
         elif os.path.lexists(folder):
             self._look(folder)
-        self._replaces = os.path.lexists(folder / "config.json") and self.found is None
-        if not self._replaces and self.found is None and folder.is_dir():
-            remove_checkpoints(folder)
+        self.replaces = os.path.lexists(folder / "config.json") and self.found is None
+        if not self.replaces and self.found is None and folder.is_dir():
+            with tokens_spared(self.store):
+                remove_checkpoints(folder)
             (folder / METRICS).unlink(missing_ok=True)
 
     def _look(self, folder: Path) -> None:
@@ -54,16 +56,23 @@ class Destination:
             self._forget_after(found.position.step)
             return
         check_replaceable(folder)
+        # tokens of a run that was ended from outside before it had anything else are no model
         if any(entry.name != "training" for entry in folder.iterdir()):
             raise UsageError(f"{folder} already holds a model", fix="Choose another --out, or replace it with --fresh")
+
+    @property
+    def store(self) -> Path:
+        """The folder for tokens that do not fit into memory."""
+        return self.folder / "training"
 
     def save_best(self, model: Task) -> None:
         """Keep the model's weights as they are now."""
         if self._has_model:
             save_weights(model, self.folder)
-        elif self._replaces:
-            save_model(model, self.folder)
-            self._replaces = False
+        elif self.replaces:
+            with tokens_spared(self.store):
+                save_model(model, self.folder)
+            self.replaces = False
         else:
             fill_folder(model, self.folder)
         self._has_model = True
@@ -71,7 +80,7 @@ class Destination:
     def log(self, event: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl; while an older model stands there, keep it back."""
         self._held_lines.append(json.dumps(event, ensure_ascii=False) + "\n")
-        if self._replaces:
+        if self.replaces:
             return
         path = self.folder / METRICS
         with disk_errors(path, "write"):
@@ -82,12 +91,12 @@ class Destination:
 
     def show(self, record: dict[str, Any]) -> None:
         """Write the report as far as it is known, but for the time in which an older model stands there."""
-        if not self._replaces:
+        if not self.replaces:
             write_report(self.folder / REPORT, {**record, "under_way": True})
 
     def keep(self, position: Position) -> None:
         """Write a checkpoint, but for the time in which an older model stands there."""
-        if self._replaces:
+        if self.replaces:
             return
         try:
             save_checkpoint(self.folder, position, self._arguments)
@@ -100,7 +109,8 @@ class Destination:
 
         False where nothing was kept, since an older model stands there and the new one is not known to be any good.
         """
-        if self._replaces:
+        if self.replaces:
+            remove_tokens(self.store)
             return False
         if not self._has_model:
             self.save_best(model)
@@ -108,7 +118,7 @@ class Destination:
 
     def abandon(self) -> None:
         """Nothing is worth going on from: where there is no model yet, leave nothing."""
-        if not self._has_model and not self._replaces:
+        if not self._has_model and not self.replaces:
             remove_checkpoints(self.folder)
             (self.folder / METRICS).unlink(missing_ok=True)
             _remove_empty(self.folder)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from recurra.data.batches import Feed
 from recurra.data.datasets import TextDataset
 from recurra.errors import DataError, Interrupted, UsageError
 from recurra.files import sole_writer
@@ -27,7 +28,7 @@ from recurra.fitting.stopping import Stopping
 from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
 from recurra.models import LanguageModel, Task, fingerprint, load_model
-from recurra.progress import Progress
+from recurra.progress import Progress, passes_shown
 from recurra.training import (
     Keeping,
     Outcome,
@@ -71,19 +72,22 @@ def fit(
     every = options.every()
     with workers(device) as team:
         quiet = quiet or not team.first
-        with Progress(quiet=quiet) as talk:
+        with passes_shown(not quiet):
             sets = gather(data, valid, test, options)
+            found = digest(sets)
+        with Progress(quiet=quiet) as talk:
             for sentence in sets.guess:
                 talk.note(sentence)
             for problem in sets.problems:
                 talk.note(f"note: {problem.message}")
         torch.manual_seed(options.seed)
-        task, recipe = build(sets.train, options)
+        with passes_shown(not quiet):
+            task, recipe = build(sets.train, options)
         folder = Path(out) if out is not None else free_name(_stem(data))
-        arguments = {**options.deciding(), "data": digest(sets)}
+        arguments = {**options.deciding(), "data": found}
         team.check_same("data or options", json.dumps(arguments, sort_keys=True))
         command = same_again(data, {"valid": valid, "test": test, "out": out}, options)
-        with sole_writer(folder) if team.first else nullcontext():
+        with sole_writer(folder) if team.first else nullcontext(), passes_shown(not quiet):
             destination = Destination(folder, arguments, fresh) if team.first else None
             run = _Run(sets, options, task.to(device), recipe, destination, team, every, command, quiet)
             return run.go(folder)
@@ -111,7 +115,8 @@ class _Run:
     def go(self, folder: Path) -> Model:
         started = time.monotonic()
         with Stopping() as stop:
-            outcome = self._train(stop)
+            feed = self._feed(stop)
+            outcome = self._train(feed, stop)
             if self._destination is None:
                 return self._follow(outcome)
             if not outcome.finished:
@@ -163,9 +168,23 @@ class _Run:
             fix=f"Go on with: {self._command}\nOr use what there is: recurra info {shlex.quote(str(folder))}",
         )
 
-    def _train(self, stop: Stopping) -> Outcome:
+    def _feed(self, stop: Stopping) -> Feed:
+        recipe, destination = self._recipe, self._destination
+        try:
+            with stop.waiting():
+                return self._task.feed(
+                    self._sets.train, rows=recipe.rows, steps=recipe.steps, training=True, seed=recipe.seed,
+                    store=None if destination is None else destination.store,
+                )  # fmt: skip
+        except KeyboardInterrupt as error:
+            older = destination is not None and destination.replaces
+            raise Interrupted(
+                "Stopped while the text was turned into tokens; nothing of that is kept",
+                fix=f"Start again with: {self._command}{' --fresh' if older else ''}",
+            ) from error
+
+    def _train(self, feed: Feed, stop: Stopping) -> Outcome:
         task, recipe, sets, destination = self._task, self._recipe, self._sets, self._destination
-        feed = task.feed(sets.train, rows=recipe.rows, steps=recipe.steps, training=True, seed=recipe.seed)
         valid = task.feed(a_part(sets.valid), rows=32, steps=512, training=False)
         if sets.test is not None:
             # what the model cannot read shows before the training, not after it

@@ -12,8 +12,9 @@ import numpy as np
 from recurra.data.checking import Problem, leakage
 from recurra.data.datasets import LabelledDataset, TextDataset
 from recurra.data.reading import read
+from recurra.fitting.defaults import LEARNT
 from recurra.fitting.options import FitOptions
-from recurra.fitting.splits import split_labelled, split_text
+from recurra.fitting.splits import COUNTED, measured, split_labelled, split_text
 
 Dataset = TextDataset | LabelledDataset
 
@@ -38,16 +39,41 @@ def gather(data: Any, valid: Any, test: Any, options: FitOptions) -> Sets:
     for name, source in (("valid", valid), ("test", test)):
         if source is not None:
             dataset, _, found = read(source, **columns)
+            dataset = _bounded(name, dataset, reasons)
             leak = leakage(train, dataset)
             problems += [*found, *([] if leak is None else [leak])]
             held[name] = dataset
     if "valid" not in held:
+        reasons.append("A tenth of the data is held back for validation; give a file of your own with --valid.")
         if isinstance(train, TextDataset):
-            train, held["valid"] = split_text(train)
+            train, last = split_text(train)
+            held["valid"] = _bounded("valid", last, reasons)
         else:
             train, held["valid"] = split_labelled(train, options.seed)
-        reasons.append("A tenth of the data is held back for validation; give a file of your own with --valid.")
+    if isinstance(train, TextDataset) and not train.held:
+        reasons += _told_of_large(train, options)
     return Sets(train, held["valid"], held.get("test"), reasons, problems)
+
+
+def _bounded(name: str, dataset: Dataset, reasons: list[str]) -> Dataset:
+    """So much of a set to measure on as is measured."""
+    if not isinstance(dataset, TextDataset) or dataset.held:
+        return dataset
+    part = measured(dataset)
+    told = {"valid": "validation", "test": "test"}[name]
+    reasons.append(
+        f"Of the {dataset.characters:,} characters of the {told} text the first {part.characters:,} are measured."
+    )
+    return part
+
+
+def _told_of_large(train: TextDataset, options: FitOptions) -> list[str]:
+    told = [f"The training text of {train.characters:,} characters is read in pieces and its tokens kept in a file."]
+    if options.level in ("words", "bpe"):
+        told.append(f"The vocabulary is learnt from {LEARNT[options.level]:,} characters spread over it.")
+    if options.baselines:
+        told.append(f"The baselines learn from its last {COUNTED:,} characters.")
+    return told
 
 
 def size(dataset: Dataset) -> dict[str, int]:
@@ -61,12 +87,13 @@ def digest(sets: Sets) -> str:
     """A hash of what is read, so that a run goes on only with the data it began with."""
     found = hashlib.sha256()
     for dataset in (sets.train, sets.valid):
-        parts: list[Any] = dataset.documents if isinstance(dataset, TextDataset) else dataset.inputs
-        for part in parts:
+        if isinstance(dataset, TextDataset):
+            found.update(dataset.digest.encode())
+            continue
+        for part in dataset.inputs:
             found.update(
                 part.encode("utf-8", "surrogatepass") if isinstance(part, str) else np.ascontiguousarray(part).tobytes()
             )
             found.update(b"\0")
-        if isinstance(dataset, LabelledDataset):
-            found.update(json.dumps(dataset.labels).encode())
+        found.update(json.dumps(dataset.labels).encode())
     return found.hexdigest()[:16]

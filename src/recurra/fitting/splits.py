@@ -8,20 +8,27 @@ import torch
 
 from recurra.data.batches import generator
 from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.data.pieces import Text, whole
 from recurra.errors import DataError
 
 SHARE = 0.1
 CHARACTERS, ROWS = 30_000, 2_000
+# of a text that is not held
+MEASURED = 1_000_000  # characters that the end of a run measures
+COUNTED = (
+    3_000_000  # characters at the end of the training text that the baselines learn from: half a gigabyte of counts
+)
+STRETCHES = 64
 
 
 def split_text(dataset: TextDataset) -> tuple[TextDataset, TextDataset]:
     """The first nine tenths of one text, and the rest; or of the documents, where there are several."""
-    documents = dataset.documents
-    if len(documents) >= 10:
-        cut = round(len(documents) * (1 - SHARE))
-        first, last = documents[:cut], documents[cut:]
+    texts = dataset.texts
+    if len(texts) >= 10:
+        cut = round(len(texts) * (1 - SHARE))
+        first, last = texts[:cut], texts[cut:]
     else:
-        joined = "\n".join(documents)
+        joined = _joined(dataset)
         cut = round(len(joined) * (1 - SHARE))
         first, last = [joined[:cut]], [joined[cut:]]
     if sum(map(len, first)) < 2 or sum(map(len, last)) < 2:
@@ -58,12 +65,38 @@ def split_labelled(dataset: LabelledDataset, seed: int) -> tuple[LabelledDataset
 def a_part(dataset: TextDataset | LabelledDataset) -> TextDataset | LabelledDataset:
     """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""
     if isinstance(dataset, TextDataset):
-        text = "\n".join(dataset.documents)
-        return dataset if len(text) <= CHARACTERS else TextDataset([text[:CHARACTERS]], dataset.name)
+        text = _joined(dataset)
+        return dataset if len(text) <= CHARACTERS else TextDataset([whole(text[:CHARACTERS])], dataset.name)
     if len(dataset) <= ROWS:
         return dataset
     places = torch.linspace(0, len(dataset) - 1, ROWS).long().unique().tolist()
     return subset(dataset, places, dataset.name)
+
+
+def measured(dataset: TextDataset) -> TextDataset:
+    """What of a set to measure on is measured, in memory: of a text that is not held the beginning."""
+    return dataset if dataset.held else TextDataset([whole(_joined(dataset)[:MEASURED])], dataset.name)
+
+
+def counted(dataset: TextDataset) -> TextDataset:
+    """What of a training text the baselines learn from, in memory: the end, which is likeliest to resemble what follows."""
+    if dataset.held:
+        return dataset
+    text = _joined(dataset)
+    return TextDataset([whole(text[max(0, len(text) - COUNTED) :])], dataset.name)
+
+
+def spread(dataset: TextDataset, characters: int) -> TextDataset:
+    """About so many characters of a text that is not held, from all over it."""
+    if dataset.held or dataset.characters <= characters:
+        return dataset
+    text = _joined(dataset)
+    size = characters // STRETCHES
+    return TextDataset([text[at : at + size] for at in range(0, len(text), len(text) // STRETCHES)], dataset.name)
+
+
+def _joined(dataset: TextDataset) -> Text:
+    return dataset.texts[0] if len(dataset) == 1 else "\n".join(dataset.documents)
 
 
 def subset(dataset: LabelledDataset, places: list[int], name: str) -> LabelledDataset:

@@ -133,7 +133,16 @@ class Classifier(Task[ClassifierConfig]):
 
     # ---- between raw things and tensors
 
-    def feed(self, dataset: LabelledDataset, *, rows: int, steps: int, training: bool, seed: int = 0) -> Feed:
+    def feed(
+        self,
+        dataset: LabelledDataset,
+        *,
+        rows: int,
+        steps: int,
+        training: bool,
+        seed: int = 0,
+        store: Path | None = None,
+    ) -> Feed:
         targets = None
         if dataset.labels is not None:
             targets = torch.tensor([self.labels.encode(label) for label in dataset.labels], dtype=torch.int64)

@@ -18,9 +18,13 @@ from recurra.config import Config
 from recurra.data.batches import Batch, Feed, StreamFeed, collate
 from recurra.data.datasets import TextDataset
 from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
+from recurra.data.tokens import encode_dataset
 from recurra.errors import DataError, UsageError
 from recurra.layers import Stack, StackConfig, embedded_dropout, fixed_dropout
 from recurra.models.task import Answer, Task, batch_first, embedding, time_first
+
+LOGITS = 1 << 25
+"""Numbers that the logits of a batch are at most where they are measured; they are there some five times over."""
 
 
 class LanguageModelConfig(Config):
@@ -99,18 +103,21 @@ class LanguageModel(Task[LanguageModelConfig]):
 
     # ---- between raw things and tensors
 
-    def feed(self, dataset: TextDataset, *, rows: int, steps: int, training: bool, seed: int = 0) -> Feed:
-        ids = self.ids(dataset)
-        if len(ids) < 2:
+    def feed(
+        self, dataset: TextDataset, *, rows: int, steps: int, training: bool, seed: int = 0, store: Path | None = None
+    ) -> Feed:
+        tokens = encode_dataset(dataset, self.codec, store)
+        if len(tokens) < 2:
             raise DataError(
-                f"{dataset.name} is too short to predict anything", got=f"{len(ids)} tokens", expected="2 or more"
+                f"{dataset.name} is too short to predict anything", got=f"{len(tokens)} tokens", expected="2 or more"
             )
-        return StreamFeed(ids, rows, steps, seed=seed, shift=training)
+        # whoever measures has the logits of a whole batch; training has not
+        most = None if training else LOGITS // self.codec.size
+        return StreamFeed(tokens, rows, steps, seed=seed, shift=training, most=most)
 
     def ids(self, dataset: TextDataset) -> Tensor:
-        """A dataset as one stream of tokens, its documents one after another, a newline between them."""
-        text = "\n".join(dataset.documents)
-        return torch.tensor(self.codec.encode(text), dtype=torch.int64)
+        """All tokens of a dataset as one stream, for one that fits into memory."""
+        return encode_dataset(dataset, self.codec)[:]
 
     def encode(self, raw: Sequence[Any]) -> Batch:
         rows = [torch.tensor(self.codec.encode(text), dtype=torch.int64) for text in map(_as_text, raw)]

@@ -89,8 +89,13 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
     # ---- between raw things and tensors
 
     @abstractmethod
-    def feed(self, dataset: Any, *, rows: int, steps: int, training: bool, seed: int = 0) -> Feed:
-        """A dataset as batches: raw in, tensors out. Raises `DataError` for what this model cannot read."""
+    def feed(
+        self, dataset: Any, *, rows: int, steps: int, training: bool, seed: int = 0, store: Path | None = None
+    ) -> Feed:
+        """A dataset as batches: raw in, tensors out. Raises `DataError` for what this model cannot read.
+
+        `store` is a folder for what does not fit into memory; it is used again where the same stands in it already.
+        """
 
     @abstractmethod
     def encode(self, raw: Sequence[Any]) -> Batch:
