@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -346,3 +347,36 @@ def test_recompute_refuses_what_was_written_to_meanwhile(what: str, layer_norm: 
     # what torch holds itself it refuses itself
     with pytest.raises((UsageError, RuntimeError), match=r"written to|modified by an inplace operation"):
         output.square().sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+@pytest.mark.filterwarnings("ignore::recurra.kernels.BackendWarning")
+def test_options_train_in_half_precision(name: str, autocast: bool, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    wide = getattr(nn, name)(3, 4, zoneout=0.3, activation="softsign").eval()
+    module = copy.deepcopy(wide) if autocast else copy.deepcopy(wide).to(dtype)
+    x = torch.randn(6, 2, 3)
+    found = []
+    for each in (wide, module):
+        with torch.autocast("cpu", dtype, enabled=autocast and each is module):
+            outputs, hx = each(x if autocast else x.to(each.weight_ih_l0.dtype), lengths=[6, 3])
+            # what torch's module carries in half precision comes out in it, and the rest in its own
+            half = each is module and (name == "RNN" or not autocast)
+            assert outputs.dtype == (dtype if half else torch.float32)
+            outputs.float().square().sum().backward()
+        found.append([outputs, *flat(hx), *(parameter.grad for parameter in each.parameters())])
+    for got, true in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(got.float(), true, rtol=0.05, atol=0.05)
+
+
+def test_options_train_on_the_reference() -> None:
+    module, x = nn.GRU(3, 4, zoneout=0.3).double().eval(), torch.randn(6, 2, 3, dtype=torch.float64)
+    found = []
+    for chosen in ("native", "reference"):
+        with kernels.backend(chosen):
+            loss = module(x, lengths=[6, 3])[0].square().sum()
+            found.append(torch.autograd.grad(loss, list(module.parameters())))
+    for got, true in zip(*found, strict=True):
+        assert_close(got, true, "gradients")

@@ -102,3 +102,19 @@ def test_autocast_is_about_as_right_as_bfloat16_is() -> None:
     expected = ours(x)[0]
     with torch.autocast("cpu", torch.bfloat16):
         assert (ours(x.bfloat16())[0].float() - expected).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("cast", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN", "ignore:recurra")
+def test_autocast_gives_a_projection_the_dtypes_that_torch_gives(
+    cast: torch.dtype, weights: torch.dtype, packed: bool
+) -> None:
+    theirs = torch.nn.LSTM(3, 4, 2, proj_size=2, bidirectional=True).to(weights)
+    ours = nn.LSTM(3, 4, 2, proj_size=2, bidirectional=True).to(weights)
+    x = torch.randn(5, 2, 3)
+    given = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3])) if packed else x
+    for grad in (True, False):
+        with torch.autocast("cpu", cast), torch.set_grad_enabled(grad):
+            assert dtypes(ours(given)) == dtypes(theirs(given))

@@ -279,3 +279,19 @@ def test_an_lstm_wants_two_states(recorded: bool) -> None:
     module, state = nn.LSTM(3, 4), torch.zeros(1, 2, 4, requires_grad=recorded)
     with torch.set_grad_enabled(recorded), pytest.raises(RuntimeError, match="lstm expects two hidden states"):
         module(torch.zeros(5, 2, 3), (state, state, state))
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("options", [{}, {"zoneout": 0.1}])
+@pytest.mark.parametrize(
+    "hx", [torch.zeros(2, 4), torch.zeros(2, 2, 4), (torch.zeros(2, 4),), (torch.zeros(2, 4),) * 3]
+)
+def test_an_lstm_cell_wants_two_states(recorded: bool, options: dict[str, Any], hx: Any) -> None:
+    x = torch.randn(2, 3)
+    with torch.set_grad_enabled(recorded):
+        with pytest.raises((TypeError, RuntimeError)) as expected:
+            torch.nn.LSTMCell(3, 4)(x, hx)
+        for run in (nn.LSTMCell(3, 4, **options), nn.LSTMCell(3, 4, **options).trace):
+            with pytest.raises(type(expected.value)) as got:
+                run(x, hx)
+            assert str(got.value) == str(expected.value)

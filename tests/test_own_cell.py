@@ -227,6 +227,9 @@ def _returns(first: Any, *more: Any) -> Any:
         (minimal_gated, {"state": {"h!": 3}}, "field 'h!' is wrong"),
         (minimal_gated, {"parameters": {"hidden": (3,)}}, "cannot be called 'hidden'"),
         (minimal_gated, {"parameters": {"w": (3, -1)}}, "shape of 'w' is wrong"),
+        (minimal_gated, {"parameters": {"w": 3}}, "shape of 'w' is wrong"),
+        (minimal_gated, {"parameters": {"w": torch.ones(3, dtype=torch.int64)}}, "tensor 'w' is wrong"),
+        (minimal_gated, {"state": {"lambda": 3}}, "field 'lambda' is wrong"),
     ],
 )
 def test_a_wrong_step_is_refused(step: Any, options: dict[str, Any], problem: str) -> None:
@@ -292,9 +295,59 @@ def test_a_scan_with_several_inputs_and_fixed_rows() -> None:
         ({"states": (0.0,)}, "state 0"),
         ({"fixed": {"mask": torch.zeros(2, 2)}}, "'mask'"),
         ({"parameters": {"w": 0.5}}, "parameter 'w'"),
+        ({"lengths": [4, 0, 1]}, "the lengths"),
+        ({"lengths": torch.tensor([4, 0, 1], dtype=torch.int32)}, "the lengths"),
+        ({"lengths": torch.tensor([4, 0])}, "the lengths"),
+        ({"resets": torch.ones(4, 3)}, "the resets"),
+        ({"resets": torch.ones(3, 4, dtype=torch.bool)}, "the resets"),
     ],
 )
 def test_a_scan_of_what_does_not_go_together_is_refused(change: dict[str, Any], who: str) -> None:
     given: dict[str, Any] = {"inputs": torch.zeros(4, 3, 2), "states": (torch.zeros(3, 2),), "parameters": {}}
     with pytest.raises(DataError, match=f"scan: {who}"):
         kernels.scan(lambda x, state, given: (state, state), **{**given, **change})
+
+
+def both_ways(x: Tensor, s: Any, p: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """Reads its inputs in a product, which leaves the loop, and beside it."""
+    h = torch.tanh(x @ p._W.T + s._h @ p.U.T + x[:, :1])
+    return h, {"_h": h}
+
+
+def summed(x: Tensor, s: Any, p: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """Is no program."""
+    h = torch.tanh(torch.cumsum(x @ p._W.T, 1) + s._h @ p.U.T)
+    return h, {"_h": h}
+
+
+@pytest.mark.parametrize("step", [both_ways, summed])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.filterwarnings("ignore::recurra.kernels.BackendWarning")
+def test_half_precision_trains(step: Any, autocast: bool, dtype: torch.dtype) -> None:
+    """In a dtype of its own, or in the parameters' under autocast, where the state can be handed in again."""
+    torch.manual_seed(0)
+    wide = OwnCell(step, 3, state={"_h": 4}, parameters={"_W": (4, 3), "U": (4, 4)})
+    cell = copy.deepcopy(wide) if autocast else copy.deepcopy(wide).to(dtype)
+    x, found = torch.randn(5, 2, 3), []
+    for each in (wide, cell):
+        with torch.autocast("cpu", dtype, enabled=autocast and each is cell):
+            state = each.initial_state(2)
+            _, state = each(x.to(state._h.dtype), state)
+            outputs, state = each(x.to(state._h.dtype), state)
+            assert outputs.dtype == state._h.dtype == each.U.dtype
+            outputs.float().square().sum().backward()
+        found.append([outputs, state._h, *(parameter.grad for parameter in each.parameters())])
+    for got, true in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(got.float(), true, rtol=0.05, atol=0.05)
+
+
+def test_a_tensor_from_elsewhere_is_named_as_the_reason() -> None:
+    mask = torch.tensor([1.0, 0.0, 1.0, 1.0])
+
+    def masked(x: Tensor, s: Any, p: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        h = torch.tanh(x @ p.W.T + s.h) * mask
+        return h, {"h": h}
+
+    cell = OwnCell(masked, 3, state={"h": 4}, parameters={"W": (4, 3)})
+    assert "reads a tensor that is not among its arguments" in cell.explain()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -32,7 +33,9 @@ class _Named:
         self._values = values
 
     def __getattr__(self, name: str) -> Tensor:
-        if name.startswith("_") or name not in self._values:
+        if name == "_values":  # of one that is being copied, which has none yet
+            raise AttributeError(name)
+        if name not in self._values:
             raise AttributeError(f"there is no '{name}' among {', '.join(self._values) or 'nothing'}")
         return self._values[name]
 
@@ -184,7 +187,8 @@ class OwnCell(Cell):
 
 def _checked_widths(state: Mapping[str, int]) -> dict[str, int]:
     for name, width in state.items():
-        if not name.isidentifier() or not isinstance(width, int) or isinstance(width, bool) or width < 1:
+        named = isinstance(name, str) and name.isidentifier() and not iskeyword(name)
+        if not named or not isinstance(width, int) or isinstance(width, bool) or width < 1:
             raise UsageError(
                 f"OwnCell: the state's field '{name}' is wrong",
                 got=repr(width),
@@ -197,8 +201,10 @@ def _checked_widths(state: Mapping[str, int]) -> dict[str, int]:
 
 def _start(name: str, value: Sequence[int] | Tensor) -> Tensor:
     if isinstance(value, Tensor):
+        if not value.is_floating_point():
+            raise UsageError(f"OwnCell: the tensor '{name}' is wrong", got=value.dtype, expected="floating point")
         return value.detach().clone()
-    shape = tuple(value)
+    shape = tuple(value) if isinstance(value, Sequence) else (0,)
     if not all(isinstance(size, int) and size > 0 for size in shape):
         raise UsageError(f"OwnCell: the shape of '{name}' is wrong", got=repr(value), expected="whole numbers > 0")
     start = torch.zeros(shape)

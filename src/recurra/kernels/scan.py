@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -45,12 +46,13 @@ def scan(
       both in one mapping.
 
     Returns what was handed out at each step, [T, B, .] each, and the last states. Lengths, resets and reverse are the
-    kernels'. A step that is no program runs as it stands, with one `BackendWarning` that says why. Raises `DataError` for
-    inputs, states and fixed rows that do not go together.
+    kernels'. A step that is no program runs as it stands, with one `BackendWarning` that says why. Either way it runs in
+    the dtype of its inputs, under autocast too. Raises `DataError` for inputs, states, fixed rows, lengths and resets that
+    do not go together.
     """
     fixed, alone = dict(fixed or {}), isinstance(inputs, Tensor)
     rows = (inputs,) if isinstance(inputs, Tensor) else inputs
-    _check(rows, states, fixed, parameters)
+    _check(rows, states, fixed, parameters, lengths, resets)
     every = [*rows, *states, *fixed.values(), *parameters.values()]
     if not torch.compiler.is_compiling() and not transformed(*every):
         whole = [name for name, value in parameters.items() if not value.is_floating_point()]
@@ -73,11 +75,25 @@ def scan(
     if len(x) == 0:
         # what a step hands out is known from a step alone
         widths = tuple(value.shape[-1] for value in one(x.new_zeros(x.shape[1:]), states)[1])
-    return reference.run(one, x, states, lengths, resets, reverse, widths)
+    with _without_autocast(x.device):
+        return reference.run(one, x, states, lengths, resets, reverse, widths)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast would change the dtype of products alone, and what a step is given next would not be what it was."""
+    name = device.type
+    # (not of every device, meta for one, may be asked whether it is on)
+    on = torch.amp.is_autocast_available(name) and torch.is_autocast_enabled(name)
+    return torch.autocast(name, enabled=False) if on else nullcontext()
 
 
 def _check(
-    inputs: tuple[Tensor, ...], states: tuple[Tensor, ...], fixed: Mapping[str, Tensor], parameters: Mapping[str, Any]
+    inputs: tuple[Tensor, ...],
+    states: tuple[Tensor, ...],
+    fixed: Mapping[str, Tensor],
+    parameters: Mapping[str, Any],
+    lengths: Tensor | None,
+    resets: Tensor | None,
 ) -> None:
     """Refuse what is no tensor, or does not go with the first of the inputs in dtype or rows."""
     first = inputs[0] if inputs else None
@@ -97,6 +113,11 @@ def _check(
         if not isinstance(value, Tensor):
             fix = "A number can stand in the step itself, or be torch.tensor(number)"
             raise DataError(f"scan: parameter '{name}' is no tensor", got=type(value).__name__, fix=fix)
+    for name, value, shape, dtype in (
+        ("lengths", lengths, (batch,), torch.int64), ("resets", resets, (steps, batch), torch.bool)
+    ):  # fmt: skip
+        if value is not None and not (isinstance(value, Tensor) and value.shape == shape and value.dtype == dtype):
+            raise DataError(f"scan: the {name} are wrong", got=_told(value), expected=f"{tuple(shape)} {dtype}")
 
 
 def _told(value: Any) -> str:
@@ -130,13 +151,14 @@ def scan_traced(
     reverse: bool = False,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """`scan` of a step whose program is at hand."""
-    weights, shared = traced.arguments(list(parameters.values()), inputs[0].dtype)
-    before, rows = traced.hoisted.before, [inputs[at] for at in traced.hoisted.kept]
-    if before is not None:
-        # what pads a row must not reach the gradient of a weight either
-        inputs = tuple(reference.without_padding(value, lengths) for value in inputs)
-        made = evaluate(before, inputs, (), (), shared, weights, linear=ops.linear)
-        rows += [made[value] for value in before.emitted]
-    given = Given(rows or [inputs[0]], list(fixed.values()), list(states), shared, weights)
-    emitted, last = run_program(traced.hoisted.text, given, lengths, resets, reverse)
-    return tuple(emitted), tuple(last)
+    with _without_autocast(inputs[0].device):
+        weights, shared = traced.arguments(list(parameters.values()), inputs[0].dtype)
+        before, rows = traced.hoisted.before, [inputs[at] for at in traced.hoisted.kept]
+        if before is not None:
+            # what pads a row must not reach the gradient of a weight either
+            inputs = tuple(reference.without_padding(value, lengths) for value in inputs)
+            made = evaluate(before, inputs, (), (), shared, weights, linear=ops.linear)
+            rows += [made[value] for value in before.emitted]
+        given = Given(rows or [inputs[0]], list(fixed.values()), list(states), shared, weights)
+        emitted, last = run_program(traced.hoisted.text, given, lengths, resets, reverse)
+        return tuple(emitted), tuple(last)

@@ -58,7 +58,9 @@ def _padded(module: Any, input: Tensor, hx: Any, lengths: Any, resets: Tensor | 
     else:
         if lengths is not None or resets is not None:
             check_sequence(module.mode, x, module.input_size, lengths, resets)
-        outputs, last, inner = _layers(module, x, states, dtype, lengths, resets, keep, F.dropout)
+        with precision.decided(x.device):
+            outputs, last, inner = _layers(module, x, states, dtype, lengths, resets, keep, F.dropout)
+        outputs, last = _projected(module, outputs, last)
         inner = {name: restore(values) for name, values in inner.items()}
     last = last if batched else _mapped(last, lambda state: state.squeeze(1))
     return restore(outputs), last, inner
@@ -91,7 +93,9 @@ def _packed(module: Any, input: PackedSequence, hx: Any, keep: bool) -> Result:
             # what torch draws for packed data is as long as they are
             return pad_packed_sequence(PackedSequence(F.dropout(pack(values), share), batch_sizes))[0]
 
-        outputs, last, inner = _layers(module, x, states, dtype, ends.to(x.device), None, keep, drop)
+        with precision.decided(x.device):
+            outputs, last, inner = _layers(module, x, states, dtype, ends.to(x.device), None, keep, drop)
+        outputs, last = _projected(module, outputs, last)
         outputs, inner = pack(outputs), {name: packed(pack(values)) for name, values in inner.items()}
     if unsorted_indices is not None:
         last = _mapped(last, lambda state: state.index_select(1, unsorted_indices))
@@ -123,6 +127,14 @@ def _layers(
         if module.dropout and module.training and k + 1 < module.num_layers:
             x = drop(x, module.dropout)
     return x, extras.joined(module, last), inner
+
+
+def _projected(module: Any, outputs: Tensor, hx: Any) -> tuple[Tensor, Any]:
+    """Under autocast what a projection gives is in autocast's dtype, as torch's product has it, and the cell is not."""
+    cast = precision.autocast_dtype(outputs.device)
+    if not module.proj_size or cast is None:
+        return outputs, hx
+    return outputs.to(cast), (_mapped(hx[0], lambda state: state.to(cast)), hx[1])
 
 
 def _by_torch(module: Any, x: Tensor, batch_sizes: Tensor | None, states: Any, plain: bool) -> tuple[Tensor, Any]:

@@ -56,6 +56,8 @@ class Cell(nn.RNNCellBase):
     def _run(self, input: Tensor, hx: Any, *, keep: bool) -> tuple[Any, dict[str, Tensor]]:
         lstm = self.kernel == "lstm"
         _check_dims(self._name(), input, hx, lstm)
+        if lstm and not _two_or_none(hx):
+            torch.lstm_cell(input, hx, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)  # says what is wrong
         batched = input.dim() == 2
         x = input if batched else input.unsqueeze(0)
         if hx is None:
@@ -71,7 +73,8 @@ class Cell(nn.RNNCellBase):
             last = fallback.step(self, self.kernel, x, states)
         else:
             states = tuple(state.to(dtype) for state in states)
-            _, last, inner = layer.run(self, "", x.to(dtype)[None], states, None, None, reverse=False, keep=keep)
+            with precision.decided(x.device):
+                _, last, inner = layer.run(self, "", x.to(dtype)[None], states, None, None, reverse=False, keep=keep)
         if not batched:
             last = tuple(state.squeeze(0) for state in last)
         inner = {name: value.squeeze(0) if batched else value[0, 0] for name, value in inner.items()}
@@ -88,6 +91,10 @@ class Cell(nn.RNNCellBase):
         if precision.autocast_dtype(x.device) is None and any(one.dtype != dtype for one in tensors):
             return None
         return dtype
+
+
+def _two_or_none(hx: Any) -> bool:
+    return hx is None or (isinstance(hx, tuple | list) and len(hx) == 2)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _check_dims(name: str, input: Tensor, hx: Any, lstm: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,11 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
         device.type
     )  # not of every device, meta for one, may be asked whether it is on
     return torch.get_autocast_dtype(device.type) if known and torch.is_autocast_enabled(device.type) else None
+
+
+def decided(device: torch.device) -> AbstractContextManager[Any]:
+    """Within it autocast changes nothing more: the dtype of the call is known, and everything is in it."""
+    return nullcontext() if autocast_dtype(device) is None else torch.autocast(device.type, enabled=False)
 
 
 def result_dtype(kernel: str, x: Tensor, state: Sequence[Tensor] | None, *, fused: bool) -> torch.dtype | None:

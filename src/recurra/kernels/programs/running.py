@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recurra.kernels import native, reference
+from recurra.kernels.derived import derived_gradient
 from recurra.kernels.programs.gradient import gradient, recorded
 from recurra.kernels.programs.program import Program, evaluate, parse
 from recurra.kernels.transforms import constant
@@ -164,6 +165,14 @@ def backward_by_native(
 
     `saved`: what the forward pass kept, the state that each step was given and the products.
     """
+    dtype = given.inputs[0].dtype
+    if not native.serves("scan", dtype):
+        return _backward_by_torch(text, [*grads, *grads_after], given, lengths, resets, reverse)
+    if dtype == torch.bfloat16:
+        wide = [None if grad is None else grad.float() for grad in grads]
+        after, kept = ([value.float() for value in values] for values in (grads_after, saved))
+        found = backward_by_native(text, wide, after, given.map(Tensor.float), kept, lengths, resets, reverse)
+        return found.map(Tensor.bfloat16)
     found = gradient(text, tuple(grad is not None for grad in grads))
     program = parse(found.text)
     batch = given.extent[1]
@@ -193,3 +202,23 @@ def backward_by_native(
         [rows.sum(dim=0) for rows in after[len(given.states) + len(given.fixed) :]],
     )
     return Given(emitted[: len(given.inputs)], fixed, states, shared, weights)
+
+
+def _backward_by_torch(
+    text: str,
+    grads: Sequence[Tensor | None],
+    given: Given,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+) -> Given:
+    """The same by differentiating `by_torch`."""
+    values = {str(at): value for at, value in enumerate(value for group in given.groups for value in group)}
+
+    def run(**named: Tensor) -> list[Tensor]:
+        left = iter(named.values())
+        return by_torch(text, given.map(lambda _: next(left)), lengths, resets, reverse, False)
+
+    with torch.no_grad():
+        found = iter(derived_gradient(run, list(values), values, grads).values())
+    return given.map(lambda _: next(found))

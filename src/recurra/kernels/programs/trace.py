@@ -106,6 +106,9 @@ def _record(step: Step, sizes: Sizes) -> fx.Graph:
         except Refused:
             raise
         except Exception as error:
+            if "FakeTensor" in str(error):
+                reason = "it reads a tensor that is not among its arguments (a parameter may be one without a gradient)"
+                raise Refused(reason) from error
             # a mistake in the step itself shows, with its own message, when it runs as it stands
             raise Refused(f"torch cannot record it ({type(error).__name__}: {str(error)[:80]})") from error
 
