@@ -12,9 +12,9 @@ from recurra.training.checkpoint import (
 from recurra.training.evaluation import evaluate
 from recurra.training.loop import Event, Keeping, Outcome, train
 from recurra.training.recipe import Recipe
-from recurra.training.workers import ALONE, Workers, local_rank, workers
+from recurra.training.workers import ALONE, Workers, local_rank, this_start, workers
 
 __all__ = [
     "ALONE", "Event", "Found", "Keeping", "Outcome", "Position", "Recipe", "Workers", "evaluate", "load_checkpoint",
-    "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "train", "unpacked", "workers",
+    "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "this_start", "train", "unpacked", "workers",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recurra.data.batches import Batch, Feed
+from recurra.errors import ModelError
 from recurra.layers import rows_of
 from recurra.models import Task
 from recurra.state import detach, leaves, map_state, merge, select
@@ -87,7 +88,14 @@ class _Run:
         self._total = None if recipe.epochs is None else recipe.epochs * len(feed)
         self._checked = position.step
         if position.tensors:
-            self._restore(position.tensors)
+            try:
+                self._restore(position.tensors)
+            except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
+                raise ModelError(
+                    "The checkpoint does not fit this model",
+                    got=str(error).splitlines()[0],
+                    fix="Start over with --fresh",
+                ) from error
         else:
             torch.manual_seed(recipe.seed + 1)
             workers.share({name: value.detach() for name, value in model.named_parameters()})
@@ -317,6 +325,8 @@ class _Run:
         return numbers, tensors
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
+        if not 0 <= self._position.index < max(1, len(self._feed)):
+            raise ValueError(f"batch {self._position.index} of {len(self._feed)}")
         self._model.load_state_dict(_part(tensors, "weights."))
         self._optimisers.restore(tensors)
         if self._average is not None:
