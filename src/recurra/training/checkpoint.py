@@ -79,6 +79,7 @@ def save_checkpoint(folder: Path, position: Position, arguments: dict[str, Any],
     from safetensors.torch import save
 
     every = folder / FOLDER
+    _sweep(every)
     before = _numbered(every)
     number = before[-1] + 1 if before else 1
     about = {"format": FORMAT, "arguments": arguments, "start": start, "position": _numbers(position)}
@@ -95,7 +96,6 @@ def save_checkpoint(folder: Path, position: Position, arguments: dict[str, Any],
     _contents(path)
     for old in before:
         shutil.rmtree(every / f"{PREFIX}{old}", ignore_errors=True)
-    _sweep(every)
 
 
 def load_checkpoint(folder: Path) -> Found | None:
@@ -151,7 +151,7 @@ def _found(tensors: bytes, numbers: bytes) -> Found:
     except RecurraError:
         raise
     except (ValueError, TypeError, KeyError, RecursionError, SafetensorError) as error:
-        raise ModelError("It is damaged", got=f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise ModelError("It is damaged", got=f"{type(error).__name__}, {str(error)[:200]!r}") from error
 
 
 def _contents(path: Path) -> dict[str, bytes]:
@@ -181,9 +181,8 @@ def _numbered(every: Path) -> list[int]:
 
 def _sweep(every: Path) -> None:
     """Remove what a process that was killed while it wrote has left."""
-    for entry in every.iterdir():
-        if entry.name.startswith(f".{PREFIX}"):
-            shutil.rmtree(entry, ignore_errors=True)
+    for entry in every.glob(f".{PREFIX}*"):
+        shutil.rmtree(entry, ignore_errors=True)
 
 
 def _hash(data: bytes) -> str:

@@ -87,13 +87,14 @@ class _Run:
         self._seconds = None if recipe.minutes is None else 60 * recipe.minutes
         self._total = None if recipe.epochs is None else recipe.epochs * len(feed)
         self._checked = position.step
-        if position.tensors:
+        # of a run that is done the numbers are enough
+        if position.tensors or (position.step and not self._done()):
             try:
                 self._restore(position.tensors)
             except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
                 raise ModelError(
                     "The checkpoint does not fit this model",
-                    got=str(error).splitlines()[0],
+                    got=str(error)[:200],
                     fix="Start over with --fresh",
                 ) from error
         else:
