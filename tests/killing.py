@@ -222,7 +222,7 @@ def table(times: int) -> str:
             counts[name, threads, by] = Counter(what for _, what in one.kills)
             runs[name, threads, by] = one.runs
     columns = sorted({what for count in counts.values() for what in count})
-    lines = [["run", "threads", "killed by", "kills", *columns, "runs, all equal"]]
+    lines: list[list[object]] = [["run", "threads", "killed by", "kills", *columns, "runs, all equal"]]
     lines += [
         [name, threads, by, count.total(), *(count[what] for what in columns), runs[name, threads, by]]
         for (name, threads, by), count in counts.items()

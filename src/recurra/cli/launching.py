@@ -12,12 +12,13 @@ import threading
 import time
 import uuid
 from types import FrameType
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from recurra.cli.talk import tell
 from recurra.errors import EnvironmentFailure, Interrupted, ProcessLost, UsageError
-from recurra.fitting.stopping import SIGNALS
 
+# those of fitting.stopping, without waiting for torch to be imported
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 RESTARTS = 3
 """How often processes that died are started again, from the last checkpoint."""
 GRACE = 20.0
@@ -100,8 +101,9 @@ class _Team:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         if code >= 0:
-            self._answer.seek(0)
-            sys.stdout.write(self._answer.read().decode(sys.stdout.encoding or "utf-8", "replace"))
+            sys.stdout.write(_content(self._answer))
+        for file in (self._answer, *self._said):
+            file.close()
         return code
 
     def _wait(self) -> tuple[list[int], set[int]]:
@@ -127,9 +129,7 @@ class _Team:
         if not failed:
             return max(codes)
         if failed[0] > 0:
-            said = self._said[failed[0] - 1]
-            said.seek(0)
-            tell(said.read().decode("utf-8", "replace").rstrip())
+            tell(_content(self._said[failed[0] - 1]).rstrip())
         return codes[failed[0]]
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
@@ -137,6 +137,11 @@ class _Team:
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(number)
+
+
+def _content(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(sys.stdout.encoding or "utf-8", "replace")
 
 
 def _without_processes(words: list[str]) -> list[str]:
