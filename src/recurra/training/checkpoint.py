@@ -11,6 +11,7 @@ import hashlib
 import json
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ import torch
 from pydantic import ConfigDict, TypeAdapter
 from torch import Tensor
 
-from recurra.errors import ModelError, RecurraError
+from recurra.errors import EnvironmentFailure, ModelError, RecurraError
 from recurra.files import disk_errors, new_folder, open_for_reading, remove_folder
 from recurra.training.pace import Pace
 
@@ -87,13 +88,16 @@ def save_checkpoint(folder: Path, position: Position, arguments: dict[str, Any],
         TENSORS: save({name: value.contiguous() for name, value in position.tensors.items()}),
         NUMBERS: json.dumps(about).encode(),
     }
-    manifest = {name: {"bytes": len(data), "sha256": _hash(data)} for name, data in contents.items()}
-    contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
     path = every / f"{PREFIX}{number}"
-    with new_folder(path) as temporary, disk_errors(path, "write"):
+    with new_folder(path) as temporary, disk_errors(path, "write"), ThreadPoolExecutor(1) as beside:
+        hashes = {name: beside.submit(_hash, data) for name, data in contents.items()}
         for name, data in contents.items():
             (temporary / name).write_bytes(data)
-    _contents(path)
+        manifest = {name: {"bytes": len(data), "sha256": hashes[name].result()} for name, data in contents.items()}
+        contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
+        (temporary / MANIFEST).write_bytes(contents[MANIFEST])
+    for name, data in contents.items():
+        _compare(path / name, data)
     for old in before:
         shutil.rmtree(every / f"{PREFIX}{old}", ignore_errors=True)
 
@@ -169,6 +173,18 @@ def _contents(path: Path) -> dict[str, bytes]:
         if {"bytes": len(data), "sha256": _hash(data)} != told[name]:
             raise ModelError(f"{path / name} is not what was written", got=f"{len(data)} bytes of another content")
     return contents
+
+
+def _compare(path: Path, data: bytes) -> None:
+    """Raise `EnvironmentFailure` where a file is not what was written a moment ago."""
+    place = 0
+    with disk_errors(path, "read"), open(path, "rb", buffering=0) as file:
+        while part := file.read(1 << 20):
+            if part != data[place : place + len(part)]:
+                break
+            place += len(part)
+    if place != len(data):
+        raise EnvironmentFailure(f"The disk did not keep {path} as it was written", fix="See whether the disk is sound")
 
 
 def _numbered(every: Path) -> list[int]:

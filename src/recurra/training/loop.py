@@ -37,7 +37,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Keeping:
-    """When and how a run's position is kept: `keep(position)` at the start, every so many seconds and steps, at a stop."""
+    """When and how a run's position is kept: `keep(position)` at the start, every so many seconds and steps, at a stop.
+
+    The tensors of the position are those that the run goes on to change: `keep` writes them down, or copies them.
+    """
 
     keep: Callable[[Position], None]
     seconds: float = math.inf
@@ -308,6 +311,9 @@ class _Run:
         if self._keeping is None and not stopping:
             return
         position.random, position.tensors = self._everything()
+        if stopping:
+            # whoever has the position may train the model on
+            position.tensors = {name: value.clone() for name, value in position.tensors.items()}
         if self._keeping is not None and self._workers.first:
             self._keeping.keep(position)
         if not stopping:
@@ -316,10 +322,10 @@ class _Run:
 
     def _everything(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         numbers, tensors = random_now(self._device)
-        tensors |= {f"weights.{name}": value.detach().clone() for name, value in self._model.state_dict().items()}
-        tensors |= {name: value.clone() for name, value in self._optimisers.tensors().items()}
+        tensors |= {f"weights.{name}": value.detach() for name, value in self._model.state_dict().items()}
+        tensors |= self._optimisers.tensors()
         if self._average is not None:
-            tensors |= {name: value.clone() for name, value in self._average.tensors().items()}
+            tensors |= self._average.tensors()
         if self._state is not None:
             state = self._workers.whole(self._state, self._rows)
             tensors |= {f"state.{name}": leaf.clone() for name, leaf in leaves(state).items()}
