@@ -1,6 +1,7 @@
 """The one table of tolerances: how far a fast kernel may be from the reference, and never further.
 
-Values are (relative, absolute), as `torch.testing.assert_close` takes them.
+Values are (relative, absolute), as `torch.testing.assert_close` takes them. "weights" are those that two trainings end with
+which differ in the order of additions alone.
 """
 
 from __future__ import annotations
