@@ -315,6 +315,13 @@ def test_another_format_is_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
+def test_half_a_checkpoint_makes_room_for_the_next(two: Path) -> None:
+    (two / "training" / ".checkpoint-3.abcdefgh").mkdir()
+    (two / "training" / ".checkpoint-3.abcdefgh" / TENSORS).write_text("half")
+    save_checkpoint(two, position(30), ARGUMENTS)
+    assert [path.name for path in (two / "training").iterdir()] == ["checkpoint-3"]
+
+
 def test_names_that_are_no_checkpoints(two: Path) -> None:
     training = two / "training"
     for name in ("checkpoint-", "checkpoint-x", "checkpoint-٣", "checkpoint--3", ".checkpoint-9.abcdefgh", "other"):

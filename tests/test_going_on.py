@@ -98,6 +98,19 @@ def test_no_step_is_told_twice(place: Path, gone_at: Callable[..., list[int]], c
     assert logged("new") == logged("whole")
 
 
+def test_a_line_without_its_end_is_no_line(place: Path, gone_at: Callable[..., list[int]]) -> None:
+    """Even of a step that the checkpoint has: the next line would stand beside it."""
+    gone_at(20)
+    with pytest.raises(Gone):
+        fit("new")
+    path = Path("new/metrics.jsonl")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert gone_at(None) == []
+    fit("new")
+    fit("whole")
+    assert logged("new") == [event for event in logged("whole") if event["step"] != 20]
+
+
 def test_a_damaged_checkpoint_costs_steps_and_no_bits(place: Path, gone_at: Callable[..., list[int]]) -> None:
     gone_at(None)
     whole = fit("whole")

@@ -383,11 +383,12 @@ def test_a_fresh_start_stays_one_until_it_has_begun(place: Path, monkeypatch: py
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "older")
     Destination(Path("new"), arguments, False).keep(Position(step=7))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "newer")
-    for again in ("0", "1"):
+    for again in ("1", "0"):
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", again)
         begun = Destination(Path("new"), arguments, True)
         assert begun.found is None
     begun.keep(Position(step=3))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     found = Destination(Path("new"), arguments, True).found
     assert found is not None and found.position.step == 3
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
