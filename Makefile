@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NATIVE := $(wildcard native/*) CMakeLists.txt
 
-.PHONY: setup demo test lint sanitize check-processors bench docs wheel clean
+.PHONY: setup demo test kill-test lint sanitize check-processors bench docs wheel clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,10 @@ demo: setup
 
 test: setup lint sanitize
 	$(BIN)/python -m pytest -n 2
+
+# Two hundred kills of runs, at any moment and at any call that writes, and a table of where they were.
+kill-test: setup
+	$(BIN)/python tests/killing.py 200
 
 lint: setup
 	$(BIN)/ruff check .

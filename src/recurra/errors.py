@@ -60,6 +60,12 @@ class EnvironmentFailure(RecurraError, OSError):
     exit_code = 6
 
 
+class ProcessLost(EnvironmentFailure):
+    """Another process that trains the same model has ended, so this one cannot go on; what it said is the reason."""
+
+    exit_code = 7
+
+
 class Interrupted(RecurraError):
     """The person stopped the work. What was done so far is kept; the message says how to go on."""
 

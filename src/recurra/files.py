@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -132,11 +133,23 @@ def _take_place(temporary: Path, target: Path) -> None:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it; whoever looks sees all of it or nothing."""
+    aside = path.with_name(f".{path.name}.removed")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        os.rename(path, aside)
+    except OSError:
+        aside = path  # it is not there, or has to go where it stands
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 @contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
     """Hold `path` against other runs on this machine, by a locked file beside it that no crash can leave locked.
 
-    Raises `UsageError` where another run holds it, `EnvironmentFailure` where nothing can be written there.
+    What a run that was killed while it wrote has left beside `path` is cleared away. Raises `UsageError` where another run
+    holds it, `EnvironmentFailure` where nothing can be written there.
     """
     target = Path(os.path.realpath(path))
     lock = target.parent / f".{target.name}.lock"
@@ -144,6 +157,8 @@ def sole_writer(path: Path) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle = _locked(lock, path)
     try:
+        with disk_errors(path, "write"):
+            _clear_beside(target)
         yield
     finally:
         lock.unlink(missing_ok=True)
@@ -170,6 +185,17 @@ def is_held(path: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def _clear_beside(target: Path) -> None:
+    """Remove the temporary folders of writes that were killed; a folder that had been set aside comes back."""
+    own = re.compile(re.escape(f".{target.name}.") + r"(old\.)?[a-z0-9_]{8}")
+    for entry in list(target.parent.iterdir()):
+        found = own.fullmatch(entry.name)
+        if found and entry.is_dir():
+            if found[1] and (entry / "old").is_dir() and not os.path.lexists(target):
+                os.rename(entry / "old", target)
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _locked(lock: Path, path: Path) -> int:

@@ -79,10 +79,11 @@ def fit(
     json: Json = False,
 ) -> None:
     """Train a recurrent network on DATA and write a model folder. With only a path, all else is worked out."""
-    if processes > 1:
-        from recurra.cli import launching
+    from recurra.cli import launching
 
+    if processes > 1:
         launching.run(processes)
+    launching.end_with_launcher()
     import recurra
 
     choices: dict[str, Any] = {

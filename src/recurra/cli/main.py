@@ -22,7 +22,8 @@ _NO_MEMORY = EnvironmentFailure(
 def main() -> NoReturn:
     """Run `recurra`.
 
-    Exit codes: 0 well, 2 usage, 3 data, 4 model, 5 state, 6 the machine, 130 stopped by the person, 141 nobody reads.
+    Exit codes: 0 well, 2 usage, 3 data, 4 model, 5 state, 6 the machine, 7 another process, 130 stopped by the person,
+    141 nobody reads.
     """
     _open_streams()
     try:

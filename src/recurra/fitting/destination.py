@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from recurra.data.tokens import remove_tokens, tokens_spared
-from recurra.errors import EnvironmentFailure, UsageError
+from recurra.errors import EnvironmentFailure, ModelError, UsageError
 from recurra.files import disk_errors, write_file
 from recurra.inspection import write_report
-from recurra.models import Task, check_replaceable, fill_folder, save_model, save_weights
-from recurra.training import Found, Position, load_checkpoint, remove_checkpoints, save_checkpoint
+from recurra.models import Task, check_replaceable, fill_folder, save_model, save_weights, sweep
+from recurra.training import Found, Position, load_checkpoint, remove_checkpoints, save_checkpoint, this_start
 
 METRICS, RECORD, REPORT = "metrics.jsonl", "record.json", "report.html"
 
@@ -27,13 +27,18 @@ class Destination:
     def __init__(self, folder: Path, arguments: dict[str, Any], fresh: bool) -> None:
         self.folder = folder
         self._arguments = arguments
+        self._start, again = this_start()
         self._has_model = False
+        self.has_checkpoint = False
         self.found: Found | None = None
         self._held_lines: list[str] = []
         if not str(folder).isprintable():
             raise UsageError(f"{str(folder)!r} is no good name for a folder", expected="letters that can be shown")
-        if fresh:
+        # processes that died and were started again go on with what they have begun afresh
+        if fresh and not (again and self._is_of_this_start(folder)):
             check_replaceable(folder)
+            if folder.is_dir():
+                sweep(folder)
         elif os.path.lexists(folder):
             self._look(folder)
         self.replaces = os.path.lexists(folder / "config.json") and self.found is None
@@ -41,6 +46,13 @@ class Destination:
             with tokens_spared(self.store):
                 remove_checkpoints(folder)
             (folder / METRICS).unlink(missing_ok=True)
+
+    def _is_of_this_start(self, folder: Path) -> bool:
+        try:
+            found = load_checkpoint(folder)
+        except ModelError:
+            return False
+        return found is not None and found.start == self._start
 
     def _look(self, folder: Path) -> None:
         found = load_checkpoint(folder) if os.path.isdir(folder) else None
@@ -51,11 +63,13 @@ class Destination:
                     got=_difference(found.arguments, self._arguments),
                     fix="Give the same arguments to go on, --fresh to start over, or another --out",
                 )
-            self.found = found
+            sweep(folder)
+            self.found, self.has_checkpoint = found, True
             self._has_model = (folder / "config.json").exists()
             self._forget_after(found.position.step)
             return
         check_replaceable(folder)
+        sweep(folder)
         # tokens of a run that was ended from outside before it had anything else are no model
         if any(entry.name != "training" for entry in folder.iterdir()):
             raise UsageError(f"{folder} already holds a model", fix="Choose another --out, or replace it with --fresh")
@@ -99,7 +113,8 @@ class Destination:
         if self.replaces:
             return
         try:
-            save_checkpoint(self.folder, position, self._arguments)
+            save_checkpoint(self.folder, position, self._arguments, self._start)
+            self.has_checkpoint = True
         except EnvironmentFailure:
             _remove_empty(self.folder)
             raise
@@ -133,7 +148,7 @@ class Destination:
         path = self.folder / METRICS
         if not path.is_file():
             return
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if _step_of(line) <= step]
         if kept != lines:
             write_file(path, "".join(kept))
@@ -157,7 +172,9 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _step_of(line: str) -> float:
-    """The step that a line tells of; infinite for a line that was cut."""
+    """The step that a line tells of; infinite for a line that was cut, be it by its last character."""
+    if not line.endswith("\n"):
+        return float("inf")
     try:
         return float(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -14,7 +14,7 @@ import torch
 
 from recurra.data.batches import Feed
 from recurra.data.datasets import TextDataset
-from recurra.errors import DataError, Interrupted, UsageError
+from recurra.errors import DataError, EnvironmentFailure, Interrupted, ProcessLost, UsageError
 from recurra.files import sole_writer
 from recurra.fitting.baselines import Row, compare
 from recurra.fitting.defaults import build, chosen_device
@@ -189,12 +189,15 @@ class _Run:
         if sets.test is not None:
             # what the model cannot read shows before the training, not after it
             task.feed(sets.test, rows=1, steps=512, training=False)
-        found = unpacked(self._team.told(packed(destination.found) if destination else None))
+        found = destination.found if destination else None
+        note = found.note if found else None
+        if self._team.count > 1:
+            found = unpacked(self._team.told(packed(found)))
         start = None if found is None else found.position
         draft = self._draft(task)
         with telling(task, recipe, feed, destination, start, draft, self._options.tensorboard, self._quiet) as told:
-            if found is not None and found.note:
-                told.note(f"note: {found.note}")
+            if note:
+                told.note(f"note: {note}")
             try:
                 return train(
                     task, feed, valid, recipe, start=start, stop=stop, on_step=told.on_step, workers=self._team,
@@ -203,6 +206,8 @@ class _Run:
                 )  # fmt: skip
             except DataError as error:
                 raise self._gone_wrong(error) from error
+            except EnvironmentFailure as error:
+                raise self._refused(error) from error
 
     def _gone_wrong(self, error: DataError) -> DataError:
         """The same error, and what of the model there is."""
@@ -213,6 +218,13 @@ class _Run:
         if not (destination.folder / "config.json").exists():
             return error
         return DataError(f"{error} The best weights so far are kept in {destination.folder}")
+
+    def _refused(self, error: EnvironmentFailure) -> EnvironmentFailure:
+        """The same error, and that nothing is lost."""
+        destination = self._destination
+        if isinstance(error, ProcessLost) or destination is None or not destination.has_checkpoint:
+            return error
+        return EnvironmentFailure(f"{error} Then the same command goes on from the last checkpoint")
 
     def _draft(self, task: Task) -> dict[str, Any]:
         """What is known of the record before anything was trained."""

@@ -8,6 +8,7 @@ from recurra.models.checkpoint import (
     load_model,
     save_model,
     save_weights,
+    sweep,
 )
 from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
 from recurra.models.language import LanguageModel, LanguageModelConfig
@@ -28,4 +29,5 @@ __all__ = [
     "load_model",
     "save_model",
     "save_weights",
+    "sweep",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,16 @@ def check_replaceable(folder: Path) -> None:
             expected="a model folder, an empty one, or a name that is free",
             fix="Choose another name, or move away what is there",
         )
+
+
+def sweep(folder: Path) -> None:
+    """Remove from a model folder what writes that were killed have left."""
+    for entry in folder.iterdir():
+        if entry.name.startswith(tuple(f".{own}." for own in FILES)):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
 
 
 def save_weights(model: Task, folder: str | Path) -> None:

@@ -11,16 +11,18 @@ import hashlib
 import json
 import random
 import shutil
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import ConfigDict, TypeAdapter
 from torch import Tensor
 
-from recurra.errors import ModelError
-from recurra.files import disk_errors, new_folder, open_for_reading
+from recurra.errors import EnvironmentFailure, ModelError, RecurraError
+from recurra.files import disk_errors, new_folder, open_for_reading, remove_folder
 from recurra.training.pace import Pace
 
 FOLDER, PREFIX = "training", "checkpoint-"
@@ -37,6 +39,8 @@ class Position:
     - recent: sum and number of the losses since the last validation; first: the same of the first steps; smooth: a running
       mean of the loss. clipped: steps whose gradient was cut short.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     step: int = 0
     epoch: int = 0
@@ -56,39 +60,46 @@ class Position:
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint that was read: where the run stood, what it was started with, and what is to be said about it."""
+    """A checkpoint that was read: where the run stood, what it was started with, and what is to be said about it.
+
+    `start` is the name of the start that wrote it, where starts have names (`workers.this_start`).
+    """
 
     position: Position
     arguments: dict[str, Any]
+    start: str | None = None
     note: str | None = None
 
 
-def save_checkpoint(folder: Path, position: Position, arguments: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, position: Position, arguments: dict[str, Any], start: str | None = None) -> None:
     """Write a checkpoint into `folder`/training and remove the ones before it once it is known to be whole.
 
-    `arguments` are what the run was started with. Raises `EnvironmentFailure` where the disk refuses; older checkpoints
-    then stay as they are.
+    `arguments` are what the run was started with, `start` the name of this start. Raises `EnvironmentFailure` where the
+    disk refuses; older checkpoints then stay as they are.
     """
     from safetensors.torch import save
 
     every = folder / FOLDER
+    _sweep(every)
     before = _numbered(every)
     number = before[-1] + 1 if before else 1
-    about = {key: value for key, value in asdict(position_without_tensors(position)).items() if key != "tensors"}
+    about = {"format": FORMAT, "arguments": arguments, "start": start, "position": _numbers(position)}
     contents = {
         TENSORS: save({name: value.contiguous() for name, value in position.tensors.items()}),
-        NUMBERS: json.dumps({"format": FORMAT, "arguments": arguments, **about}).encode(),
+        NUMBERS: json.dumps(about).encode(),
     }
-    manifest = {name: {"bytes": len(data), "sha256": _hash(data)} for name, data in contents.items()}
-    contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
     path = every / f"{PREFIX}{number}"
-    with new_folder(path) as temporary, disk_errors(path, "write"):
+    with new_folder(path) as temporary, disk_errors(path, "write"), ThreadPoolExecutor(1) as beside:
+        hashes = {name: beside.submit(_hash, data) for name, data in contents.items()}
         for name, data in contents.items():
             (temporary / name).write_bytes(data)
-    _contents(path)
+        manifest = {name: {"bytes": len(data), "sha256": hashes[name].result()} for name, data in contents.items()}
+        contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
+        (temporary / MANIFEST).write_bytes(contents[MANIFEST])
+    for name, data in contents.items():
+        _compare(path / name, data)
     for old in before:
         shutil.rmtree(every / f"{PREFIX}{old}", ignore_errors=True)
-    _sweep(every)
 
 
 def load_checkpoint(folder: Path) -> Found | None:
@@ -101,72 +112,93 @@ def load_checkpoint(folder: Path) -> Found | None:
     for number in reversed(_numbered(every)):
         path = every / f"{PREFIX}{number}"
         try:
-            position, arguments = _read(path)
+            found = _found(*_contents(path).values())
         except ModelError as error:
             problems.append(str(error))
             continue
-        note = None
         if problems:
-            note = f"the last checkpoint is damaged; the one before it is whole, at step {position.step}"
-        return Found(position, arguments, note)
+            note = f"the last checkpoint is damaged; the one before it is whole, at step {found.position.step}"
+            return replace(found, note=note)
+        return found
     if problems:
-        raise ModelError(f"The checkpoints in {every} are damaged", got=problems[0], fix="Start over with --fresh")
+        raise ModelError(
+            f"No checkpoint in {every} can be used", got=problems[0].rstrip("."), fix="Start over with --fresh"
+        )
     return None
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove `folder`/training with all that is in it."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    """Remove `folder`/training with all that is in it, at once for whoever looks."""
+    remove_folder(folder / FOLDER)
 
 
-def position_without_tensors(position: Position) -> Position:
-    """The numbers alone, to be copied."""
-    return Position(**{**vars(position), "tensors": {}})
+def _numbers(position: Position) -> dict[str, Any]:
+    """All of a position but its tensors, as plain values."""
+    return asdict(replace(position, tensors={})) | {"tensors": {}}
 
 
-def _read(path: Path) -> tuple[Position, dict[str, Any]]:
+def _found(tensors: bytes, numbers: bytes) -> Found:
+    """What the two files of a checkpoint say. Raises `ModelError` where they make no sense."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        contents = _contents(path)
-        about, tensors = json.loads(contents[NUMBERS]), load(contents[TENSORS])
-        if about.pop("format") != FORMAT:
-            raise ModelError(f"{path} was written by another version", fix="Start over with --fresh")
-        arguments, pace = about.pop("arguments"), Pace(**about.pop("pace"))
-        return Position(**about, pace=pace, tensors=tensors), arguments
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError, SafetensorError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"The checkpoint {path} is damaged", got=str(error)) from error
+        about = json.loads(numbers)
+        if about["format"] != FORMAT:
+            raise ModelError("It was written by another version", got=f"format {about['format']}", expected=FORMAT)
+        position = TypeAdapter(Position).validate_python(about["position"])
+        if not all({"step", "best", "valid"} <= set(entry) for entry in position.history):
+            raise ValueError("an entry of the history is no validation")
+        # in memory of torch's own, whose place decides how products are added up
+        position.tensors = {name: value.clone() for name, value in load(tensors).items()}
+        return Found(position, dict(about["arguments"]), about["start"])
+    except RecurraError:
+        raise
+    except (ValueError, TypeError, KeyError, RecursionError, SafetensorError) as error:
+        raise ModelError("It is damaged", got=f"{type(error).__name__}, {str(error)[:200]!r}") from error
 
 
 def _contents(path: Path) -> dict[str, bytes]:
     """The files of a checkpoint, compared with its manifest. Raises `ModelError` where they differ."""
-    with open_for_reading(path / MANIFEST, "model") as file:
-        manifest = json.loads(file.read())
     contents: dict[str, bytes] = {}
-    for name in (TENSORS, NUMBERS):
+    for name in (MANIFEST, TENSORS, NUMBERS):
         with open_for_reading(path / name, "model") as file:
-            data = file.read()
-        if {"bytes": len(data), "sha256": _hash(data)} != manifest[name]:
+            contents[name] = file.read()
+    try:
+        manifest = json.loads(contents.pop(MANIFEST))
+        told = {name: manifest[name] for name in contents}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelError(f"{path / MANIFEST} is damaged", got=str(error)) from error
+    for name, data in contents.items():
+        if {"bytes": len(data), "sha256": _hash(data)} != told[name]:
             raise ModelError(f"{path / name} is not what was written", got=f"{len(data)} bytes of another content")
-        contents[name] = data
     return contents
+
+
+def _compare(path: Path, data: bytes) -> None:
+    """Raise `EnvironmentFailure` where a file is not what was written a moment ago."""
+    place = 0
+    with disk_errors(path, "read"), open(path, "rb", buffering=0) as file:
+        while part := file.read(1 << 20):
+            if part != data[place : place + len(part)]:
+                break
+            place += len(part)
+    if place != len(data):
+        raise EnvironmentFailure(f"The disk did not keep {path} as it was written", fix="See whether the disk is sound")
 
 
 def _numbered(every: Path) -> list[int]:
     if not every.is_dir():
         return []
-    ends = [entry.name.removeprefix(PREFIX) for entry in every.iterdir() if entry.name.startswith(PREFIX)]
+    names = [entry.name for entry in every.iterdir() if entry.name.startswith(PREFIX) and entry.is_dir()]
+    ends = [name.removeprefix(PREFIX) for name in names]
     return sorted(int(end) for end in ends if end.isdecimal() and end.isascii())
 
 
 def _sweep(every: Path) -> None:
     """Remove what a process that was killed while it wrote has left."""
-    for entry in every.iterdir():
-        if entry.name.startswith(f".{PREFIX}"):
-            shutil.rmtree(entry, ignore_errors=True)
+    for entry in every.glob(f".{PREFIX}*"):
+        shutil.rmtree(entry, ignore_errors=True)
 
 
 def _hash(data: bytes) -> str:
@@ -182,21 +214,17 @@ def packed(found: Found | None) -> bytes:
 
     if found is None:
         return b""
-    about = {key: value for key, value in asdict(position_without_tensors(found.position)).items() if key != "tensors"}
-    return save(found.position.tensors, {"position": json.dumps(about), "arguments": json.dumps(found.arguments)})
+    about = {"format": FORMAT, "arguments": found.arguments, "start": found.start, "position": _numbers(found.position)}
+    numbers = json.dumps(about).encode()
+    return len(numbers).to_bytes(8) + numbers + save(found.position.tensors)
 
 
 def unpacked(data: bytes) -> Found | None:
-    """What `packed` packed."""
-    from safetensors.torch import load
-
+    """What `packed` packed; the note is for the one who found it."""
     if not data:
         return None
-    length = int.from_bytes(data[:8], "little")
-    metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-    about = json.loads(metadata["position"])
-    pace = Pace(**about.pop("pace"))
-    return Found(Position(**about, pace=pace, tensors=load(data)), json.loads(metadata["arguments"]))
+    end = 8 + int.from_bytes(data[:8])
+    return _found(data[end:], data[8:end])
 
 
 # ---- random generators

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recurra.data.batches import Batch, Feed
+from recurra.errors import ModelError
 from recurra.layers import rows_of
 from recurra.models import Task
 from recurra.state import detach, leaves, map_state, merge, select
@@ -36,7 +37,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Keeping:
-    """When and how a run's position is kept: `keep(position)` at the start, every so many seconds and steps, at a stop."""
+    """When and how a run's position is kept: `keep(position)` at the start, every so many seconds and steps, at a stop.
+
+    The tensors of the position are those that the run goes on to change: `keep` writes them down, or copies them.
+    """
 
     keep: Callable[[Position], None]
     seconds: float = math.inf
@@ -86,8 +90,16 @@ class _Run:
         self._seconds = None if recipe.minutes is None else 60 * recipe.minutes
         self._total = None if recipe.epochs is None else recipe.epochs * len(feed)
         self._checked = position.step
-        if position.tensors:
-            self._restore(position.tensors)
+        # of a run that is done the numbers are enough
+        if position.tensors or (position.step and not self._done()):
+            try:
+                self._restore(position.tensors)
+            except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
+                raise ModelError(
+                    "The checkpoint does not fit this model",
+                    got=str(error)[:200],
+                    fix="Start over with --fresh",
+                ) from error
         else:
             torch.manual_seed(recipe.seed + 1)
             workers.share({name: value.detach() for name, value in model.named_parameters()})
@@ -299,6 +311,9 @@ class _Run:
         if self._keeping is None and not stopping:
             return
         position.random, position.tensors = self._everything()
+        if stopping:
+            # whoever has the position may train the model on
+            position.tensors = {name: value.clone() for name, value in position.tensors.items()}
         if self._keeping is not None and self._workers.first:
             self._keeping.keep(position)
         if not stopping:
@@ -307,16 +322,18 @@ class _Run:
 
     def _everything(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         numbers, tensors = random_now(self._device)
-        tensors |= {f"weights.{name}": value.detach().clone() for name, value in self._model.state_dict().items()}
-        tensors |= {name: value.clone() for name, value in self._optimisers.tensors().items()}
+        tensors |= {f"weights.{name}": value.detach() for name, value in self._model.state_dict().items()}
+        tensors |= self._optimisers.tensors()
         if self._average is not None:
-            tensors |= {name: value.clone() for name, value in self._average.tensors().items()}
+            tensors |= self._average.tensors()
         if self._state is not None:
             state = self._workers.whole(self._state, self._rows)
             tensors |= {f"state.{name}": leaf.clone() for name, leaf in leaves(state).items()}
         return numbers, tensors
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
+        if not 0 <= self._position.index < max(1, len(self._feed)):
+            raise ValueError(f"batch {self._position.index} of {len(self._feed)}")
         self._model.load_state_dict(_part(tensors, "weights."))
         self._optimisers.restore(tensors)
         if self._average is not None:

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from recurra.errors import EnvironmentFailure, UsageError
+from recurra.errors import EnvironmentFailure, ProcessLost, UsageError
 from recurra.state import State, map_state
 
 
@@ -125,7 +125,7 @@ def _all_there() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise EnvironmentFailure(
+        raise ProcessLost(
             "Another process of this run has ended",
             got=str(error).split("\n")[0],
             fix="See what it said; the same command goes on from the last checkpoint",
@@ -153,7 +153,8 @@ def workers(device: torch.device) -> Iterator[Workers]:
         yield Workers(device=device)
         return
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # what is measured lies on the CPU even where the training does not
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise EnvironmentFailure(
             "The processes do not find each other",
@@ -169,6 +170,11 @@ def workers(device: torch.device) -> Iterator[Workers]:
 def local_rank() -> int:
     """Which of the processes on this machine this one is."""
     return _from_environment("LOCAL_RANK", 0)
+
+
+def this_start() -> tuple[str | None, bool]:
+    """(the name that torchrun or `--processes` gave this start, whether processes have died since and are new)."""
+    return os.environ.get("TORCHELASTIC_RUN_ID"), _from_environment("TORCHELASTIC_RESTART_COUNT", 0) > 0
 
 
 def _from_environment(name: str, otherwise: int) -> int:
