@@ -30,6 +30,7 @@ RUNS = {
     "classify": "rows.tsv --hidden 8 --rows 4 --epochs 3 --optimiser muon",
 }
 ALWAYS = "--no-baselines --checkpoint-every 3"
+AFTER = "after the end"
 WRITING = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod"}
 
 
@@ -130,24 +131,28 @@ class Killer:
         draw = random.Random(f"{by} {seed}")
         until = len(self.kills) + times
         while len(self.kills) < until:
-            out = f"run-{self.runs}"
-            while len(self.kills) < until:
+            out, ended = f"run-{self.runs}", False
+            while len(self.kills) < until and not ended:
                 if by == "clock":
                     answer = self._run(out, seconds=draw.uniform(0, self._seconds))
                 else:
                     answer = self._run(out, call=draw.randint(1, self._calls))
-                if answer["code"] != -signal.SIGKILL:
-                    break
-                self.kills.append((by, where(self._folder / out)))
-            else:
-                answer = self._run(out)
-            assert answer["code"] == 0, self._said()
+                if answer["code"] == -signal.SIGKILL:
+                    self.kills.append((by, where(self._folder / out)))
+                    # killed between its last deed and its exit
+                    ended = self.kills[-1][1] == AFTER
+                else:
+                    assert answer["code"] == 0, self._said()
+                    ended = True
+            if not ended:
+                assert self._run(out)["code"] == 0, self._said()
             found = results(self._folder / out)
             for part, value in self._wanted.items():
                 assert found[part] == value, f"{part} of {out} differs; {self._said()}"
-            left = {path.name for path in (self._folder / out).iterdir() if path.name.startswith(".")}
-            assert not left and not (self._folder / out / "training").exists()
-            assert not list(self._folder.glob(f".{out}*"))
+            assert not (self._folder / out / "training").exists()
+            if not self.kills or self.kills[-1][1] != AFTER:
+                left = [*(self._folder / out).glob(".*"), *self._folder.glob(f".{out}*")]
+                assert not left
             self.runs += 1
 
     def _run(self, out: str, *, seconds: float | None = None, call: int | None = None) -> dict[str, Any]:
@@ -195,6 +200,8 @@ def results(folder: Path) -> dict[str, Any]:
 
 def where(folder: Path) -> str:
     """What a run that was killed was about, as far as its folder tells."""
+    if (folder / "record.json").exists() and not (folder / "training").exists():
+        return AFTER
     if (folder / "record.json").exists() or any(folder.glob(".re*")) or any(folder.glob(".README*")):
         return "at the end"
     if not (folder / "training").exists():
