@@ -198,9 +198,8 @@ def test_a_run_that_was_stopped_gives_the_same_weights(
             stop_at(patch, step)
             with pytest.raises(Interrupted, match="Go on with: recurra fit"):
                 fit("new", epochs=3)
-        assert sorted(entry.name for entry in Path("new/training").iterdir()) == [
-            "position.json", "position.safetensors", "tokens.bin", "tokens.json",
-        ]  # fmt: skip
+        there = sorted(entry.name for entry in Path("new/training").iterdir())
+        assert there[0].startswith("checkpoint-") and there[1:] == ["tokens.bin", "tokens.json"]
     resumed = fit("new", epochs=3)
     assert len(written) == 1  # the tokens of the first call
     assert resumed.fingerprint == whole.fingerprint and resumed.metrics == whole.metrics
@@ -308,7 +307,7 @@ def test_long_passes_tell_how_far_they_are(
     ):  # fmt: skip
         lines = re.findall(rf"^{doing} +\d+ %.*", said, re.MULTILINE)
         assert lines, doing
-        assert re.search(rf"\d+ %  \S.* left  [\d,]+ {unit}/s$", lines[-1])
+        assert re.search(rf"\d+ %  \S.* left  [\d,]+ {unit}/s  [\d.]+ GB$", lines[-1])
         assert "step" not in "".join(lines)
     fit("quiet", valid="big.txt")
     assert capsys.readouterr().err == ""

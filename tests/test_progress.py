@@ -12,6 +12,8 @@ import pytest
 from recurra import progress as module
 from recurra.progress import Progress, display_width, duration, table
 
+REAL_MEMORY = module.resident_memory
+
 
 class Clock:
     """A clock that stands still until it is told to move."""
@@ -28,6 +30,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     still = Clock()
     monkeypatch.setattr(module.time, "monotonic", still)
     return still
+
+
+@pytest.fixture(autouse=True)
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out of the lines what no test can know."""
+    monkeypatch.setattr(module, "resident_memory", lambda: None)
 
 
 class Terminal(io.TextIOWrapper):
@@ -232,3 +240,15 @@ def test_table_without_rows_and_with_mixed_columns() -> None:
 
 def test_display_width_counts_columns() -> None:
     assert [display_width(text) for text in ("abc", "苹果", "e\u0301", "ｗ", "")] == [3, 4, 1, 2, 0]
+
+
+def test_the_line_ends_with_the_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(module, "resident_memory", lambda: 1_449_000_000)
+    with Progress(total_steps=4) as progress:
+        progress.update(step=1, loss=2.0)
+    assert capsys.readouterr().err.rstrip().endswith("step 1  1.4 GB")
+
+
+def test_the_memory_of_this_process() -> None:
+    memory = REAL_MEMORY()
+    assert memory is None or 10_000_000 < memory < 1 << 40
