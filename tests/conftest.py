@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 # where the tests run in the background of a shell, Ctrl-C comes in ignored; they are about a person who presses it
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -14,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+from recurra.data import tokens  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +32,17 @@ def poisoned_memory():
 def seeded():
     """Each test draws the same numbers, alone or among others."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each time that tokens were written."""
+    made: list[int] = []
+    write = tokens._write
+
+    def counted(*arguments: Any) -> str:
+        made.append(1)
+        return write(*arguments)
+
+    monkeypatch.setattr(tokens, "_write", counted)
+    return made

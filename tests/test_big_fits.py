@@ -51,20 +51,6 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "PIECE", 512)
 
 
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One entry for each time that tokens were written."""
-    made: list[int] = []
-    write = tokens._write
-
-    def counted(*arguments: Any) -> str:
-        made.append(1)
-        return write(*arguments)
-
-    monkeypatch.setattr(tokens, "_write", counted)
-    return made
-
-
 def fit(out: str, **choices: Any) -> recurra.Model:
     given = {"hidden": 8, "epochs": 1, "baselines": False, "rows": 4, "steps": 32, "quiet": True, **choices}
     return recurra.fit("big.txt", out=out, **given)

@@ -317,20 +317,6 @@ def test_a_batch_to_measure_is_bounded() -> None:
 # ---- the file of tokens
 
 
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One entry for each time that tokens were written."""
-    made: list[int] = []
-    write = tokens._write
-
-    def counted(*arguments: Any) -> str:
-        made.append(1)
-        return write(*arguments)
-
-    monkeypatch.setattr(tokens, "_write", counted)
-    return made
-
-
 @pytest.mark.parametrize("damage", ["none", "cut", "altered", "away", "about", "half", "text", "vocabulary"])
 def test_tokens_are_used_again_only_where_they_are_right(
     place: Path, tiny: Callable[[int], None], written: list[int], damage: str

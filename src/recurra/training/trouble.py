@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -44,7 +43,7 @@ def exploded(value: float, first: float, where: str, rate: float) -> DataError:
 
 def is_exploding(step: int, smooth: float, first: float) -> bool:
     """Whether the loss of late is far above that of the first steps."""
-    return step > 2 * FIRST and smooth > FAR * first and not math.isnan(first)
+    return step > 2 * FIRST and smooth > FAR * first
 
 
 def _mend(rate: float) -> str:
