@@ -55,6 +55,7 @@ def fit(
     ] = None,
     level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
     summary: Annotated[str | None, typer.Option(help="Classify from the last output, or the max over all.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Share dropped in training, 0 to 1.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,

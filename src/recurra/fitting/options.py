@@ -30,6 +30,7 @@ class FitOptions(Config):
     bidirectional: bool | None = None
     level: Literal["characters", "words", "bpe"] | None = None
     vocabulary: int | None = Field(default=None, gt=1, le=MANY)
+    normalise: bool = False
     summary: Literal["last", "max"] | None = None
     dropout: float | None = Field(default=None, ge=0, lt=1)
     minutes: float | None = Field(default=None, gt=0)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recurra.baselines import BaselineResult
 from recurra.data.datasets import Dataset
+from recurra.data.text_codec import TextCodec
 from recurra.errors import UsageError
 from recurra.fitting.options import FitOptions
 from recurra.layers import StackConfig
@@ -50,6 +51,11 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
     @abstractmethod
     def next_commands(self, task: TaskT, where: str) -> list[str]:
         """Commands to try with a fitted model in the folder `where`, quoted for a shell."""
+
+    def codecs(self, task: TaskT) -> dict[str, TextCodec]:
+        """The vocabularies by the column of text that each reads, as `data.facts` calls it: of one input, `text`."""
+        codec = getattr(task, "codec", None)
+        return {"text": codec} if isinstance(codec, TextCodec) else {}
 
     def part(self, dataset: DatasetT) -> DatasetT:
         """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""
