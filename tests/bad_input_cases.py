@@ -235,7 +235,7 @@ CASES = [
     Case("option: unknown activation", nothing, f"fit good.tsv --cell elman --activation rel {FIT}", USAGE, r"no activation 'rel'.*relu"),
     Case("option: unknown level", nothing, f"fit good.txt --level letters {FIT}", USAGE, r"'level'.*'letters'.*'characters', 'words' or 'bpe'"),
     Case("option: unknown task", nothing, f"fit good.txt --task clasify {FIT}", USAGE, r"'task'.*'clasify'.*'classify'"),
-    Case("option: level for numbers", nothing, f"fit good.npz --level words {FIT}", USAGE, r"--level and --vocabulary are for text"),
+    Case("option: level for numbers", nothing, f"fit good.npz --level words {FIT}", USAGE, r"--level, --vocabulary and --normalise are for text"),
     Case("option: bpe of ten tokens", nothing, f"fit good.txt --level bpe --vocabulary 10 {FIT}", USAGE, r"bpe cannot be that small.*256"),
     Case("option: both ways for language", nothing, f"fit good.txt --bidirectional {FIT}", USAGE, r"--bidirectional and --summary are for classifiers"),
     *(

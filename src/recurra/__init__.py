@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         StateError,
         UsageError,
     )
-    from recurra.fitting import FitOptions, Model, fit, load, runs
+    from recurra.fitting import Check, FitOptions, Model, check, fit, load, runs
     from recurra.kernels import backend
     from recurra.layers import Bidirectional, Block, Stack, StackConfig
     from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig, Task
@@ -33,7 +33,7 @@ _WHERE = {
     "errors": (
         "DataError", "EnvironmentFailure", "Interrupted", "ModelError", "RecurraError", "StateError", "UsageError",
     ),
-    "fitting": ("FitOptions", "Model", "fit", "load", "runs"),
+    "fitting": ("Check", "FitOptions", "Model", "check", "fit", "load", "runs"),
     "kernels": ("backend",),
     "layers": ("Bidirectional", "Block", "Stack", "StackConfig"),
     "models": ("Classifier", "ClassifierConfig", "LanguageModel", "LanguageModelConfig", "Task"),
@@ -49,6 +49,7 @@ __all__ = [
     "Bidirectional",
     "Block",
     "Cell",
+    "Check",
     "Classifier",
     "ClassifierConfig",
     "DataError",
@@ -73,6 +74,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "backend",
+    "check",
     "fit",
     "generate",
     "load",

@@ -105,6 +105,28 @@ def fit(
 
 
 @app.command()
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet or .npz")],
+    valid: Annotated[str | None, typer.Option(help="Validation file.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test file.")] = None,
+    task: Annotated[str | None, typer.Option(help="language, classify, tag or translate; guessed.")] = None,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    tags: TagsColumn = None,
+    target: TargetColumn = None,
+    level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
+    json: Json = False,
+) -> None:
+    """Tell all that is known of DATA before training: how it is understood, what is wrong, what `fit` would do."""
+    choices = {name: value for name, value in locals().items() if name not in _NO_CHOICES}
+    from recurra.cli import checking
+
+    checking.check(data, valid, test, choices, json)
+
+
+@app.command()
 def predict(
     model: ModelFolder,
     inputs: Annotated[

@@ -52,13 +52,17 @@ def places(lines: Sequence[int], unit: str) -> str:
 
 
 def raise_fatal(problems: Sequence[Problem], name: str) -> None:
-    """Raise one `DataError` that lists the first five fatal problems and counts the rest; return if there is none."""
+    """Raise the `fatal_error` of the fatal problems; return if there is none."""
     fatal = [problem for problem in problems if problem.fatal]
-    if not fatal:
-        return
+    if fatal:
+        raise fatal_error(fatal, name)
+
+
+def fatal_error(fatal: Sequence[Problem], name: str) -> DataError:
+    """One `DataError` that lists the first five problems and counts the rest."""
     shown = "; ".join(problem.message for problem in fatal[:_SHOWN])
     more = f"; and {len(fatal) - _SHOWN} more problems like these" if len(fatal) > _SHOWN else ""
-    raise DataError(f"{name} cannot be used as it is: {shown}{more}")
+    return DataError(f"{name} cannot be used as it is: {shown}{more}")
 
 
 def left_out(lines: Sequence[int], unit: str, one: str, many: str) -> list[Problem]:

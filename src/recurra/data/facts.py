@@ -17,6 +17,7 @@ from recurra.data.checking import Problem, places
 from recurra.data.datasets import Dataset, LabelledDataset, PairDataset, RowsDataset, TaggedDataset, TextDataset
 from recurra.data.lengths import Lengths
 from recurra.data.overlap import Overlap, Row, Twins, find_copies, find_leaks
+from recurra.progress import watch
 
 LONG_LINE = 40  # characters from which a line that stands twice in running text is no accident
 _UNEVEN = 20.0  # times as many rows in one class as in another from which it is said
@@ -50,7 +51,14 @@ def view(dataset: Dataset) -> View:
 
 def _of_text(data: TextDataset) -> View:
     def lines() -> Iterator[tuple[int, str]]:
-        return enumerate(data.lines(), 1)
+        with watch("looking through", data.characters / 1e6, "million characters") as seen:
+            passed = 0
+            for number, line in enumerate(data.lines(), 1):
+                yield number, line
+                passed += len(line) + 1
+                if passed > 1_000_000:
+                    seen(passed / 1e6)
+                    passed = 0
 
     def long_lines() -> Iterator[Row]:
         return ((number, line, None) for number, line in lines() if len(line) >= LONG_LINE)
