@@ -175,6 +175,26 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL MODEL... DATA", help="Model folders, and data at the end.")
+    ],
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    tags: TagsColumn = None,
+    target: TargetColumn = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same rows again.")] = 0,
+    resamples: Annotated[int, typer.Option(min=100, help="How often rows are drawn again for the intervals.")] = 1000,
+    json: Json = False,
+) -> None:
+    """Measure models on the same data, with intervals that tell whether a difference can be luck."""
+    from recurra.cli import comparing
+
+    columns = {"text": text, "label": label, "tags": tags, "target": target}
+    comparing.compare(models[:-1], models[-1], columns, seed, resamples, json)
+
+
+@app.command()
 def stream(
     model: ModelFolder,
     state: Annotated[Path | None, typer.Option(help="State file: continued from, and written at the end.")] = None,

@@ -136,7 +136,7 @@ def loosely(value: Any) -> Any:
     return value
 
 
-_UNSEEN = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
+_UNSEEN: dict[int, None] = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
 
 
 def _key(value: Any) -> int:

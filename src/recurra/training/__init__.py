@@ -9,14 +9,14 @@ from recurra.training.checkpoint import (
     save_checkpoint,
     unpacked,
 )
-from recurra.training.evaluation import evaluate
+from recurra.training.evaluation import each_batch, evaluate
 from recurra.training.loop import Event, Keeping, Outcome, train
 from recurra.training.recipe import Recipe
 from recurra.training.streamed import streamed
 from recurra.training.workers import ALONE, Workers, local_rank, this_start, workers
 
 __all__ = [
-    "ALONE", "Event", "Found", "Keeping", "Outcome", "Position", "Recipe", "Workers", "evaluate", "load_checkpoint",
-    "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "streamed", "this_start",
+    "ALONE", "Event", "Found", "Keeping", "Outcome", "Position", "Recipe", "Workers", "each_batch", "evaluate",
+    "load_checkpoint", "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "streamed", "this_start",
     "train", "unpacked", "workers",
 ]  # fmt: skip
