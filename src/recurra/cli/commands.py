@@ -56,8 +56,14 @@ def fit(
     level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
     normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
-    summary: Annotated[str | None, typer.Option(help="Classify from the last output, or the max over all.")] = None,
+    summary: Annotated[
+        str | None, typer.Option(help="Classify from the last output, the max, or by attention.")
+    ] = None,
+    class_weights: Annotated[
+        str, typer.Option(help="none; balanced: rare classes count as much as common ones.")
+    ] = "none",
     dropout: Annotated[float | None, typer.Option(help="Share dropped in training, 0 to 1.")] = None,
+    weight_drop: Annotated[float | None, typer.Option(help="Share of recurrent weights dropped in training.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,
     test: Annotated[str | None, typer.Option(help="Test file, measured once at the end.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train for so many minutes.")] = None,
