@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from benchmarks.quality.rows import LOWER, SHARES, TITLES, Goal, Row
+from benchmarks.quality.rows import LOWER, SHARES, SPLITS, TITLES, Goal, Row
 from benchmarks.quality.running import TWIN, Result
 
 HEAD = """# Quality
@@ -47,7 +47,7 @@ def _last(results: Sequence[Result], row: Row, kind: str) -> list[Result]:
 def _line(row: Row, goal: Goal, runs: list[Result]) -> str:
     values = [value for run in runs if (value := run["metrics"].get(goal.split, {}).get(goal.metric)) is not None]
     seeds = f"{len(values)} of {len(row.seeds)}" if len(values) < len(row.seeds) else str(len(row.seeds))
-    start = f"| {row.name} | {row.minutes:g} | {seeds} | {goal.split} {TITLES[goal.metric]} |"
+    start = f"| {row.name} | {row.minutes:g} | {seeds} | {SPLITS[goal.split]} {TITLES[goal.metric]} |"
     if not values:
         return f"{start} not run | {_show(goal, goal.bar)} | {_show(goal, goal.aim)} | | {_simple(goal, runs)} |"
     value = mean(values)
@@ -96,7 +96,7 @@ def _told(row: Row, runs: list[Result], peers: list[Result]) -> list[str]:
         )
     for peer in peers:
         figures = ", ".join(
-            f"{goal.split} {TITLES[goal.metric]} {_show(goal, peer['metrics'][goal.split][goal.metric])}"
+            f"{SPLITS[goal.split]} {TITLES[goal.metric]} {_show(goal, peer['metrics'][goal.split][goal.metric])}"
             for goal in row.goals
         )
         lines.append(
