@@ -200,3 +200,13 @@ def test_lengths() -> None:
     even = Lengths(Counter(range(1, 1001)), "words")
     assert even.bins()[0] == (0, 99, 99) and even.bins()[-1] == (1000, None, 1)
     assert histogram(even)[0] == ("0-99", 99, "█" * 40)
+
+
+def test_tokens_that_a_tagger_never_saw() -> None:
+    from recurra.data.datasets import TaggedDataset
+    from recurra.fitting.check import _new_tokens
+
+    train = TaggedDataset([["在", "北京"]], [["O", "B-L"]], None, [1], "t.jsonl")
+    other = TaggedDataset([["在", "上海"], ["去", "上海"]], [["O", "B-L"]] * 2, None, [1, 2], "v.jsonl")
+    found = _new_tokens(train, other)
+    assert (found.tokens, found.unknown, found.commonest, found.vocabulary) == (4, 3, [("上海", 2), ("去", 1)], 2)

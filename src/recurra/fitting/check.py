@@ -144,6 +144,8 @@ def _look(found: Check, data: Any, valid: Any, test: Any, options: FitOptions) -
             found.unknown[name] = {
                 column: _unknown(codec, texts[column]) for column, codec in codecs.items() if column in texts
             }
+            if isinstance(sets.train, TaggedDataset) and isinstance(dataset, TaggedDataset):
+                found.unknown[name]["tokens"] = _new_tokens(sets.train, dataset)
 
 
 def _unseen(train: Dataset, other: Dataset) -> Iterable[Problem]:
@@ -183,6 +185,14 @@ def _unknown(codec: TextCodec, lines: Lines) -> Unknown:
         if codec.unknown in ids:
             strange.update(codec.unknown_in(line))
     return Unknown(tokens, strange.total(), strange.most_common(_COMMONEST), codec.level, codec.size)
+
+
+def _new_tokens(train: TaggedDataset, other: TaggedDataset) -> Unknown:
+    """Tokens that the training data do not have: a tagger knows these by their characters alone."""
+    known = {token for sentence in train.tokens for token in sentence}
+    tokens = [token for sentence in other.tokens for token in sentence]
+    strange = Counter(token for token in tokens if token not in known)
+    return Unknown(len(tokens), strange.total(), strange.most_common(_COMMONEST), "given tokens", len(known))
 
 
 def _plan(task: Task, recipe: Recipe, train: Dataset) -> dict[str, Any]:

@@ -5,6 +5,9 @@ A row is one input; of a text, which is read as one stream, it is a block of som
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,7 +18,6 @@ from recurra.data.pieces import cut
 from recurra.errors import DataError
 from recurra.fitting.fitted import measure
 from recurra.models import LanguageModel, Task
-from recurra.training import each_batch
 
 Sums = dict[str, np.ndarray]
 """The sums that `Task.measure` gives, by row: [N, ...] by name."""
@@ -42,7 +44,7 @@ def text_blocks(dataset: TextDataset) -> list[str]:
 
 def _per_block(task: LanguageModel, blocks: list[str]) -> Sums:
     feed = BlockFeed([torch.tensor(task.codec.encode(block), dtype=torch.int64) for block in blocks])
-    measured = each_batch(task, feed)
+    measured = _chunks(task, feed)
     some: list[dict[str, Tensor] | None] = [next(measured) if first < last else None for first, last in feed.spans]
     known = next((sums for sums in some if sums is not None), None)
     if known is None:
@@ -53,6 +55,15 @@ def _per_block(task: LanguageModel, blocks: list[str]) -> Sums:
     sums["text"] = np.array([len(block) for block in blocks], dtype=np.float64)
     sums["text"][0] -= task.codec.characters(task.codec.encode(blocks[0])[:1])
     return sums
+
+
+def _chunks(task: LanguageModel, feed: BlockFeed) -> Iterator[dict[str, Tensor]]:
+    """The sums of each chunk of one stream."""
+    state: Any = None
+    for batch in feed.batches(0):
+        with torch.no_grad():
+            outputs, state = task(batch.inputs, state if batch.carries else None)
+            yield task.measure(outputs, batch)
 
 
 def _stacked(rows: list[dict[str, Tensor]]) -> Sums:

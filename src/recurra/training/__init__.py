@@ -10,15 +10,15 @@ from recurra.training.checkpoint import (
     unpacked,
 )
 from recurra.training.dynamic import SEGMENT, evaluate_adapting
-from recurra.training.evaluation import each_batch, evaluate
+from recurra.training.evaluation import evaluate
 from recurra.training.loop import Event, Keeping, Outcome, train
 from recurra.training.recipe import Recipe
 from recurra.training.streamed import streamed
 from recurra.training.workers import ALONE, Workers, local_rank, this_start, workers
 
 __all__ = [
-    "ALONE", "SEGMENT", "Event", "Found", "Keeping", "Outcome", "Position", "Recipe", "Workers", "each_batch", "evaluate",
-    "evaluate_adapting", "load_checkpoint", "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "streamed",
-    "this_start",
+    "ALONE", "SEGMENT", "Event", "Found", "Keeping", "Outcome", "Position", "Recipe", "Workers", "evaluate",
+    "evaluate_adapting", "load_checkpoint",
+    "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "streamed", "this_start",
     "train", "unpacked", "workers",
 ]  # fmt: skip

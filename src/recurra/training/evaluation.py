@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,27 +16,21 @@ from recurra.training.workers import ALONE, Workers
 def evaluate(model: Task, feed: Feed, workers: Workers = ALONE) -> tuple[dict[str, float], dict[str, Tensor]]:
     """(metrics, the sums they come from) of `model` over one epoch of `feed`, whose rows the workers share out."""
     sums: dict[str, Tensor] = {}
-    for found in each_batch(model, feed, workers):
-        for name, value in found.items():
-            sums[name] = sums[name] + value if name in sums else value
-    if not sums:
-        raise DataError("There is nothing to evaluate", expected="at least one row")
-    sums = workers.add_sums(sums)
-    return model.metrics(sums), sums
-
-
-@torch.no_grad()
-def each_batch(model: Task, feed: Feed, workers: Workers = ALONE) -> Iterator[dict[str, Tensor]]:
-    """The sums of each batch of one epoch of `feed`, in order; zero where this worker has none of its rows."""
     state: Any = None
     was_training = model.training
     device = next(model.parameters()).device
     model.eval()
-    for batch in feed.batches(0):
-        mine = workers.rows(len(batch.inputs))
-        # who has no rows measures one, so that the sums have their shapes, and counts it as none
-        part = batch.part(mine[0] if mine else slice(0, 1)).to(device)
-        outputs, state = model(part.inputs, state if batch.carries else None, part.lengths, part.resets)
-        sums = {name: value.cpu() for name, value in model.measure(outputs, part).items()}
-        yield sums if mine else {name: torch.zeros_like(value) for name, value in sums.items()}
+    with torch.no_grad():
+        for batch in feed.batches(0):
+            mine = workers.rows(len(batch.inputs))
+            # who has no rows measures one, so that the sums have their shapes, and counts it as none
+            part = batch.part(mine[0] if mine else slice(0, 1)).to(device)
+            outputs, state = model(part.inputs, state if batch.carries else None, part.lengths, part.resets)
+            for name, value in model.measure(outputs, part).items():
+                value = value.cpu() if mine else torch.zeros_like(value.cpu())
+                sums[name] = sums[name] + value if name in sums else value
     model.train(was_training)
+    if not sums:
+        raise DataError("There is nothing to evaluate", expected="at least one row")
+    sums = workers.add_sums(sums)
+    return model.metrics(sums), sums

@@ -43,6 +43,9 @@ class Classify(Kind[LabelledDataset, Classifier]):
     ) -> Mapping[str, list[BaselineResult]]:
         return classification_baselines(training, splits["valid"], splits.get("test"))
 
+    def codecs(self, task: Classifier) -> dict[str, TextCodec]:
+        return {"text": task.codec} if isinstance(task.codec, TextCodec) else {}
+
     def next_commands(self, task: Classifier, where: str) -> list[str]:
         example = "FILE" if isinstance(task.codec, SeriesCodec) else '"..."'
         return [f"recurra predict {where} {example}", f"recurra evaluate {where} FILE"]

@@ -54,8 +54,7 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
 
     def codecs(self, task: TaskT) -> dict[str, TextCodec]:
         """The vocabularies by the column of text that each reads, as `data.facts` calls it: of one input, `text`."""
-        codec = getattr(task, "codec", None)
-        return {"text": codec} if isinstance(codec, TextCodec) else {}
+        return {}
 
     def part(self, dataset: DatasetT) -> DatasetT:
         """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""

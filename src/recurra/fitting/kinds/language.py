@@ -53,6 +53,9 @@ class Language(Kind[TextDataset, LanguageModel]):
         characters = {name: task.codec.characters(ids.tolist()) for name, ids in streams.items()}
         return language_baselines(task.ids(training).numpy(), streams, task.codec.size, characters)
 
+    def codecs(self, task: LanguageModel) -> dict[str, TextCodec]:
+        return {"text": task.codec}
+
     def next_commands(self, task: LanguageModel, where: str) -> list[str]:
         return [f'recurra generate {where} --prompt "..."', f"recurra stream {where} --state my.state"]
 
