@@ -115,6 +115,12 @@ def test_labels_never_seen_in_training(tmp_path: Path) -> None:
     assert next(problem.lines for _, problem in found.problems if problem.fatal) == (3, 4, 5)
 
 
+def test_a_validation_file_that_is_not_there_costs_no_facts_of_the_rest(reviews: Path) -> None:
+    found = recurra.check(reviews, valid="nowhere.tsv")
+    assert "No such data file: nowhere.tsv" in str(found.error)
+    assert list(found.sets) == ["train"] and found.sets["train"].size["rows"] == 45 and found.command == ""
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("文本,标签\n今天的师傅很好,好\n我们都说不好,差\n".encode("gb18030"))

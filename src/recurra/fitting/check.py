@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -106,6 +107,10 @@ def check(data: Any, *, valid: Any = None, test: Any = None, quiet: bool = False
             _look(found, data, valid, test, options)
         except RecurraError as error:
             found.error = error
+            if not found.sets and (valid is not None or test is not None):
+                # a validation or test set that cannot be read: of the rest there is something to be told
+                with suppress(RecurraError):
+                    _look(found, data, None, None, options)
     if found.ok:
         given = {"valid": valid, "test": test}
         found.command = same_again(data, given, options.model_copy(update=_suggested(found, options)))
