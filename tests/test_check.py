@@ -203,6 +203,7 @@ def test_lengths() -> None:
     lengths = Lengths(Counter([3, 3, 5, 9, 200]), "words")
     assert (lengths.quantile(0.5), lengths.quantile(0.95), lengths.mean) == (5, 200, 44.0)
     assert sum(count for *_, count in lengths.bins()) == 5
+    assert Lengths(Counter([1, 2, 3, 4]), "words").quantile(0.5) == 2
     even = Lengths(Counter(range(1, 1001)), "words")
     assert even.bins()[0] == (0, 99, 99) and even.bins()[-1] == (1000, None, 1)
     assert histogram(even)[0] == ("0-99", 99, "█" * 40)

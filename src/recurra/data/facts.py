@@ -233,8 +233,9 @@ def _odd_problems(odd: Mapping[str, list[Finding]], scripts: Mapping[str, Script
         if found.mixed:
             fewer = found.fewer
             message = (
-                f"Chinese in both forms: {found.simplified.rows:,} {unit}s are simplified, {found.traditional.rows:,} "
-                f"traditional, {found.both.rows:,} both (the fewer: {places(fewer.lines, unit)}): {fewer.advice}"
+                f"Chinese in both forms: simplified in {found.simplified.rows:,} {unit}s, traditional in "
+                f"{found.traditional.rows:,}, both in {found.both.rows:,} (the fewer: {places(fewer.lines, unit)}): "
+                f"{fewer.advice}"
             )
             yield Problem(fewer.lines[0], message, False, tuple(fewer.lines))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-MOST = 1 << 20  # different rows that are held at once, in some hundred megabytes
+MOST = 1 << 19  # different rows that are held at once, in some hundred megabytes
 KEPT = 10_000  # places of one finding that are kept
 
 Pairs = list[tuple[int, int]]
@@ -51,20 +51,30 @@ Row = tuple[int, Any, Any]
 
 
 class _Place:
-    """Where inputs that are loosely the same stand: the line of the first, and line and answer of each exact one."""
+    """Where inputs that are loosely the same stand: line, exact key and answer of the first, and of others that differ.
 
-    __slots__ = ("exact", "line")
+    There may be half a million of these, nearly all with a single row.
+    """
 
-    def __init__(self, line: int) -> None:
-        self.line = line
-        self.exact: dict[int, tuple[int, int]] = {}
+    __slots__ = ("answer", "exact", "line", "others")
+
+    def __init__(self, line: int, exact: int, answer: int) -> None:
+        self.line, self.exact, self.answer = line, exact, answer
+        self.others: dict[int, tuple[int, int]] | None = None
+
+    def add(self, line: int, exact: int, answer: int) -> None:
+        """Another row, which counts where none is exactly the same."""
+        if exact != self.exact:
+            self.others = self.others or {}
+            self.others.setdefault(exact, (line, answer))
 
     def judge(self, found: Overlap, line: int, exact: int, answer: int) -> None:
-        earlier = self.exact.get(exact)
-        if earlier is None:
+        """Tell a row of the same loose key by what stands here."""
+        same = (self.line, self.answer) if exact == self.exact else (self.others or {}).get(exact)
+        if same is None:
             found.loose.add(line, self.line)
         else:
-            (found.exact if earlier[1] == answer else found.torn).add(line, earlier[0])
+            (found.exact if same[1] == answer else found.torn).add(line, same[0])
 
 
 def find_copies(rows: Callable[[], Iterable[Row]], most: int = MOST) -> Overlap:
@@ -76,10 +86,10 @@ def find_copies(rows: Callable[[], Iterable[Row]], most: int = MOST) -> Overlap:
             found.rows += 1
             place = places.get(loose)
             if place is None:
-                place = places[loose] = _Place(line)
+                places[loose] = _Place(line, exact, answer)
             else:
                 place.judge(found, line, exact, answer)
-            place.exact.setdefault(exact, (line, answer))
+                place.add(line, exact, answer)
             if len(places) > most:
                 break
         else:
@@ -94,8 +104,10 @@ def find_leaks(train: Callable[[], Iterable[Row]], other: Callable[[], Iterable[
         every *= 2
     places: dict[int, _Place] = {}
     for line, loose, exact, answer in _keys(train(), every):
-        if loose in held:
-            places.setdefault(loose, _Place(line)).exact.setdefault(exact, (line, answer))
+        if loose in places:
+            places[loose].add(line, exact, answer)
+        elif loose in held:
+            places[loose] = _Place(line, exact, answer)
     found = Overlap(every=every)
     for line, loose, exact, answer in _keys(other(), every):
         found.rows += 1
