@@ -22,7 +22,7 @@ from recurra.fitting.fitted import Model, load, measure
 from recurra.fitting.per_row import Sums, per_row, text_blocks
 from recurra.fitting.splits import MEASURED, measured
 from recurra.inspection.kinds import KINDS
-from recurra.inspection.measures import known, show
+from recurra.inspection.measures import known, plural, show
 from recurra.models import Classifier, LanguageModel, Task
 from recurra.progress import Progress
 
@@ -123,8 +123,12 @@ def compare(
     are the same for all models, so that differences have narrower intervals than the figures. Raises `UsageError` for fewer
     than two models, and for models of different tasks or with different labels.
     """
-    if isinstance(models, (str, Path, Model)) or len(models) < 2:
-        raise UsageError("There is nothing to compare", got="one model", expected="two model folders or more, and data")
+    count = 1 if isinstance(models, (str, Path, Model)) else len(models)
+    if count < 2:
+        raise UsageError(
+            "There is nothing to compare", got=plural(count, "model"), expected="two models or more, and data"
+        )
+    assert not isinstance(models, (str, Path, Model))
     loaded = [model if isinstance(model, Model) else load(model) for model in models]
     names = _names(models, loaded)
     _check_alike(names, loaded)
