@@ -36,6 +36,7 @@ def test_what_is_odd(line: str, name: str) -> None:
     "line",
     [
         "很好吃，送餐也快！《苹果》——……",
+        "« la qualité\u00a0» à 3\u00a0€, l’été\u00a0!",
         "naïve café, déjà vu; Ångström, façade, œuvre",
         "👨‍👩‍👧 👍🏽 🇨🇳 ❤️",
         "𠮷野家 𡨴",

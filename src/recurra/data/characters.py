@@ -32,8 +32,8 @@ ODD = (
     ),
     Odd(
         "words of a wrong decoding (锟斤拷, Ã©)",
-        # "��" in UTF-8 read as GBK; letters and quotes in UTF-8 read as Latin-1 or Windows-1252
-        re.compile("锟斤拷|[ÃÂ][\x80-\xbf]|â€[\u2018-\u2122œ\x80-\xbf]|[äåæçèé][\x80-\xbf¼½¾»¿\u2018-\u203a]{2}"),
+        # "��" in UTF-8 read as GBK; letters, quotes and Chinese in UTF-8 read as Latin-1 or Windows-1252
+        re.compile("锟斤拷|[ÃÂ][\x80-\xbf]|â€[\u2018-\u2122œ\x80-\xbf]|(?:[äåæçèé][\x80-\xbf\u2018-\u203a]{2}){2}"),
         "the text was read in another encoding than it was written in; convert the original again",
     ),
     Odd(
