@@ -62,3 +62,4 @@ def test_simplified_and_traditional() -> None:
     assert scripts.both.lines == [3]
     assert scripts.mixed and scripts.fewer.lines == [1]
     assert not find_scripts([(1, "今天师傅"), (2, "我们都好")]).mixed
+    assert not find_scripts([(1, "国の訪問者を迎える広場で会う"), (2, "這裡是國家")]).mixed  # Japanese

@@ -129,7 +129,7 @@ def find_scripts(lines: Iterable[tuple[int, str]]) -> Scripts:
     simplified, traditional = _forms()
     scripts = Scripts(*(Finding(name, _ADVICE) for name in ("simplified", "traditional", "simplified and traditional")))
     for number, line in lines:
-        if line.isascii():
+        if line.isascii() or _KANA.search(line):  # Japanese has forms of both, and some of its own
             continue
         one, other = (len(pattern.findall(line)) for pattern in (simplified, traditional))
         if not one and not other:
@@ -142,6 +142,7 @@ def find_scripts(lines: Iterable[tuple[int, str]]) -> Scripts:
     return scripts
 
 
+_KANA = re.compile("[\u3041-\u309f\u30a1-\u30fa]")
 _ADVICE = "to the model 国 and 國 are two; convert one to the other, for example with OpenCC"
 
 
