@@ -61,6 +61,7 @@ class Progress:
         self._validated = ""
         self._best = ""
         self._step = 0
+        self._first: tuple[float, float] | None = None
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()
@@ -98,6 +99,10 @@ class Progress:
             self._recent.popleft()
         elapsed = now - self._started
         fraction = self._fraction(step, elapsed) if done is None else min(max(done, 0.0), 1.0)
+        if self._first is None and not self._doing:
+            # the first step waits for what is loaded on first use: it tells nothing of those to come
+            self._first = now, fraction or 0.0
+            self._recent = deque([(now, units)])
         self._face.show(lambda: self._line(step, elapsed, fraction, loss, rate), now, fraction)
 
     def validation(self, metrics: Mapping[str, float], best: bool) -> None:
@@ -131,8 +136,10 @@ class Progress:
         parts = [self._doing] if self._doing else []
         if fraction is not None:
             parts.append(f"{math.floor(fraction * 100 + 1e-9):3d} %")
-        if fraction:
-            parts.append(f"{duration(elapsed * (1 - fraction) / fraction)} left")
+        since, already = self._first or (self._started, 0.0)
+        if fraction is not None and fraction > already:
+            spent = self._started + elapsed - since
+            parts.append(f"{duration(spent * (1 - fraction) / (fraction - already))} left")
         if loss is not None:
             parts.append(f"loss {loss:.3f}")
         parts += [part for part in (self._validated, self._best) if part]

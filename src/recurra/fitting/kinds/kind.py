@@ -19,7 +19,7 @@ from recurra.errors import UsageError
 from recurra.fitting.options import FitOptions
 from recurra.layers import StackConfig
 from recurra.models import Task
-from recurra.training import Recipe
+from recurra.training import RATES, Recipe
 
 DatasetT = TypeVar("DatasetT", bound=Dataset)
 TaskT = TypeVar("TaskT", bound=Task)
@@ -79,10 +79,6 @@ def stack_config(
         weight_drop=weight_drop if options.weight_drop is None else options.weight_drop,
         recompute=options.recompute,
     )
-
-
-RATES = {"adamw": 1.0, "muon": 1.0, "sgd": 100.0}
-"""How many times the rate of AdamW: plain steps are as long as the gradient, which is clipped to 1."""
 
 
 def recipe_of(options: FitOptions, **values: Any) -> Recipe:
