@@ -74,8 +74,8 @@ def test_the_quick_way_is_the_truth(lengths: Tensor | None, dtype: torch.dtype, 
     given = [value.requires_grad_() for value in scores(count=count)]
     own = [value.detach().to(dtype).requires_grad_() for value in given]
     factor = torch.tensor([1.0, 0.5, 3.0, -2.0], dtype=torch.float64)
-    wanted = crf.log_partition_by_logs(*given, lengths)
-    got = crf.log_partition(*own, lengths)
+    wanted = crf.log_partition_by_logs(given[0], given[1], given[2], given[3], lengths)
+    got = crf.log_partition(own[0], own[1], own[2], own[3], lengths)
     assert got.grad_fn is not None and "LogPartition" in type(got.grad_fn).__name__
     assert_close(got, wanted)
     gradients = torch.autograd.grad((wanted * factor).sum(), given)
@@ -112,7 +112,7 @@ def test_the_filter_is_the_forward_algorithm_up_to_here(dtype: torch.dtype) -> N
     """What is believed at a step is the marginal of the last tag of all paths that end there."""
     given = tuple(value.to(dtype) for value in scores(batch=1))
     nothing = given[0].new_zeros(1, 3)
-    beliefs, last = crf.filtered(*given[:3], nothing)
+    beliefs, last = crf.filtered(given[0], given[1], given[2], nothing)
     free = torch.zeros(3)
     for t in range(4):
         weights = torch.zeros(3, dtype=torch.float64)
@@ -148,7 +148,7 @@ def test_the_filter_does_not_mind_cuts_rows_and_resets() -> None:
 
 
 def test_rows_and_steps_of_nothing() -> None:
-    emissions, *rest = scores()
+    (emissions, *_), rest = scores(), scores()[1:]
     for part in (emissions[:0], emissions[:, :0]):
         tags = torch.zeros(part.shape[:2], dtype=torch.int64)
         assert float(crf.crf_loss(part, tags, *rest)) == 0.0
@@ -162,7 +162,7 @@ def test_rows_and_steps_of_nothing() -> None:
 
 
 def test_what_pads_reaches_nothing() -> None:
-    emissions, *rest = scores()
+    (emissions, *_), rest = scores(), scores()[1:]
     padded = emissions.clone()
     for row, length in enumerate(LENGTHS.tolist()):
         padded[length:, row] = float("nan")
@@ -176,7 +176,7 @@ def test_what_pads_reaches_nothing() -> None:
 
 
 def test_torch_func_and_bfloat16() -> None:
-    emissions, *rest = scores()
+    (emissions, *_), rest = scores(), scores()[1:]
     tags = torch.ones(4, 4, dtype=torch.int64)
     by_func = torch.func.grad(lambda value: crf.crf_loss(value, tags, *rest, LENGTHS))(emissions)
     own = emissions.clone().requires_grad_()

@@ -24,7 +24,7 @@ from recurra.kernels.ops import linear
 from recurra.kernels.reference import without_padding
 from recurra.kernels.transforms import transformed
 
-_NAMES = ("emissions", "transitions", "start", "end")
+_NAMES: tuple[str, ...] = ("emissions", "transitions", "start", "end")
 
 
 def crf_loss(
@@ -54,7 +54,7 @@ def path_scores(
     emissions: Tensor, tags: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor | None = None
 ) -> Tensor:
     """The score[B] of each row's path: emissions, transitions and both ends added up."""
-    steps, batch, count = emissions.shape
+    batch, count = emissions.shape[1:]
     alive, ends = _alive(emissions, lengths)
     tags = torch.where(alive, tags, 0)
     at_steps = emissions.gather(2, tags[..., None])[..., 0]
