@@ -111,3 +111,21 @@ class LabelledDataset:
         """F of numeric sequences; None for texts."""
         first = self.inputs[0] if self.inputs else None
         return first.shape[1] if isinstance(first, np.ndarray) else None
+
+
+@dataclass(frozen=True)
+class TaggedDataset:
+    """Sentences as lists of tokens, for a tagger, and the tag of each token.
+
+    `tags` is None where the source has none (prediction). `labels` is None where sentences have no label of their own.
+    `lines` holds, for each sentence, the 1-based line it begins on in a text file or its 1-based row in anything else.
+    """
+
+    tokens: list[list[str]]
+    tags: list[list[str]] | None
+    labels: list[str] | None
+    lines: list[int]
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.tokens)
