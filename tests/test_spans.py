@@ -86,8 +86,8 @@ def test_moves_of_a_scheme() -> None:
 
 
 def test_scores_by_hand() -> None:
-    truth = ["B-X I-X O B-Y".split(), "B-Y O".split()]
-    answers = ["B-X I-X B-Y I-Y".split(), "B-Y O".split()]
+    truth = [["B-X", "I-X", "O", "B-Y"], ["B-Y", "O"]]
+    answers = [["B-X", "I-X", "B-Y", "I-Y"], ["B-Y", "O"]]
     counts = count_spans(truth, answers, "BIO")
     assert counts == {"X": (1, 1, 1), "Y": (1, 2, 2)}
     assert span_scores(counts) == {"f1": pytest.approx(2 / 3), "precision": pytest.approx(2 / 3), "recall": 2 / 3}
