@@ -83,7 +83,7 @@ class Sentences(Batch):
 
 
 @dataclass(frozen=True)
-class Codecs:
+class TaggerCodecs:
     """What a tagger reads and answers with: tokens, tags and their scheme, and labels (None where there are none)."""
 
     tokens: TokenCodec
@@ -102,7 +102,7 @@ class Tagger(Task[TaggerConfig]):
     best: ClassVar[tuple[str, bool]] = ("f1", True)
     separator: ClassVar[str] = " "
 
-    def __init__(self, config: TaggerConfig, codecs: Codecs) -> None:
+    def __init__(self, config: TaggerConfig, codecs: TaggerCodecs) -> None:
         super().__init__()
         tokens, labels = codecs.tokens, codecs.labels
         for what, got, expected in (
@@ -239,7 +239,10 @@ class Tagger(Task[TaggerConfig]):
         seed: int = 0,
         store: Path | None = None,
     ) -> Feed:
-        inputs = [torch.from_numpy(self.codecs.tokens.encode(tokens)) for tokens in dataset.tokens]
+        sentences = [
+            self._tokens(one, line, dataset.name) for one, line in zip(dataset.tokens, dataset.lines, strict=True)
+        ]
+        inputs = [torch.from_numpy(self.codecs.tokens.encode(tokens)) for tokens in sentences]
         if dataset.tags is None:
             return BucketFeed(inputs, None, rows, seed=seed, shuffle=training)
         longest = max(map(len, inputs), default=0)
@@ -266,16 +269,16 @@ class Tagger(Task[TaggerConfig]):
         return found
 
     def encode(self, raw: Sequence[Any]) -> Sentences:
-        tokens = tuple(self._tokens(one, place) for place, one in enumerate(raw))
+        tokens = tuple(self._tokens(one, place, "sentence") for place, one in enumerate(raw, 1))
         batch = collate([torch.from_numpy(self.codecs.tokens.encode(one)) for one in tokens])
         return Sentences(batch.inputs, None, batch.lengths, tokens=tokens)
 
-    def _tokens(self, raw: Any, place: int) -> list[str]:
+    def _tokens(self, raw: Any, place: int, where: str) -> list[str]:
         if isinstance(raw, str):
             return self.codecs.tokens.cut(raw)
         if not isinstance(raw, Sequence) or not all(isinstance(token, str) for token in raw):
             raise DataError(
-                f"Sentence {place + 1} cannot be read",
+                f"Number {place} of {where} cannot be read",
                 got=repr(raw)[:60],
                 expected="a text, or a list of its words (of its characters, for a model of characters)",
             )
@@ -488,7 +491,7 @@ class Tagger(Task[TaggerConfig]):
             raise ModelError(f"{path} is damaged", got=f"scheme {values.get('scheme')!r}", expected=", ".join(SCHEMES))
         try:
             labels = None if values.get("labels") is None else LabelCodec.from_json(values["labels"])
-            codecs = Codecs(
+            codecs = TaggerCodecs(
                 TokenCodec.from_json(values.get("tokens")),
                 LabelCodec.from_json(values.get("tags")),
                 values["scheme"],
