@@ -98,8 +98,9 @@ def _classifier(cell: str, tokens: bool, **options: Any) -> Callable[[], Classif
 def _tagger(cell: str, tokens: TokenCodec, **options: Any) -> Callable[[], Tagger]:
     stack = StackConfig(cell=cell, hidden=HIDDEN, layers=2, bidirectional=options.pop("bidirectional", False))
     tags, labels = LabelCodec(["B-a", "I-a", "O"]), LabelCodec(["x", "y"])
+    level: Any = tokens.level
     config = TaggerConfig(
-        stack=stack, tags=3, labels=2, level="words" if tokens.level == "words" else "characters", words=len(tokens.words), parts=len(tokens.parts),
+        stack=stack, tags=3, labels=2, level=level, words=len(tokens.words), parts=len(tokens.parts),
         once=tokens.once, width=tokens.width, embedding=INPUTS, part_embedding=3, spelling=4, **options,
     )  # fmt: skip
     return lambda: Tagger(config, TaggerCodecs(tokens, tags, "BIO", labels))

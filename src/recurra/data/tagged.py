@@ -41,8 +41,13 @@ def looks_like(raw: Table, columns: Columns) -> bool:
         return True
     if columns.target is not None:
         return False
+    if columns.text is not None and columns.text not in raw.columns:
+        return False
     tokens, tags = _columns(raw, columns)
-    return tokens is not None and tags is not None and _share_that_fits(raw, tokens, tags) >= 0.5
+    if tokens is None or tags is None:
+        return False
+    # lists side by side are meant so, and what does not fit is then told; a text has words in any case
+    return _share_that_fits(raw, tokens, tags) >= (0.5 if _holds_lists(raw.columns[tokens]) else 0.9)
 
 
 def choose(raw: Table, columns: Columns, need_labels: bool, asked: bool, reasons: list[str]) -> Guess:
@@ -97,26 +102,30 @@ def _tags_beside(raw: Table, tokens: str | None, names: list[str]) -> str | None
     if tokens is None:
         return None
     fitting = [name for name in names if name != tokens and _share_that_fits(raw, tokens, name) >= 0.9]
-    fitting = [name for name in fitting if _come_again(raw.columns[name])]
+    fitting = [name for name in fitting if _are_tags(raw.columns[name])]
     return by_name(fitting, TAG_NAMES) or next(iter(fitting), None)
 
 
 def _share_that_fits(raw: Table, tokens: str, tags: str) -> float:
-    """In how many of the first rows there are as many tags as tokens; rows of one token tell little."""
+    """In how many of the first rows there are as many tags as tokens; a text of one word tells nothing."""
     fits = total = 0
     for one, other in zip(raw.columns[tokens][:_LOOKED_AT], raw.columns[tags][:_LOOKED_AT], strict=True):
         row = _listed(other)
-        if not row or is_missing(one):
+        words = None if not row else _tokens_of(one, len(row))
+        if not row or not words or (isinstance(one, str) and len(row) == len(words) == 1):
             continue
         total += 1
-        fits += len(_tokens_of(one, len(row)) or ()) == len(row) and (is_listed(one) or len(row) > 1)
+        fits += len(words) == len(row)
     return fits / total if total else 0.0
 
 
-def _come_again(values: list) -> bool:
-    """Whether these are tags and not words: few, and each many times."""
-    tags = Counter(tag for value in values[:_LOOKED_AT] for tag in _listed(value) or ())
-    return 2 * len(tags) <= sum(tags.values())
+def _are_tags(values: list) -> bool:
+    """Whether these are tags and not words: each many times; where they stand in a text, in capitals or as spans are."""
+    rows = [row for value in values[:_LOOKED_AT] if (row := _listed(value))]
+    tags = Counter(tag for row in rows for tag in row)
+    if _holds_lists(values):
+        return 2 * len(tags) <= sum(tags.values())
+    return scheme_of(rows) != "plain" or all(tag.isupper() for tag in tags)
 
 
 def _holds_lists(values: list) -> bool:
