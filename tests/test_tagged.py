@@ -156,7 +156,7 @@ PROBLEMS: list[tuple[str, list[tuple[Any, Any]], str]] = [
         "1 sentence has a broken span (row 5; first: 'I-X' after 'O', token 2): it counts as spans that begin and end there",
     ),
     ("broken at once", [(["a"], ["I-X"])], "first: 'I-X' after the beginning, token 1"),
-    ("copies", [ROWS[0]], "1 sentence stands there before (row 5)"),
+    ("copies", [ROWS[0]], "1 sentence is a copy of an earlier one (row 5)"),
     ("torn", [(ROWS[0][0], ["O", "O", "O"])], "1 of them is tagged in another way than before (first: rows 1 and 5)"),
 ]
 

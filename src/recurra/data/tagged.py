@@ -294,9 +294,9 @@ def _copies(dataset: TaggedDataset, unit: str) -> list[Problem]:
                 torn.append((before, i))
     problems: list[Problem] = []
     if extra:
-        copies = "1 sentence stands" if len(extra) == 1 else f"{len(extra)} sentences stand"
+        copies = "1 sentence is a copy" if len(extra) == 1 else f"{len(extra)} sentences are copies"
         where = places([dataset.lines[i] for i in extra], unit)
-        problems.append(Problem(dataset.lines[extra[0]], f"{copies} there before ({where})", fatal=False))
+        problems.append(Problem(dataset.lines[extra[0]], f"{copies} of an earlier one ({where})", fatal=False))
     if torn:
         one, other = torn[0]
         times = "1 of them is" if len(torn) == 1 else f"{len(torn)} of them are"

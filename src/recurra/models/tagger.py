@@ -444,6 +444,9 @@ class Tagger(Task[TaggerConfig]):
             label = targets[:, 0]
             found = self._label_scores(outputs, batch.lengths).argmax(-1).cpu()
             sums["labels"] = torch.stack([((found == label) & (label != -1)).sum(), (label != -1).sum()])
+            known, size = label >= 0, self.config.labels
+            cells = label[known] * size + found[known]
+            sums["confusion"] = torch.bincount(cells, minlength=size * size).view(size, size)
         return sums
 
     @cached_property
@@ -455,10 +458,8 @@ class Tagger(Task[TaggerConfig]):
 
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         count, tokens = float(sums["count"]), float(sums["tokens"])
-        found = {"loss": float(sums["nats"]) / max(1.0, count)}
-        if self.codecs.scheme != "plain":
-            found |= span_scores(self.by_type(sums))
-        found["accuracy"] = float(sums["right"]) / max(1.0, tokens)
+        loss = {"loss": float(sums["nats"]) / max(1.0, count)}
+        found = {**loss, **span_scores(self.by_type(sums)), "accuracy": float(sums["right"]) / max(1.0, tokens)}
         if "labels" in sums and sums["labels"][1]:
             found["label_accuracy"] = float(sums["labels"][0]) / float(sums["labels"][1])
         return found

@@ -7,10 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from recurra.baselines import BaselineResult
+from recurra.baselines import BaselineResult, tagging_baselines
+from recurra.data.checking import Problem
 from recurra.data.codecs import LabelCodec
 from recurra.data.datasets import TaggedDataset
-from recurra.data.spans import scheme_of
+from recurra.data.spans import scheme_of, spans_of
+from recurra.data.tagged import unknown
 from recurra.data.token_codec import TokenCodec
 from recurra.errors import DataError, UsageError
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
@@ -22,6 +24,8 @@ from recurra.training import Recipe
 MANY_TAGS = 300
 """From so many on a table of all moves is too much to learn and to compute."""
 STEPS = 6_000
+LOOKED_AT, SHOWN = 200, 12
+"""Validation sentences that examples for the report are chosen from, and how many."""
 
 
 class Tag(Kind[TaggedDataset, Tagger]):
@@ -30,6 +34,9 @@ class Tag(Kind[TaggedDataset, Tagger]):
 
     def split(self, dataset: TaggedDataset, seed: int) -> tuple[TaggedDataset, TaggedDataset]:
         return split_rows(dataset, seed)
+
+    def problems(self, train: TaggedDataset, other: TaggedDataset) -> list[Problem]:
+        return unknown(train, other)
 
     def part(self, dataset: TaggedDataset) -> TaggedDataset:
         return every_nth(dataset)
@@ -73,10 +80,36 @@ class Tag(Kind[TaggedDataset, Tagger]):
     def baselines(
         self, task: Tagger, training: TaggedDataset, splits: Mapping[str, TaggedDataset]
     ) -> Mapping[str, list[BaselineResult]]:
-        return {}
+        return tagging_baselines(training, splits)
 
     def next_commands(self, task: Tagger, where: str) -> list[str]:
         return [f'recurra predict {where} "..."', f"recurra evaluate {where} FILE"]
 
     def details(self, task: Tagger, valid: TaggedDataset, sums: Mapping[str, Tensor]) -> dict[str, Any]:
-        return {"types": {kind: list(counts) for kind, counts in task.by_type(sums).items()}}
+        found: dict[str, Any] = {"types": {kind: list(counts) for kind, counts in task.by_type(sums).items()}}
+        found["tagged"] = _examples(task, valid)
+        if "confusion" in sums and task.codecs.labels is not None:
+            found["confusion"] = {"labels": list(task.codecs.labels.labels), "matrix": sums["confusion"].tolist()}
+        return found
+
+
+def _examples(task: Tagger, dataset: TaggedDataset) -> list[dict[str, Any]]:
+    """Some sentences with their true and their answered spans: half of them read wrongly, if so many are."""
+    if dataset.tags is None:
+        return []
+    scheme = task.codecs.scheme
+    places = range(0, len(dataset), max(1, len(dataset) // LOOKED_AT))
+    answers = task.predict([dataset.tokens[place] for place in places])
+    wrong: list[dict[str, Any]] = []
+    right: list[dict[str, Any]] = []
+    for place, answer in zip(places, answers, strict=True):
+        truth, given = (
+            [[span.type, span.start, span.end] for span in spans_of(tags, scheme)]
+            for tags in (dataset.tags[place], answer["tags"])
+        )
+        if truth or given:
+            entry = {"tokens": answer["tokens"], "truth": truth, "answer": given}
+            (right if truth == given else wrong).append(entry)
+    half = SHOWN // 2
+    chosen = wrong[: max(half, SHOWN - len(right))]
+    return [*chosen, *right[: SHOWN - len(chosen)]]
