@@ -69,7 +69,11 @@ class Model:
     ) -> dict[str, float]:  # fmt: skip
         """The metrics on data of any form that `fit` takes."""
         # whether the classes are fit to learn from is no question here
-        dataset, _, _ = read(data, task=self.kind, text=text, label=label, tags=tags, target=target, need_labels=False)
+        dataset, _, problems = read(
+            data, task=self.kind, text=text, label=label, tags=tags, target=target, need_labels=False
+        )
+        if not dataset.answered and problems:
+            raise DataError(f"{dataset.name} has no answers to compare with: {problems[0].message}")
         return measure(self.task, dataset)[0]
 
     def session(self, state: Any = None) -> Session:

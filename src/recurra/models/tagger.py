@@ -416,6 +416,7 @@ class Tagger(Task[TaggerConfig]):
         outputs, after, _ = self._read(batch.inputs, self._begin(batch.inputs, state), batch.lengths, batch.resets)
         return *self.loss(outputs.transpose(0, 1), batch), after
 
+    @torch.no_grad()
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         targets = _targets(batch).cpu()
         total, count = self.loss(outputs, batch)
