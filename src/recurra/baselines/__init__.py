@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from recurra.baselines.classification import classification_baselines
 from recurra.baselines.language import language_baselines
+from recurra.baselines.ngram_cache import NGramCache
 from recurra.baselines.results import BaselineResult
 from recurra.baselines.tagging import tagging_baselines
 
-__all__ = ["BaselineResult", "classification_baselines", "language_baselines", "tagging_baselines"]
+__all__ = ["BaselineResult", "NGramCache", "classification_baselines", "language_baselines", "tagging_baselines"]

@@ -55,8 +55,14 @@ def fit(
     ] = None,
     level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
-    summary: Annotated[str | None, typer.Option(help="Classify from the last output, or the max over all.")] = None,
+    summary: Annotated[
+        str | None, typer.Option(help="Classify from the last output, the max, or by attention.")
+    ] = None,
+    class_weights: Annotated[
+        str, typer.Option(help="none; balanced: rare classes count as much as common ones.")
+    ] = "none",
     dropout: Annotated[float | None, typer.Option(help="Share dropped in training, 0 to 1.")] = None,
+    weight_drop: Annotated[float | None, typer.Option(help="Share of recurrent weights dropped in training.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,
     test: Annotated[str | None, typer.Option(help="Test file, measured once at the end.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train for so many minutes.")] = None,
@@ -143,12 +149,17 @@ def evaluate(
     label: LabelColumn = None,
     tags: TagsColumn = None,
     target: TargetColumn = None,
+    dynamic: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Learn on while reading (language), about 0.0003 a step.")
+    ] = None,
+    cache: Annotated[bool, typer.Option("--cache", help="An n-gram cache of what was read (language).")] = False,
     json: Json = False,
 ) -> None:
     """Measure a model on data of your own."""
     from recurra.cli import using
 
-    using.evaluate(model, data, {"text": text, "label": label, "tags": tags, "target": target}, json)
+    columns = {"text": text, "label": label, "tags": tags, "target": target}
+    using.evaluate(model, data, {**columns, "dynamic": dynamic, "cache": cache}, json)
 
 
 @app.command()

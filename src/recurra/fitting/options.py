@@ -30,8 +30,10 @@ class FitOptions(Config):
     bidirectional: bool | None = None
     level: Literal["characters", "words", "bpe"] | None = None
     vocabulary: int | None = Field(default=None, gt=1, le=MANY)
-    summary: Literal["last", "max"] | None = None
+    summary: Literal["last", "max", "attention"] | None = None
+    class_weights: Literal["none", "balanced"] = "none"
     dropout: float | None = Field(default=None, ge=0, lt=1)
+    weight_drop: float | None = Field(default=None, ge=0, lt=1)
     minutes: float | None = Field(default=None, gt=0)
     epochs: int | None = Field(default=None, gt=0, le=MANY)
     optimiser: Literal["adamw", "sgd", "muon"] = "adamw"
