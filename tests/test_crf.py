@@ -70,8 +70,10 @@ def test_viterbi_keeps_to_what_is_allowed() -> None:
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("count", [1, 3, 17])
-def test_the_quick_way_is_the_truth(lengths: Tensor | None, dtype: torch.dtype, count: int) -> None:
-    given = [value.requires_grad_() for value in scores(count=count)]
+@pytest.mark.parametrize("scale", [1.5, 25.0])
+def test_the_quick_way_is_the_truth(lengths: Tensor | None, dtype: torch.dtype, count: int, scale: float) -> None:
+    # in float32 such scores are exact, so that both ways are given the same
+    given = [value.float().double().requires_grad_() for value in scores(count=count, scale=scale)]
     own = [value.detach().to(dtype).requires_grad_() for value in given]
     factor = torch.tensor([1.0, 0.5, 3.0, -2.0], dtype=torch.float64)
     wanted = crf.log_partition_by_logs(given[0], given[1], given[2], given[3], lengths)
