@@ -15,7 +15,6 @@ SCHEMES = ("BIO", "IOB1", "BIOES", "BMES", "plain")
 BIOES: E ends and S is a span of one token. BMES: the same with M for I. plain: labels without spans."""
 
 _OUTSIDE = "O"
-_PREFIXES = {"BIO": "BI", "IOB1": "BI", "BIOES": "BIES", "BMES": "BMES"}
 
 
 @dataclass(frozen=True)
@@ -108,10 +107,9 @@ def broken(tags: Sequence[str], scheme: str) -> int | None:
 
 def moves_allowed(scheme: str) -> Callable[[str, str], bool]:
     """A function that tells whether a tag may follow another; O stands for what is before and after a sentence."""
-    prefixes = _PREFIXES.get(scheme)
 
     def allowed(before: str, tag: str) -> bool:
-        if prefixes is None or scheme == "IOB1":
+        if scheme in ("plain", "IOB1"):
             return True
         (a, kind), (b, now) = split_tag(before), split_tag(tag)
         if scheme == "BIO":

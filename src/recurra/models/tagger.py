@@ -383,7 +383,8 @@ class Tagger(Task[TaggerConfig]):
         """The label's scores[B, L] where each row of outputs[B, T, K + L] ends."""
         rows, steps = outputs.shape[:2]
         ends = torch.full((rows,), steps) if lengths is None else lengths
-        return outputs[torch.arange(rows), (ends - 1).clamp(min=0).to(outputs.device), self.config.tags :]
+        places = (ends - 1).clamp(min=0).to(outputs.device)
+        return outputs[torch.arange(rows, device=outputs.device), places, self.config.tags :]
 
     # ---- what is optimised and measured
 

@@ -74,7 +74,15 @@ class Tag(Kind[TaggedDataset, Tagger]):
         epochs = options.epochs
         if epochs is None and options.minutes is None:
             epochs = max(8, min(60, round(STEPS * rows / len(dataset))))
-        recipe = recipe_of(options, minutes=options.minutes, epochs=epochs, rate=2e-3, rows=rows, weight_decay=0.05)
+        recipe = recipe_of(
+            options,
+            minutes=options.minutes,
+            epochs=epochs,
+            rate=2e-3,
+            rows=rows,
+            weight_decay=0.05,
+            average=0.999,
+        )
         return that_fits(lambda: Tagger(config, codecs)), recipe
 
     def baselines(
