@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recurra.baselines import BaselineResult
+from recurra.data.checking import Problem
 from recurra.data.datasets import Dataset
 from recurra.errors import UsageError
 from recurra.fitting.options import FitOptions
@@ -50,6 +51,10 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
     @abstractmethod
     def next_commands(self, task: TaskT, where: str) -> list[str]:
         """Commands to try with a fitted model in the folder `where`, quoted for a shell."""
+
+    def problems(self, train: DatasetT, other: DatasetT) -> list[Problem]:
+        """What of a validation or test set does not go with the training data, to be told to the person."""
+        return []
 
     def part(self, dataset: DatasetT) -> DatasetT:
         """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""
