@@ -16,8 +16,17 @@ from own_steps import make_minimal, make_mixture
 from recurra.cells import CELLS, GRU, Elman
 from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.text_codec import TextCodec
+from recurra.data.token_codec import TokenCodec
 from recurra.layers import Bidirectional, Block, Stack, StackConfig
-from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig
+from recurra.models import (
+    Classifier,
+    ClassifierConfig,
+    LanguageModel,
+    LanguageModelConfig,
+    Tagger,
+    TaggerCodecs,
+    TaggerConfig,
+)
 
 INPUTS, HIDDEN = 5, 11
 CODEC = TextCodec.learn(["abcdefgh"], "characters")
@@ -25,13 +34,14 @@ CODEC = TextCodec.learn(["abcdefgh"], "characters")
 
 @dataclass(frozen=True)
 class Network:
-    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers."""
+    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers, `wide` of them a step."""
 
     name: str
     make: Callable[[], Any]
     batch_first: bool = False
     per_step: bool = True
     tokens: bool = False
+    wide: int | None = None
 
     def build(self, dtype: torch.dtype = torch.float32) -> Any:
         """A network with random parameters, biases included, in evaluation mode."""
@@ -45,7 +55,8 @@ class Network:
         """Random inputs, [T, B, I] or whole numbers [T, B]."""
         random = torch.Generator().manual_seed(seed)
         if self.tokens:
-            return torch.randint(0, CODEC.size, (steps, batch), generator=random)
+            shape = (steps, batch) if self.wide is None else (steps, batch, self.wide)
+            return torch.randint(0, CODEC.size, shape, generator=random)
         return torch.randn(steps, batch, INPUTS, generator=random, dtype=torch.float64).to(dtype)
 
     def run(
@@ -82,6 +93,21 @@ def _classifier(cell: str, tokens: bool, **options: Any) -> Callable[[], Classif
     sizes = {"vocabulary": CODEC.size, "embedding": INPUTS} if tokens else {"features": INPUTS}
     config = ClassifierConfig(stack=stack, classes=3, **sizes, **options)
     return lambda: Classifier(config, LabelCodec(["a", "b", "c"]), codec)
+
+
+def _tagger(cell: str, tokens: TokenCodec, **options: Any) -> Callable[[], Tagger]:
+    stack = StackConfig(cell=cell, hidden=HIDDEN, layers=2, bidirectional=options.pop("bidirectional", False))
+    tags, labels = LabelCodec(["B-a", "I-a", "O"]), LabelCodec(["x", "y"])
+    level: Any = tokens.level
+    config = TaggerConfig(
+        stack=stack, tags=3, labels=2, level=level, words=len(tokens.words), parts=len(tokens.parts),
+        once=tokens.once, width=tokens.width, embedding=INPUTS, part_embedding=3, spelling=4, **options,
+    )  # fmt: skip
+    return lambda: Tagger(config, TaggerCodecs(tokens, tags, "BIO", labels))
+
+
+WORDS = TokenCodec.learn([["abc", "def", "gh", "ijk", "lm", "no", "pq", "rs"]], "words")
+SINGLE = TokenCodec.learn([[*"abcdefgh"]], "characters", neighbours=False)
 
 
 NETWORKS: list[Network] = [
@@ -137,5 +163,15 @@ NETWORKS: list[Network] = [
         batch_first=True,
         per_step=False,
         tokens=True,
+    ),
+    *(Network(f"tag-{name}", _tagger(name, WORDS), batch_first=True, tokens=True, wide=WORDS.width) for name in CELLS),
+    Network("tag-characters", _tagger("gru", SINGLE), batch_first=True, tokens=True, wide=1),
+    Network("tag-softmax", _tagger("lstm", WORDS, decoder="softmax"), batch_first=True, tokens=True, wide=WORDS.width),
+    Network(
+        "tag-both-ways",
+        _tagger("gru", WORDS, bidirectional=True),
+        batch_first=True,
+        tokens=True,
+        wide=WORDS.width,
     ),
 ]

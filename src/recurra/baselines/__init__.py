@@ -1,6 +1,7 @@
 """Simple models that every result is printed beside: what a network must beat to earn its keep.
 
-Classification has the majority class and a linear model; language has modified Kneser-Ney. All are
+Classification has the majority class and a linear model; language has modified Kneser-Ney; tagging
+has each word's usual tag and a structured perceptron. All are
 deterministic, take seconds, and know only datasets and token ids.
 """
 
@@ -10,5 +11,6 @@ from recurra.baselines.classification import classification_baselines
 from recurra.baselines.language import language_baselines
 from recurra.baselines.ngram_cache import NGramCache
 from recurra.baselines.results import BaselineResult
+from recurra.baselines.tagging import tagging_baselines
 
-__all__ = ["BaselineResult", "NGramCache", "classification_baselines", "language_baselines"]
+__all__ = ["BaselineResult", "NGramCache", "classification_baselines", "language_baselines", "tagging_baselines"]

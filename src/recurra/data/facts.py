@@ -86,7 +86,7 @@ def _of_tagged(data: TaggedDataset) -> View:
         return ((line, " ".join(tokens)) for line, tokens in zip(data.lines, data.tokens, strict=True))
 
     lengths = {"sentence": ("tokens", lambda: map(len, data.tokens))}
-    return View(unit_of(data.name), {"tokens": joined}, lengths, _rows(data), classes)
+    return View(unit_of(data.name), {"tokens": joined}, lengths, _rows(data), classes, data.tags is not None)
 
 
 def _of_pairs(data: PairDataset) -> View:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from recurra.data.checking import Problem, fatal_error, places
-from recurra.data.datasets import Dataset, LabelledDataset, RowsDataset, TaggedDataset
+from recurra.data.datasets import Dataset, LabelledDataset, TaggedDataset
 from recurra.data.facts import Facts, Lines, facts_of, overlap_dict, overlap_of, unit_of, view
 from recurra.data.overlap import Overlap
 from recurra.data.text_codec import TextCodec
@@ -21,11 +21,13 @@ from recurra.fitting.kinds import kind_of
 from recurra.fitting.options import FitOptions
 from recurra.fitting.sets import completed, read_all
 from recurra.fitting.telling import same_again
+from recurra.inspection.measures import plural
 from recurra.models import Task
 from recurra.progress import passes_shown
 from recurra.training import Recipe
 
 _COMMONEST = 20  # unknown characters or words that are named
+_GIVEN = "given tokens"  # the level of what is cut into tokens already
 
 
 @dataclass(frozen=True)
@@ -154,31 +156,22 @@ def _look(found: Check, data: Any, valid: Any, test: Any, options: FitOptions) -
 
 
 def _unseen(train: Dataset, other: Dataset) -> Iterable[Problem]:
-    """Labels and tags that the training data do not have: no model can learn them."""
-    if not isinstance(train, RowsDataset) or not isinstance(other, RowsDataset):
+    """Labels that the training data do not have: a classifier refuses them, and cannot be measured on them."""
+    if not isinstance(train, LabelledDataset) or not isinstance(other, LabelledDataset):
         return
-    for name, here in view(train).classes.items():
-        rows = _named(other, name)
-        strange = [(line, label) for line, label in rows if label not in here]
-        if strange:
-            labels = list(dict.fromkeys(label for _, label in strange))
-            lines = tuple(dict.fromkeys(line for line, _ in strange))
-            shown = ", ".join(map(repr, labels[:5])) + (" …" if len(labels) > 5 else "")
-            unit = unit_of(other.name)
-            message = (
-                f"{other.name} has {len(labels)} {'tags' if name == 'tags' else 'labels'} that {train.name} does not have "
-                f"({shown}; {places(lines, unit)}): no model can answer with what it has never seen"
-            )
-            yield Problem(lines[0], message, True, lines)
-
-
-def _named(dataset: RowsDataset, name: str) -> Iterable[tuple[int, str]]:
-    """(line, label or tag) of all rows."""
-    if name == "tags" and isinstance(dataset, TaggedDataset):
-        return ((line, tag) for line, row in zip(dataset.lines, dataset.tags or [], strict=False) for tag in row)
-    if isinstance(dataset, (LabelledDataset, TaggedDataset)):
-        return zip(dataset.lines, dataset.labels or [], strict=False)
-    return ()
+    known = set(train.labels or ())
+    strange = [
+        (line, label) for line, label in zip(other.lines, other.labels or [], strict=False) if label not in known
+    ]
+    if train.labels and strange:
+        labels = list(dict.fromkeys(label for _, label in strange))
+        lines = tuple(line for line, _ in strange)
+        shown = ", ".join(map(repr, labels[:5])) + (" …" if len(labels) > 5 else "")
+        message = (
+            f"{other.name} has {plural(len(labels), 'label')} that {train.name} does not have ({shown}; "
+            f"{places(lines, unit_of(other.name))}): no model can answer with what it has never seen"
+        )
+        yield Problem(lines[0], message, True, lines)
 
 
 def _unknown(codec: TextCodec, lines: Lines) -> Unknown:
@@ -197,7 +190,7 @@ def _new_tokens(train: TaggedDataset, other: TaggedDataset) -> Unknown:
     known = {token for sentence in train.tokens for token in sentence}
     tokens = [token for sentence in other.tokens for token in sentence]
     strange = Counter(token for token in tokens if token not in known)
-    return Unknown(len(tokens), strange.total(), strange.most_common(_COMMONEST), "given tokens", len(known))
+    return Unknown(len(tokens), strange.total(), strange.most_common(_COMMONEST), _GIVEN, len(known))
 
 
 def _plan(task: Task, recipe: Recipe, train: Dataset) -> dict[str, Any]:
@@ -214,4 +207,5 @@ def _suggested(found: Check, options: FitOptions) -> dict[str, Any]:
         for findings, lengths in zip(facts.odd.values(), facts.lengths.values(), strict=False)
         for finding in findings
     )
-    return {"normalise": True} if widths and not options.normalise else {}
+    texts = any(unknown.level != _GIVEN for columns in found.unknown.values() for unknown in columns.values())
+    return {"normalise": True} if widths and texts and not options.normalise else {}

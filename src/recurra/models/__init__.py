@@ -12,6 +12,7 @@ from recurra.models.checkpoint import (
 )
 from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
 from recurra.models.language import LanguageModel, LanguageModelConfig
+from recurra.models.tagger import Tagger, TaggerCodecs, TaggerConfig, TaggerState
 from recurra.models.task import Answer, Task
 
 __all__ = [
@@ -22,6 +23,10 @@ __all__ = [
     "ClassifierState",
     "LanguageModel",
     "LanguageModelConfig",
+    "Tagger",
+    "TaggerCodecs",
+    "TaggerConfig",
+    "TaggerState",
     "Task",
     "check_replaceable",
     "fill_folder",

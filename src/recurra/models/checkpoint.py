@@ -23,6 +23,7 @@ from recurra.errors import ModelError, UsageError
 from recurra.files import disk_errors, new_folder, open_for_reading, write_file
 from recurra.models.classifier import Classifier
 from recurra.models.language import LanguageModel
+from recurra.models.tagger import Tagger
 from recurra.models.task import Task
 
 FORMAT = 1
@@ -32,7 +33,7 @@ FILES = (
     CONFIG, WEIGHTS, TOKENIZER_FILE, CODEC_FILE, "record.json", "metrics.jsonl", "report.html", "README.md", "training",
     "tensorboard",
 )  # fmt: skip
-MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier)}
+MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier, Tagger)}
 
 
 def fingerprint(model: Task) -> str:
