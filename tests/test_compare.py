@@ -159,3 +159,22 @@ def test_the_command_line() -> None:
     found = json.loads(run("compare", "good", "poor", "rows.tsv", "--json", "--resamples", 200).out)
     assert found["models"][0]["metrics"]["accuracy"]["low"] <= found["models"][0]["metrics"]["accuracy"]["value"]
     assert found["agreements"][0]["chance"] < 0.01
+
+
+def test_taggers_are_compared_by_their_spans(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    rows = []
+    for _ in range(60):
+        place, end = random.choice(["北京", "上海", "长安"]), random.choice(["很大", "真冷", "下雨"])
+        rows.append({"tokens": list(place + end), "tags": ["B-L", "I-L", "O", "O"]})
+    (tmp_path / "rows.jsonl").write_text(
+        "\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8"
+    )
+    for name, choices in [("good", {"epochs": 6}), ("poor", {"epochs": 1, "rate": 1e-6})]:
+        recurra.fit(tmp_path / "rows.jsonl", out=tmp_path / name, **choices, **SMALL)
+    found = recurra.compare([tmp_path / "poor", tmp_path / "good"], tmp_path / "rows.jsonl", quiet=True)
+    assert (found.kind, found.metric, found.rows, found.agreements) == ("tag", "f1", 60, [])
+    assert [Path(model.name).name for model in found.models] == ["good", "poor"]
+    wanted = recurra.load(tmp_path / "poor").evaluate(tmp_path / "rows.jsonl")
+    assert {name: value.value for name, value in found.models[1].metrics.items()} == pytest.approx(wanted, rel=1e-5)
+    assert "hardly luck" in found.models[1].verdict
