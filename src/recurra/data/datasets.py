@@ -111,3 +111,19 @@ class LabelledDataset:
         """F of numeric sequences; None for texts."""
         first = self.inputs[0] if self.inputs else None
         return first.shape[1] if isinstance(first, np.ndarray) else None
+
+
+@dataclass(frozen=True)
+class PairDataset:
+    """Sources and their targets, for a translator. `targets` is None where the source has none (prediction).
+
+    `lines` holds, for each kept pair, its 1-based line in a text file or its 1-based row in anything else.
+    """
+
+    sources: list[str]
+    targets: list[str] | None
+    lines: list[int]
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.sources)

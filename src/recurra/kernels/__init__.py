@@ -3,6 +3,7 @@
 They know arrays and nothing of parameters, layers or tasks.
 """
 
+from recurra.kernels.attention import attention
 from recurra.kernels.calls import elman, gru, lstm
 from recurra.kernels.kept import MOST_ROWS, Kept, LayerWeights, direct, keepable
 from recurra.kernels.native import (
@@ -33,6 +34,7 @@ __all__ = [
     "BackendWarning",
     "Kept",
     "LayerWeights",
+    "attention",
     "backend",
     "capsule",
     "cross_entropy",

@@ -10,19 +10,26 @@ from recurra.models.checkpoint import (
     save_weights,
     sweep,
 )
+from recurra.models.beam import Beam, Hypothesis
 from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
 from recurra.models.language import LanguageModel, LanguageModelConfig
 from recurra.models.task import Answer, Task
+from recurra.models.translator import Translator, TranslatorConfig, TranslatorState
 
 __all__ = [
     "MODELS",
     "Answer",
+    "Beam",
     "Classifier",
     "ClassifierConfig",
     "ClassifierState",
+    "Hypothesis",
     "LanguageModel",
     "LanguageModelConfig",
     "Task",
+    "Translator",
+    "TranslatorConfig",
+    "TranslatorState",
     "check_replaceable",
     "fill_folder",
     "fingerprint",

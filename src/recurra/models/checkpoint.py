@@ -24,15 +24,16 @@ from recurra.files import disk_errors, new_folder, open_for_reading, write_file
 from recurra.models.classifier import Classifier
 from recurra.models.language import LanguageModel
 from recurra.models.task import Task
+from recurra.models.translator import TARGET_FILE, Translator
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 # all that stands in a model folder: what is more is a person's own
 FILES = (
-    CONFIG, WEIGHTS, TOKENIZER_FILE, CODEC_FILE, "record.json", "metrics.jsonl", "report.html", "README.md", "training",
+    CONFIG, WEIGHTS, TOKENIZER_FILE, TARGET_FILE, CODEC_FILE, "record.json", "metrics.jsonl", "report.html", "README.md", "training",
     "tensorboard",
 )  # fmt: skip
-MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier)}
+MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier, Translator)}
 
 
 def fingerprint(model: Task) -> str:

@@ -127,6 +127,14 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Numbers that add up over batches, the loss among them."""
 
+    def step_measure(self, batch: Batch, state: Any = None) -> tuple[dict[str, Tensor], Any]:
+        """What evaluation asks for: the numbers of a batch that add up, and the next state.
+
+        It is `measure` of `forward`; a task overrides it where a batch takes more than one pass over its inputs.
+        """
+        outputs, state = self(batch.inputs, state, batch.lengths, batch.resets)
+        return self.measure(outputs, batch), state
+
     @abstractmethod
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """The metrics that the added-up numbers mean."""

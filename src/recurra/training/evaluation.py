@@ -25,8 +25,8 @@ def evaluate(model: Task, feed: Feed, workers: Workers = ALONE) -> tuple[dict[st
             mine = workers.rows(len(batch.inputs))
             # who has no rows measures one, so that the sums have their shapes, and counts it as none
             part = batch.part(mine[0] if mine else slice(0, 1)).to(device)
-            outputs, state = model(part.inputs, state if batch.carries else None, part.lengths, part.resets)
-            for name, value in model.measure(outputs, part).items():
+            measured, state = model.step_measure(part, state if batch.carries else None)
+            for name, value in measured.items():
                 value = value.cpu() if mine else torch.zeros_like(value.cpu())
                 sums[name] = sums[name] + value if name in sums else value
     model.train(was_training)
