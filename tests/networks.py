@@ -17,7 +17,14 @@ from recurra.cells import CELLS, GRU, Elman
 from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.text_codec import TextCodec
 from recurra.layers import Bidirectional, Block, Stack, StackConfig
-from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig
+from recurra.models import (
+    Classifier,
+    ClassifierConfig,
+    LanguageModel,
+    LanguageModelConfig,
+    Translator,
+    TranslatorConfig,
+)
 
 INPUTS, HIDDEN = 5, 11
 CODEC = TextCodec.learn(["abcdefgh"], "characters")
@@ -25,13 +32,17 @@ CODEC = TextCodec.learn(["abcdefgh"], "characters")
 
 @dataclass(frozen=True)
 class Network:
-    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers."""
+    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers.
+
+    `begin`: the state of so many rows that a sequence of it begins with, where that is not the initial one.
+    """
 
     name: str
     make: Callable[[], Any]
     batch_first: bool = False
     per_step: bool = True
     tokens: bool = False
+    begin: Callable[[Any, int], Any] = lambda model, batch: model.initial_state(batch)
 
     def build(self, dtype: torch.dtype = torch.float32) -> Any:
         """A network with random parameters, biases included, in evaluation mode."""
@@ -82,6 +93,26 @@ def _classifier(cell: str, tokens: bool, **options: Any) -> Callable[[], Classif
     sizes = {"vocabulary": CODEC.size, "embedding": INPUTS} if tokens else {"features": INPUTS}
     config = ClassifierConfig(stack=stack, classes=3, **sizes, **options)
     return lambda: Classifier(config, LabelCodec(["a", "b", "c"]), codec)
+
+
+def _translator(cell: str, **options: Any) -> Callable[[], Translator]:
+    layers = options.pop("layers", 2)
+    config = TranslatorConfig(
+        encoder=StackConfig(cell=cell, hidden=4, bidirectional=True),
+        stack=StackConfig(cell=cell, hidden=HIDDEN, layers=layers),
+        source_vocabulary=CODEC.size,
+        target_vocabulary=CODEC.size,
+        embedding=INPUTS,
+        **options,
+    )
+    return lambda: Translator(config, CODEC, CODEC)
+
+
+def _with_sources(model: Translator, batch: int) -> Any:
+    """The state after sources of unequal lengths, an empty one among them."""
+    random = torch.Generator().manual_seed(batch)
+    tokens = torch.randint(0, CODEC.size, (batch, 7), generator=random)
+    return model.encode_source(tokens, (torch.arange(batch) * 3 + 2) % 8)
 
 
 NETWORKS: list[Network] = [
@@ -136,5 +167,17 @@ NETWORKS: list[Network] = [
         batch_first=True,
         per_step=False,
         tokens=True,
+    ),
+    *(Network(f"translate-{name}", _translator(name), batch_first=True, tokens=True) for name in CELLS),
+    *(
+        Network(f"translate-{name}-a-source", _translator(name), batch_first=True, tokens=True, begin=_with_sources)
+        for name in CELLS
+    ),
+    Network(
+        "translate-one-block",
+        _translator("gru", layers=1, tied=False),
+        batch_first=True,
+        tokens=True,
+        begin=_with_sources,
     ),
 ]
