@@ -20,7 +20,8 @@ from recurra.data.datasets import TextDataset
 from recurra.data.reading import read
 from recurra.data.text_codec import TextCodec
 from recurra.errors import EnvironmentFailure, Interrupted
-from recurra.fitting import defaults, splits
+from recurra.fitting import splits
+from recurra.fitting.kinds import language
 from recurra.progress import Progress
 
 LINES = [
@@ -112,8 +113,8 @@ def test_baselines_are_those_of_a_held_text(request: pytest.FixtureRequest, monk
     held = fit("held", baselines=True).record["baselines"]
     request.getfixturevalue("large")
     learnt: list[int] = []
-    learn = defaults._codec
-    monkeypatch.setattr(defaults, "_codec", lambda *arguments: learnt.append(1) or learn(*arguments))
+    learn = language._codec
+    monkeypatch.setattr(language, "_codec", lambda *arguments: learnt.append(1) or learn(*arguments))
     big = fit("big", baselines=True).record["baselines"]
     assert len(learnt) == 1  # the twin has the vocabulary that is there
     assert [row["name"] for row in big] == ["modified Kneser-Ney", "feed-forward network"]
@@ -128,8 +129,8 @@ def test_what_is_measured_and_learnt_from_is_bounded(large: None, monkeypatch: p
     monkeypatch.setattr(splits, "MEASURED", 800)
     monkeypatch.setattr("recurra.fitting.sets.COUNTED", 900)
     monkeypatch.setattr(splits, "COUNTED", 900)
-    monkeypatch.setattr(defaults, "LEARNT", {"words": 1280, "bpe": 1280})
-    monkeypatch.setattr("recurra.fitting.sets.LEARNT", defaults.LEARNT)
+    monkeypatch.setattr(language, "LEARNT", {"words": 1280, "bpe": 1280})
+    monkeypatch.setattr("recurra.fitting.sets.LEARNT", language.LEARNT)
     text = TEXT.replace("\r", "")
     cut = round(len(text) * 0.9)
     model = fit("new", baselines=True, level="words")

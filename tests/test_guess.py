@@ -53,7 +53,7 @@ def test_text_without_labels_is_language() -> None:
 
 def test_translations_are_no_classes() -> None:
     columns = {"source": [f"a sentence {i}" for i in range(30)], "target": [f"ein Satz {i}" for i in range(30)]}
-    assert chosen(guess(columns)) == ("language", "source", None)
+    assert chosen(guess(columns)) == ("translate", "source", None)
 
 
 def test_numeric_sequences_are_found() -> None:

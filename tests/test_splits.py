@@ -8,7 +8,7 @@ import pytest
 
 from recurra.data.datasets import LabelledDataset, TextDataset
 from recurra.errors import DataError
-from recurra.fitting.splits import CHARACTERS, ROWS, a_part, split_labelled, split_text
+from recurra.fitting.splits import CHARACTERS, ROWS, beginning, every_nth, split_rows, split_text
 
 
 def labelled(count: int) -> LabelledDataset:
@@ -24,25 +24,25 @@ def test_a_text_is_cut_once() -> None:
 
 def test_rows_are_on_one_side_and_each_class_on_both() -> None:
     data = labelled(200)
-    train, valid = split_labelled(data, seed=3)
+    train, valid = split_rows(data, seed=3)
     assert sorted(train.lines + valid.lines) == data.lines
     assert Counter(valid.labels) == {"a": 15, "b": 5}
-    assert split_labelled(data, seed=3)[1].lines == valid.lines
-    assert split_labelled(data, seed=4)[1].lines != valid.lines
+    assert split_rows(data, seed=3)[1].lines == valid.lines
+    assert split_rows(data, seed=4)[1].lines != valid.lines
 
 
 def test_too_little_to_split() -> None:
     with pytest.raises(DataError, match="too short to hold a part back"):
         split_text(TextDataset(["ab"], "tiny"))
     with pytest.raises(DataError, match="too few rows to hold some back"):
-        split_labelled(LabelledDataset(["x", "y"], ["a", "b"], [1, 2], "tiny"), seed=0)
+        split_rows(LabelledDataset(["x", "y"], ["a", "b"], [1, 2], "tiny"), seed=0)
 
 
 def test_a_part_of_much_and_all_of_little() -> None:
     little, much = TextDataset(["abc"], "text"), TextDataset(["abc" * CHARACTERS], "text")
-    assert a_part(little) is little
-    part = a_part(much)
+    assert beginning(little) is little
+    part = beginning(much)
     assert isinstance(part, TextDataset) and part.characters == CHARACTERS
-    rows = a_part(labelled(5 * ROWS))
+    rows = every_nth(labelled(5 * ROWS))
     assert isinstance(rows, LabelledDataset) and len(rows) == ROWS == len(set(rows.lines))
     assert set(rows.labels or []) == {"a", "b"}

@@ -11,8 +11,8 @@ import pytest
 import recurra
 from recurra.data.datasets import LabelledDataset
 from recurra.data.reading import read
-from recurra.fitting.defaults import build
 from recurra.fitting.fitted import measure
+from recurra.fitting.kinds import kind_of
 from recurra.fitting.options import FitOptions
 from recurra.training import train
 
@@ -74,7 +74,7 @@ def test_a_network_without_a_state_stays_at_chance() -> None:
 
     train_set, test_set = (read(seen(split))[0] for split in ("train", "test"))
     assert isinstance(test_set, LabelledDataset)
-    task, recipe = build(train_set, FitOptions(cell="feedforward", epochs=15))
+    task, recipe = kind_of(train_set).build(train_set, FitOptions(cell="feedforward", epochs=15))
     feed = task.feed(train_set, rows=recipe.rows, steps=1, training=True)
     train(task, feed, task.feed(test_set, rows=64, steps=1, training=False), recipe)
     accuracy = measure(task, test_set)[0]["accuracy"]

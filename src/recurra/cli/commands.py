@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,7 +23,12 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object for each ans
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, made by `recurra fit`.")]
 TextColumn = Annotated[str | None, typer.Option(help="Column with the inputs, where the guess is wrong.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels, where the guess is wrong.")]
+TagsColumn = Annotated[str | None, typer.Option(help="Column with a list of tags, where the guess is wrong.")]
+TargetColumn = Annotated[str | None, typer.Option(help="Column with the translations, where the guess is wrong.")]
 Top = Annotated[int, typer.Option(min=1, help="How many of the likeliest to show.")]
+
+
+_NO_CHOICES = ("data", "valid", "test", "out", "fresh", "processes", "json")
 
 
 @app.callback(invoke_without_command=True)
@@ -36,16 +41,18 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
 @app.command()
 def fit(
     data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet or .npz")],
-    task: Annotated[str | None, typer.Option(help="language or classify; guessed from the file.")] = None,
+    task: Annotated[str | None, typer.Option(help="language, classify, tag or translate; guessed.")] = None,
     text: TextColumn = None,
     label: LabelColumn = None,
+    tags: TagsColumn = None,
+    target: TargetColumn = None,
     cell: Annotated[str, typer.Option(help="feedforward, elman, gru or lstm.")] = "gru",
     hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
     activation: Annotated[str | None, typer.Option(help="For feedforward and elman: tanh, relu, ...")] = None,
     bidirectional: Annotated[
-        bool, typer.Option("--bidirectional", help="Read both ways (classify; cannot stream).")
-    ] = False,
+        bool | None, typer.Option("--bidirectional/--causal", help="Read both ways (cannot stream), or forward only.")
+    ] = None,
     level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
     summary: Annotated[str | None, typer.Option(help="Classify from the last output, or the max over all.")] = None,
@@ -79,6 +86,8 @@ def fit(
     json: Json = False,
 ) -> None:
     """Train a recurrent network on DATA and write a model folder. With only a path, all else is worked out."""
+    # all that was given but what has to do with this command: the fields of `FitOptions`
+    choices = {name: value for name, value in locals().items() if name not in _NO_CHOICES}
     from recurra.cli import launching
 
     if processes > 1:
@@ -86,15 +95,6 @@ def fit(
     launching.end_with_launcher()
     import recurra
 
-    choices: dict[str, Any] = {
-        "task": task, "text": text, "label": label, "cell": cell, "hidden": hidden, "layers": layers,
-        "activation": activation, "bidirectional": bidirectional, "level": level, "vocabulary": vocabulary,
-        "summary": summary, "dropout": dropout, "minutes": minutes, "epochs": epochs, "optimiser": optimiser, "rate": rate,
-        "schedule": schedule, "warmup": warmup, "weight_decay": weight_decay, "clip": clip, "average": average,
-        "patience": patience, "rows": rows, "steps": steps, "accumulate": accumulate, "recompute": recompute,
-        "precision": precision, "compile": compile, "device": device, "checkpoint_every": checkpoint_every,
-        "tensorboard": tensorboard, "seed": seed, "baselines": baselines,
-    }  # fmt: skip
     model = recurra.fit(data, valid=valid, test=test, out=out, fresh=fresh, **choices)
     if json and model.record:
         from recurra.cli.talk import say_json
@@ -138,15 +138,17 @@ def generate(
 @app.command()
 def evaluate(
     model: ModelFolder,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Text, or rows with labels.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Text, or rows with answers.")],
     text: TextColumn = None,
     label: LabelColumn = None,
+    tags: TagsColumn = None,
+    target: TargetColumn = None,
     json: Json = False,
 ) -> None:
     """Measure a model on data of your own."""
     from recurra.cli import using
 
-    using.evaluate(model, data, text, label, json)
+    using.evaluate(model, data, {"text": text, "label": label, "tags": tags, "target": target}, json)
 
 
 @app.command()

@@ -15,7 +15,7 @@ import numpy as np
 import recurra
 from recurra.cli.talk import say_json, show_answer, tell
 from recurra.data.checking import as_sequence
-from recurra.data.datasets import LabelledDataset
+from recurra.data.datasets import TextDataset
 from recurra.data.reading import read
 from recurra.errors import DataError, RecurraError
 from recurra.fitting.stopping import Stopping
@@ -61,10 +61,7 @@ def _inputs(model: recurra.Model, given: str, column: str | None) -> Iterator[An
             yield _piece(model, _decoded(line, number))
     elif os.path.isfile(given):
         dataset, _, _ = read(given, task=model.kind, text=column, need_labels=False)
-        if isinstance(dataset, LabelledDataset):
-            yield from dataset.inputs
-        else:
-            yield from filter(None, dataset.lines())
+        yield from filter(None, dataset.lines()) if isinstance(dataset, TextDataset) else dataset.raw
     elif (given.lower().endswith(ENDINGS) and " " not in given) or given.endswith(os.sep):
         raise DataError(f"No such data file: {given}", fix="See that the path is right; a text can also come on stdin")
     else:
@@ -133,9 +130,9 @@ def generate(
     print()
 
 
-def evaluate(folder: Path, data: str, text: str | None, label: str | None, as_json: bool) -> None:
+def evaluate(folder: Path, data: str, columns: dict[str, str | None], as_json: bool) -> None:
     model = recurra.load(folder)
-    metrics = model.evaluate(data, text=text, label=label)
+    metrics = model.evaluate(data, **columns)
     if as_json:
         say_json({"model": str(folder), "data": data, "metrics": metrics})
     else:

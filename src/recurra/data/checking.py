@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.data.datasets import Dataset, LabelledDataset, RowsDataset, TextDataset
 from recurra.data.pieces import Text, is_blank, replaced
 from recurra.errors import DataError
 from recurra.progress import watch
@@ -21,6 +21,10 @@ LONG_TEXT = 5_000  # characters
 LONG_SERIES = 5_000  # steps
 _LEAK_LINE = 40  # characters from which a line shared by two documents is no accident
 _SHOWN = 5
+
+
+Row = str | np.ndarray | list[str]
+"""An input of a row: a text, a numeric sequence, or tokens."""
 
 
 @dataclass(frozen=True)
@@ -220,18 +224,18 @@ def check_documents(documents: Sequence[Text], lines: Sequence[int], unit: str) 
     return kept, problems
 
 
-def leakage(train: TextDataset | LabelledDataset, other: TextDataset | LabelledDataset) -> Problem | None:
+def leakage(train: Dataset, other: Dataset) -> Problem | None:
     """Inputs of `other` that also stand in `train`, or None. Figures measured on such data flatter the model.
 
     Texts are compared without regard to case and spacing; documents by their lines of 40 characters and more.
     """
     if isinstance(train, TextDataset) != isinstance(other, TextDataset):
         raise DataError("Documents cannot be compared with labelled inputs", got=f"{train.name} and {other.name}")
-    if isinstance(train, LabelledDataset) and isinstance(other, LabelledDataset):
-        known = {_loose_key(value): line for value, line in reversed(list(zip(train.inputs, train.lines, strict=True)))}
+    if isinstance(train, RowsDataset) and isinstance(other, RowsDataset):
+        known = {_loose_key(value): line for value, line in reversed(list(zip(train.raw, train.lines, strict=True)))}
         shared = [
             (line, known[key])
-            for value, line in zip(other.inputs, other.lines, strict=True)
+            for value, line in zip(other.raw, other.lines, strict=True)
             if (key := _loose_key(value)) in known
         ]
         unit, total = "inputs", len(other)
@@ -272,9 +276,13 @@ def _first_places(keys: set[Hashable], data: TextDataset) -> dict[Hashable, int]
     return found
 
 
-def _key(value: str | np.ndarray) -> Hashable:
-    return value if isinstance(value, str) else (value.shape, value.tobytes())
+def _key(value: Row) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes()
+    return value if isinstance(value, str) else tuple(value)
 
 
-def _loose_key(value: str | np.ndarray) -> Hashable:
+def _loose_key(value: Row) -> Hashable:
+    if isinstance(value, list):
+        value = " ".join(value)
     return " ".join(value.casefold().split()) if isinstance(value, str) else _key(value)

@@ -1,4 +1,4 @@
-"""The two shapes clean data can have: documents to continue, and inputs to classify.
+"""The shapes clean data can have: documents to continue, inputs to classify, words to tag, sentences to translate.
 
 Nothing here knows files, columns or codecs: `reading` makes these, everything above consumes them.
 """
@@ -6,9 +6,12 @@ Nothing here knows files, columns or codecs: `reading` makes these, everything a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 
@@ -31,6 +34,21 @@ class TextDataset:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def raw(self) -> list[str]:
+        """What a model is asked to answer for: the documents."""
+        return self.documents
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is something to measure answers by: a text is its own answer."""
+        return True
+
+    @property
+    def size(self) -> dict[str, int]:
+        """How many documents (`rows`) and characters (`tokens`) there are."""
+        return {"rows": len(self), "tokens": self.characters}
 
     @property
     def documents(self) -> list[str]:
@@ -85,21 +103,81 @@ class TextDataset:
         return found.hexdigest()
 
 
-@dataclass(frozen=True)
-class LabelledDataset:
-    """Inputs for a classifier: texts, or numeric sequences as float32 arrays of shape [T, F].
+class RowsDataset(ABC):
+    """Rows that stand by themselves, each an input with its answer where there is one.
 
-    `labels` is None where the source has no usable labels (prediction). `lines` holds, for each kept row, its
-    1-based line in a text file or its 1-based row in anything else.
+    `lines` holds, for each kept row, its 1-based line in a text file or its 1-based row in anything else.
     """
+
+    lines: list[int]
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @property
+    @abstractmethod
+    def raw(self) -> list[Any]:
+        """The inputs: what a model is asked to answer for, a row each."""
+
+    @property
+    @abstractmethod
+    def answers(self) -> list[Any] | None:
+        """What is to be answered, a row each; None where the source has no usable answers (prediction)."""
+
+    @property
+    def answered(self) -> bool:
+        return self.answers is not None
+
+    @property
+    def groups(self) -> list[Hashable] | None:
+        """What kind of row each is, of which a held-back part should have its share; None where all are of one kind."""
+        return None
+
+    @property
+    def size(self) -> dict[str, int]:
+        """How many rows and tokens (characters, words, steps) there are."""
+        return {"rows": len(self), "tokens": sum(map(len, self.raw))}
+
+    @abstractmethod
+    def subset(self, places: Sequence[int], name: str) -> Self:
+        """The rows at `places`."""
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all that stands in the rows."""
+        found = hashlib.sha256()
+        for row in self.raw:
+            if isinstance(row, np.ndarray):
+                found.update(np.ascontiguousarray(row).tobytes())
+            else:
+                text = row if isinstance(row, str) else json.dumps(row)
+                found.update(text.encode("utf-8", "surrogatepass"))
+            found.update(b"\0")
+        found.update(json.dumps(self.answers).encode())
+        return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class LabelledDataset(RowsDataset):
+    """Inputs for a classifier: texts, or numeric sequences as float32 arrays of shape [T, F]; `labels` or None."""
 
     inputs: list[str] | list[np.ndarray]
     labels: list[str] | None
     lines: list[int]
     name: str
 
-    def __len__(self) -> int:
-        return len(self.inputs)
+    @property
+    def raw(self) -> list[Any]:
+        return list(self.inputs)
+
+    @property
+    def answers(self) -> list[str] | None:
+        return self.labels
+
+    @property
+    def groups(self) -> list[Hashable] | None:
+        return None if self.labels is None else list(self.labels)
 
     @property
     def numeric(self) -> bool:
@@ -112,18 +190,68 @@ class LabelledDataset:
         first = self.inputs[0] if self.inputs else None
         return first.shape[1] if isinstance(first, np.ndarray) else None
 
+    def subset(self, places: Sequence[int], name: str) -> LabelledDataset:
+        return LabelledDataset(_at(self.inputs, places), _some(self.labels, places), _at(self.lines, places), name)
+
 
 @dataclass(frozen=True)
-class PairDataset:
-    """Sources and their targets, for a translator. `targets` is None where the source has none (prediction).
+class TaggedDataset(RowsDataset):
+    """Sentences for a tagger: `tokens` of each, a tag for each token, and by choice a label for each sentence."""
 
-    `lines` holds, for each kept pair, its 1-based line in a text file or its 1-based row in anything else.
-    """
+    tokens: list[list[str]]
+    tags: list[list[str]] | None
+    labels: list[str] | None
+    lines: list[int]
+    name: str
+
+    @property
+    def raw(self) -> list[list[str]]:
+        return self.tokens
+
+    @property
+    def answers(self) -> list[Any] | None:
+        if self.tags is None:
+            return None
+        return self.tags if self.labels is None else list(zip(self.tags, self.labels, strict=True))
+
+    def subset(self, places: Sequence[int], name: str) -> TaggedDataset:
+        return TaggedDataset(
+            _at(self.tokens, places),
+            _some(self.tags, places),
+            _some(self.labels, places),
+            _at(self.lines, places),
+            name,
+        )
+
+
+@dataclass(frozen=True)
+class PairDataset(RowsDataset):
+    """Sentences for a translator, in one language and in the other; `targets` or None."""
 
     sources: list[str]
     targets: list[str] | None
     lines: list[int]
     name: str
 
-    def __len__(self) -> int:
-        return len(self.sources)
+    @property
+    def raw(self) -> list[str]:
+        return self.sources
+
+    @property
+    def answers(self) -> list[str] | None:
+        return self.targets
+
+    def subset(self, places: Sequence[int], name: str) -> PairDataset:
+        return PairDataset(_at(self.sources, places), _some(self.targets, places), _at(self.lines, places), name)
+
+
+Dataset = TextDataset | RowsDataset
+"""What is read, whatever it is for."""
+
+
+def _at(values: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    return [values[place] for place in places]
+
+
+def _some(values: Sequence[Any] | None, places: Sequence[int]) -> list[Any] | None:
+    return None if values is None else _at(values, places)

@@ -6,38 +6,30 @@ Guesses only; rows are read and judged in `reading` and `checking`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
-import numpy as np
-
+from recurra.data import pairs, tagged
+from recurra.data.columns import SAMPLE, Columns, Guess, by_name, first_values, is_listed, require
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import LABEL_NAMES, SERIES_NAMES, TEXT_NAMES, Table
 from recurra.errors import DataError, UsageError
 
-TASKS = ("language", "classify")
-_SAMPLE = 2_000  # rows looked at
+TASKS = ("language", "classify", "tag", "translate")
 _MANY = 20  # rows from which it tells something that no value comes twice
 _NUMBER_OR_DATE = re.compile(r"\s*[-+]?[\d.,:/\-+eET年月日 ]*\d[\d.,:/\-+eETZ年月日 ]*$")
 _IDENTIFIERS = {"id", "index", "idx", "row", "unnamed: 0", "编号", "序号"}
 
 
-@dataclass(frozen=True)
-class Guess:
-    """The task ("language" or "classify"), the columns it reads, and readable reasons for each choice.
-
-    `text` names the column of inputs, numeric sequences included; it and `label` are None where there are no columns.
-    """
-
-    task: str
-    text: str | None
-    label: str | None
-    reasons: list[str]
-
-
-def guess(source: Any, task: str | None = None, text: str | None = None, label: str | None = None) -> Guess:
+def guess(
+    source: Any,
+    task: str | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    tags: str | None = None,
+    target: str | None = None,
+) -> Guess:
     """Guess from a source; what is given is taken as given.
 
     Raises `DataError` where no guess is possible or a named column does not exist, `UsageError` for an unknown task.
@@ -46,8 +38,8 @@ def guess(source: Any, task: str | None = None, text: str | None = None, label: 
     if isinstance(source, Iterator):
         raise DataError("A generator can be read only once", fix="Make a list of it first: list(source)")
     check_task(task)
-    raw = open_source(source, task=task, wanted=[column for column in (text, label) if column])
-    return choose(raw, task=task, text=text, label=label)
+    columns = Columns(text, label, tags, target)
+    return choose(open_source(source, task=task, wanted=columns.named), task, columns)
 
 
 def check_task(task: str | None) -> None:
@@ -58,25 +50,37 @@ def check_task(task: str | None) -> None:
         raise UsageError("No such task", got=repr(task), expected=" or ".join(map(repr, TASKS)), fix=fix)
 
 
-def choose(
-    raw: Documents | Table, *, task: str | None, text: str | None, label: str | None, need_labels: bool = True
-) -> Guess:
-    """Guess for a source that is already open. Without `need_labels` a missing label column is no obstacle."""
+def choose(raw: Documents | Table, task: str | None, columns: Columns, need_labels: bool = True) -> Guess:
+    """Guess for a source that is already open. Without `need_labels` a missing column of answers is no obstacle."""
     if isinstance(raw, Documents):
-        return _for_documents(raw, task, text or label, need_labels)
+        return _for_documents(raw, task, columns, need_labels)
     reasons: list[str] = []
     if not raw.has_header:
         names = ", ".join(raw.columns)
         reasons.append(
             f"The first row looks like data, so the columns are called {names}; add a header row to name them."
         )
+    for other in (tagged, pairs):
+        if task == other.TASK or (task is None and other.looks_like(raw, columns)):
+            return other.choose(raw, columns, need_labels, asked=task is not None, reasons=reasons)
+    if columns.tags or columns.target:
+        option, fit = ("--tags", "tag") if columns.tags else ("--target", "translate")
+        raise UsageError(
+            f"{option} is not for this task", got=f"task {task!r}", fix=f"Leave it out, or take --task {fit}"
+        )
+    return _for_one_input(raw, task, columns, need_labels, reasons)
+
+
+def _for_one_input(raw: Table, task: str | None, columns: Columns, need_labels: bool, reasons: list[str]) -> Guess:
+    """A text to continue, or an input to classify."""
+    text, label = columns.text, columns.label
     if text is not None and text == label:
         raise UsageError(f"The column {text!r} cannot be both the text and the label")
     if text is not None:
-        _require(text, raw, "--text")
+        require(text, raw, "--text")
         reasons.append(f"Text: the column {text!r}, as asked.")
     if label is not None and (need_labels or label in raw.columns):
-        _require(label, raw, "--label")
+        require(label, raw, "--label")
         reasons.append(f"Label: the column {label!r}, as asked.")
     elif label is not None:
         label = None
@@ -106,11 +110,16 @@ def choose(
     return Guess(task, text, label, reasons)
 
 
-def _for_documents(raw: Documents, task: str | None, column: str | None, need_labels: bool) -> Guess:
-    if column is not None:
+def _for_documents(raw: Documents, task: str | None, columns: Columns, need_labels: bool) -> Guess:
+    if columns.named:
         raise DataError(
-            f"{raw.name} is plain text without columns", got=f"column {column!r}", fix="Leave out --text and --label"
+            f"{raw.name} is plain text without columns",
+            got=f"column {columns.named[0]!r}",
+            fix="Leave out the names of columns, such as --text",
         )
+    if task in ("tag", "translate") and need_labels:
+        answers = {"tag": "tokens and a tag for each", "translate": "a source and a target a row"}[task]
+        raise DataError(f"{raw.name} is plain text without answers", expected=answers)
     if task == "classify" and need_labels:
         raise DataError(
             f"{raw.name} is plain text without labels",
@@ -123,30 +132,18 @@ def _for_documents(raw: Documents, task: str | None, column: str | None, need_la
     return Guess("language", None, None, [reason])
 
 
-def _require(column: str, raw: Table, option: str) -> None:
-    if column in raw.columns:
-        return
-    near = get_close_matches(column.lower(), [name.lower() for name in raw.columns], n=1)
-    meant = next((name for name in raw.columns if near and name.lower() == near[0]), None)
-    raise DataError(
-        f"{raw.name} has no column {column!r}",
-        expected=f"{option} with one of: {', '.join(raw.columns)}",
-        fix=f"Did you mean {meant!r}?" if meant else None,
-    )
-
-
 def _find_text(raw: Table, label: str | None) -> tuple[str, str]:
     otherwise = "say otherwise with --text COLUMN"
     candidates = [column for column in raw.columns if column != label]
     series = [column for column in candidates if _is_series(raw.columns[column])]
     texts = [column for column in candidates if _is_text(raw.columns[column])]
-    named = _by_name([*texts], TEXT_NAMES) or _by_name(series, SERIES_NAMES)
+    named = by_name([*texts], TEXT_NAMES) or by_name(series, SERIES_NAMES)
     if named:
         kind = "Numeric sequences" if named in series else "Text"
         return named, f"{kind}: the column {named!r}, by its name; {otherwise}."
     if series:
         return series[0], f"Numeric sequences: the column {series[0]!r}, the first of lists of numbers; {otherwise}."
-    labels = _by_name(candidates, LABEL_NAMES)
+    labels = by_name(candidates, LABEL_NAMES)
     texts = [column for column in texts if column.lower() not in _IDENTIFIERS and _is_prose(raw.columns[column])]
     texts = [column for column in texts if column != labels] or texts
     if texts:
@@ -162,12 +159,12 @@ def _find_text(raw: Table, label: str | None) -> tuple[str, str]:
 def _find_label(raw: Table, text: str) -> tuple[str | None, str]:
     otherwise = "say otherwise with --label COLUMN"
     candidates = [column for column in raw.columns if column != text and _could_be_label(raw.columns[column])]
-    named = _by_name(candidates, LABEL_NAMES)
+    named = by_name(candidates, LABEL_NAMES)
     if named:
         return named, f"Label: the column {named!r}, by its name; {otherwise}."
     counts = {}
     for column in candidates:
-        values = [str(value) for value in _first_values(raw.columns[column])]
+        values = [str(value) for value in first_values(raw.columns[column])]
         distinct = len(set(values))
         few = 2 * distinct <= len(values) or (len(raw.columns) == 2 and not raw.has_header and distinct <= 50)
         if values and few and column.lower() not in _IDENTIFIERS and not all(map(_is_measured, values)):
@@ -183,9 +180,9 @@ def _find_label(raw: Table, text: str) -> tuple[str | None, str]:
 
 def _could_be_label(values: list) -> bool:
     """Single values that come again: not lists, and not another one in nearly every row, as translations are."""
-    if any(_is_listed(value) for value in values[:_SAMPLE]):
+    if any(is_listed(value) for value in values[:SAMPLE]):
         return False
-    present = [str(value) for value in _first_values(values)]
+    present = [str(value) for value in first_values(values)]
     return len(present) < _MANY or len(set(present)) <= 0.9 * len(present)
 
 
@@ -199,32 +196,20 @@ def _find_task(raw: Table, text: str, label: str | None, need_labels: bool) -> t
     )
 
 
-def _by_name(columns: list[str], names: Sequence[str]) -> str | None:
-    """The column whose name stands first among `names`, without regard to case."""
-    lowered = {column.lower().strip(): column for column in columns}
-    return next((lowered[name] for name in names if name in lowered), None)
-
-
-def _first_values(values: list) -> list:
-    return [value for value in values[:_SAMPLE] if not is_missing(value)]
-
-
 def _is_series(values: list) -> bool:
     """Lists or arrays of numbers, by the first row that holds anything. A list of words is text."""
-    first = next((value for value in _first_values(values) if _is_listed(value) and len(value)), None)
+    first = next((value for value in first_values(values) if is_listed(value) and len(value)), None)
     return first is not None and not isinstance(first[0], str)
 
 
 def _is_text(values: list) -> bool:
-    first = _first_values(values)[:20]
-    return bool(first) and all(
-        isinstance(v, str) or (_is_listed(v) and len(v) and isinstance(v[0], str)) for v in first
-    )
+    first = first_values(values)[:20]
+    return bool(first) and all(isinstance(v, str) or (is_listed(v) and len(v) and isinstance(v[0], str)) for v in first)
 
 
 def _is_prose(values: list) -> bool:
     """Text that is more than numbers and dates."""
-    return not all(isinstance(value, str) and _NUMBER_OR_DATE.match(value) for value in _first_values(values))
+    return not all(isinstance(value, str) and _NUMBER_OR_DATE.match(value) for value in first_values(values))
 
 
 def _is_measured(value: str) -> bool:
@@ -235,19 +220,8 @@ def _is_measured(value: str) -> bool:
         return False
 
 
-def _is_listed(value: object) -> bool:
-    return isinstance(value, (list, tuple, np.ndarray))
-
-
 def _prose_weight(values: list) -> float:
     """Mean length times the share of different values: a class name may be long, but it comes again."""
-    present = _first_values(values)
+    present = first_values(values)
     different = len({str(value) for value in present})
     return different * sum(map(len, present)) / max(len(present), 1) ** 2
-
-
-def is_missing(value: object) -> bool:
-    """None, NaN, and what pandas writes for a missing value."""
-    return (
-        value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
-    )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recurra.data import pairs, tagged
 from recurra.data.checking import (
     Problem,
     as_sequence,
@@ -20,8 +21,9 @@ from recurra.data.checking import (
     raise_fatal,
     too_few_left,
 )
-from recurra.data.datasets import LabelledDataset, TextDataset
-from recurra.data.guess import Guess, check_task, choose, is_missing
+from recurra.data.columns import Columns, Guess, is_missing
+from recurra.data.datasets import Dataset, LabelledDataset, TextDataset
+from recurra.data.guess import check_task, choose
 from recurra.data.pieces import whole
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import Table
@@ -33,35 +35,36 @@ def read(
     task: str | None = None,
     text: str | None = None,
     label: str | None = None,
+    tags: str | None = None,
+    target: str | None = None,
     need_labels: bool = True,
     name: str | None = None,
-) -> tuple[TextDataset | LabelledDataset, Guess, list[Problem]]:
+) -> tuple[Dataset, Guess, list[Problem]]:
     """Read a source into a dataset.
 
     `source`: a path (.txt, .tsv, .csv, .jsonl, also with .gz, .parquet, .npz), a pandas, polars or pyarrow frame, a
     dict of columns, an iterable of texts (documents) or of (input, label) pairs, or a tuple (inputs, labels) where
     inputs are texts, arrays [T, F] or [T], or one array [N, T, F] or [N, T].
 
-    `task` ("language" or "classify"), `text` and `label` (column names) are guessed where they are not given.
-    Without `need_labels`, for prediction, inputs need no labels and classes are not judged.
+    `task` (language, classify, tag, translate) and the columns, by name (`text` with the inputs, `label`, `tags`, `target`
+    with the answers), are guessed where they are not given. Without `need_labels`, for prediction, inputs need no answers
+    and classes are not judged.
 
     The problems returned are warnings: rows that cannot be used are left out and named. Raises `DataError` listing
     what makes the data unusable (NaN, one class, more than half of the rows lost), `UsageError` for an unknown task,
     `EnvironmentFailure` where the machine refuses to read the file.
     """
     check_task(task)
-    raw = open_source(source, name=name, task=task, wanted=[column for column in (text, label) if column])
-    found = choose(raw, task=task, text=text, label=label, need_labels=need_labels)
-    if found.task == "language":
-        dataset, problems = _language(raw, found)
-    else:
-        dataset, problems = _classify(raw, found, need_labels)
+    columns = Columns(text, label, tags, target)
+    raw = open_source(source, name=name, task=task, wanted=columns.named)
+    found = choose(raw, task, columns, need_labels)
+    dataset, problems = _READERS[found.task](raw, found, need_labels)
     problems.sort(key=lambda problem: (not problem.fatal, problem.line or 0))
     raise_fatal(problems, dataset.name)
     return dataset, found, problems
 
 
-def _language(raw: Documents | Table, found: Guess) -> tuple[TextDataset, list[Problem]]:
+def _language(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[TextDataset, list[Problem]]:
     if isinstance(raw, Documents):
         kept, problems = check_documents(raw.documents, range(1, len(raw.documents) + 1), "document")
         return TextDataset(kept, raw.name), problems
@@ -174,3 +177,6 @@ def label_text(value: object) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip() or None
+
+
+_READERS = {"language": _language, "classify": _classify, tagged.TASK: tagged.read, pairs.TASK: pairs.read}

@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 
-from recurra.baselines import classification_baselines, language_baselines
-from recurra.data.datasets import LabelledDataset, TextDataset
-from recurra.fitting.defaults import build
+from recurra.data.datasets import Dataset, TextDataset
 from recurra.fitting.fitted import measure
+from recurra.fitting.kinds import KINDS
 from recurra.fitting.options import FitOptions
-from recurra.fitting.splits import a_part, counted
-from recurra.models import LanguageModel, Task
+from recurra.fitting.splits import counted
+from recurra.models import Task
 from recurra.progress import Progress
 from recurra.training import Recipe, train
 
@@ -38,8 +37,8 @@ def compare(
     task: Task,
     options: FitOptions,
     recipe: Recipe,
-    training: TextDataset | LabelledDataset,
-    splits: Mapping[str, TextDataset | LabelledDataset],
+    training: Dataset,
+    splits: Mapping[str, Dataset],
     seconds: float,
     quiet: bool,
 ) -> list[Row]:
@@ -59,22 +58,10 @@ def compare(
     return rows
 
 
-def _simple(
-    task: Task, training: TextDataset | LabelledDataset, splits: Mapping[str, TextDataset | LabelledDataset]
-) -> list[Row]:
-    if isinstance(task, LanguageModel) and isinstance(training, TextDataset):
-        streams = {name: task.ids(part).numpy() for name, part in splits.items() if isinstance(part, TextDataset)}
-        # the network predicts all but the first token; what it is compared with counts the same characters
-        characters = {name: task.codec.characters(ids.tolist()) for name, ids in streams.items()}
-        found = language_baselines(task.ids(training).numpy(), streams, task.codec.size, characters)
-    else:
-        sets = {name: part for name, part in splits.items() if isinstance(part, LabelledDataset)}
-        if not isinstance(training, LabelledDataset):
-            raise TypeError("a classifier is trained on labelled rows")
-        found = classification_baselines(training, sets["valid"], sets.get("test"))
+def _simple(task: Task, training: Dataset, splits: Mapping[str, Dataset]) -> list[Row]:
     return [
         Row(result.name, split, result.metrics, round(result.seconds, 2), result.detail)
-        for split, results in found.items()
+        for split, results in KINDS[task.kind].baselines(task, training, splits).items()
         for result in results
     ]
 
@@ -83,17 +70,16 @@ def _feedforward(
     task: Task,
     options: FitOptions,
     recipe: Recipe,
-    training: TextDataset | LabelledDataset,
-    part: TextDataset | LabelledDataset,
-    splits: Mapping[str, TextDataset | LabelledDataset],
+    training: Dataset,
+    part: Dataset,
+    splits: Mapping[str, Dataset],
     seconds: float,
 ) -> list[Row]:
     started = time.monotonic()
     torch.manual_seed(options.seed)
     update = {"cell": "feedforward", "activation": None, "bidirectional": False}
-    # the same vocabulary: with another one its loss could not be compared
-    codec = task.codec if isinstance(task, LanguageModel) else None
-    twin, _ = build(training, options.model_copy(update=update), codec)
+    kind = KINDS[task.kind]
+    twin, _ = kind.build(training, options.model_copy(update=update), task)
     short = recipe.model_copy(update={"minutes": max(1.0, seconds / 5) / 60, "evaluations": 5})
     feed = twin.feed(part, rows=recipe.rows, steps=recipe.steps, training=True, seed=recipe.seed)
     best: dict[str, torch.Tensor] = {}
@@ -101,7 +87,7 @@ def _feedforward(
     def keep() -> None:
         best.update({name: value.clone() for name, value in twin.state_dict().items()})
 
-    train(twin, feed, twin.feed(a_part(splits["valid"]), rows=32, steps=512, training=False), short, on_best=keep)
+    train(twin, feed, twin.feed(kind.part(splits["valid"]), rows=32, steps=512, training=False), short, on_best=keep)
     twin.load_state_dict(best)
     results = {split: measure(twin, part)[0] for split, part in splits.items()}
     spent = round(time.monotonic() - started, 2)

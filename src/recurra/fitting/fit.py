@@ -13,21 +13,20 @@ from typing import Any
 import torch
 
 from recurra.data.batches import Feed
-from recurra.data.datasets import TextDataset
-from recurra.errors import DataError, EnvironmentFailure, Interrupted, ProcessLost, UsageError
+from recurra.errors import DataError, EnvironmentFailure, Interrupted, ProcessLost
 from recurra.files import sole_writer
 from recurra.fitting.baselines import Row, compare
-from recurra.fitting.defaults import build, chosen_device
 from recurra.fitting.destination import Destination, free_name
+from recurra.fitting.devices import chosen_device
 from recurra.fitting.fitted import Model, measure
+from recurra.fitting.kinds import KINDS, kind_of
 from recurra.fitting.live import telling
 from recurra.fitting.options import FitOptions
-from recurra.fitting.sets import Sets, digest, gather, size
-from recurra.fitting.splits import a_part
+from recurra.fitting.sets import Sets, digest, gather
 from recurra.fitting.stopping import Stopping
 from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
-from recurra.models import LanguageModel, Task, fingerprint, load_model
+from recurra.models import Task, fingerprint, load_model
 from recurra.progress import Progress, passes_shown
 from recurra.training import (
     Keeping,
@@ -56,7 +55,7 @@ def fit(
     """Train a recurrent network on `data` and keep it in a folder.
 
     Arguments:
-    - data, valid, test: a path (.txt for the next word; .tsv, .csv, .jsonl, .parquet, .npz with inputs and labels), a
+    - data, valid, test: a path (.txt for the next word; .tsv, .csv, .jsonl, .parquet, .npz with inputs and answers), a
       frame of pandas, polars or pyarrow, pairs (input, label), (inputs, labels), or texts. Without `valid` a tenth of the
       data is held back.
     - out: the model folder; made from the name of the data if left out. A run that was stopped goes on where it was when
@@ -82,7 +81,7 @@ def fit(
                 talk.note(f"note: {problem.message}")
         torch.manual_seed(options.seed)
         with passes_shown(not quiet):
-            task, recipe = build(sets.train, options)
+            task, recipe = kind_of(sets.train).build(sets.train, options)
         folder = Path(out) if out is not None else free_name(_stem(data))
         arguments = {**options.deciding(), "data": found}
         team.check_same("data or options", json.dumps(arguments, sort_keys=True))
@@ -185,7 +184,7 @@ class _Run:
 
     def _train(self, feed: Feed, stop: Stopping) -> Outcome:
         task, recipe, sets, destination = self._task, self._recipe, self._sets, self._destination
-        valid = task.feed(a_part(sets.valid), rows=32, steps=512, training=False)
+        valid = task.feed(KINDS[task.kind].part(sets.valid), rows=32, steps=512, training=False)
         if sets.test is not None:
             # what the model cannot read shows before the training, not after it
             task.feed(sets.test, rows=1, steps=512, training=False)
@@ -241,8 +240,8 @@ class _Run:
             "data": {
                 "name": sets.train.name,
                 "guess": sets.guess,
-                "train": size(sets.train),
-                **{name: size(dataset) for name, dataset in splits.items()},
+                "train": sets.train.size,
+                **{name: dataset.size for name, dataset in splits.items()},
                 "problems": [{"line": problem.line, "message": problem.message} for problem in sets.problems],
             },
             "model": task.summary(),
@@ -272,13 +271,8 @@ class _Run:
             "fingerprint": fingerprint(best),
             "next": next_commands(best, folder),
         }
-        last = list(measured.values())[-1][1]
-        if "confusion" in last:
-            labels = best.summary()["labels"]
-            record["confusion"] = {"labels": labels, "matrix": last["confusion"].tolist()}
-        if isinstance(best, LanguageModel) and isinstance(sets.valid, TextDataset):
-            record["token_losses"] = _token_losses(best, sets.valid)
-        return record
+        _, sums = list(measured.values())[-1]
+        return record | KINDS[best.kind].details(best, sets.valid, sums)
 
 
 def _nothing(position: Position) -> None:
@@ -290,14 +284,3 @@ def _stem(data: Any) -> str:
         stem = Path(data).name.split(".")[0]
         return "".join(character if character.isprintable() else "_" for character in stem) or "recurra"
     return "recurra"
-
-
-def _token_losses(task: LanguageModel, dataset: TextDataset, count: int = 400) -> dict[str, list[Any]]:
-    """The loss of each of the first tokens of a text, for the report."""
-    ids = task.ids(dataset)[: count + 1]
-    if len(ids) < 2:
-        raise UsageError("A text of one token has no next token", got=dataset.name)
-    with torch.no_grad():
-        logits, _ = task(ids[None, :-1])
-    losses = torch.nn.functional.cross_entropy(logits[0], ids[1:], reduction="none")
-    return {"tokens": [task.codec.token(token) for token in ids[1:].tolist()], "losses": losses.tolist()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
 from recurra.errors import DataError
 from recurra.models import Answer, Task, fingerprint, load_model, save_model
@@ -17,6 +17,8 @@ from recurra.streaming import Session, generate
 from recurra.training import evaluate
 
 EVALUATION_ROWS, EVALUATION_STEPS = 64, 1024
+# what the answers of rows are called, and the option that names their column
+ANSWERS = {"classify": ("label", "--label"), "tag": ("list of tags", "--tags"), "translate": ("target", "--target")}
 
 
 class Model:
@@ -37,7 +39,7 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """ "language" or "classify"."""
+        """Its task: "language", "classify", "tag" or "translate"."""
         return self.task.kind
 
     @property
@@ -58,13 +60,16 @@ class Model:
         if isinstance(raw, dict) or type(raw).__name__ in ("DataFrame", "Table"):
             # the rows of a table, not the names of its columns
             dataset, _, _ = read(raw, task=self.kind, need_labels=False)
-            raw = dataset.documents if isinstance(dataset, TextDataset) else dataset.inputs
+            raw = dataset.raw
         return self.task.predict(raw, top=top)
 
-    def evaluate(self, data: Any, *, text: str | None = None, label: str | None = None) -> dict[str, float]:
+    def evaluate(
+        self, data: Any, *, text: str | None = None, label: str | None = None, tags: str | None = None,
+        target: str | None = None,
+    ) -> dict[str, float]:  # fmt: skip
         """The metrics on data of any form that `fit` takes."""
         # whether the classes are fit to learn from is no question here
-        dataset, _, _ = read(data, task=self.kind, text=text, label=label, need_labels=False)
+        dataset, _, _ = read(data, task=self.kind, text=text, label=label, tags=tags, target=target, need_labels=False)
         return measure(self.task, dataset)[0]
 
     def session(self, state: Any = None) -> Session:
@@ -114,13 +119,12 @@ def _are_metrics(found: Any) -> bool:
     )
 
 
-def measure(
-    task: Task, dataset: TextDataset | LabelledDataset, rows: int | None = None
-) -> tuple[dict[str, float], dict[str, Tensor]]:
+def measure(task: Task, dataset: Dataset, rows: int | None = None) -> tuple[dict[str, float], dict[str, Tensor]]:
     """(metrics, their sums) of a task on a dataset; a text is read as one stream unless `rows` says in how many."""
-    if isinstance(dataset, LabelledDataset) and dataset.labels is None:
+    if not dataset.answered:
+        what, option = ANSWERS[task.kind]
         raise DataError(
-            f"{dataset.name} has no labels", expected="a label for each row", fix="Name the column with --label"
+            f"{dataset.name} has no {what}s", expected=f"a {what} for each row", fix=f"Name the column with {option}"
         )
     if rows is None:
         rows = 1 if isinstance(dataset, TextDataset) else EVALUATION_ROWS

@@ -18,14 +18,16 @@ MANY = 1 << 31
 class FitOptions(Config):
     """Choices for `fit`. None means: decide from the data."""
 
-    task: Literal["language", "classify"] | None = None
+    task: Literal["language", "classify", "tag", "translate"] | None = None
     text: str | None = None
     label: str | None = None
+    tags: str | None = None
+    target: str | None = None
     cell: str = "gru"
     hidden: int | None = Field(default=None, gt=0)
     layers: int | None = Field(default=None, gt=0)
     activation: str | None = None
-    bidirectional: bool = False
+    bidirectional: bool | None = None
     level: Literal["characters", "words", "bpe"] | None = None
     vocabulary: int | None = Field(default=None, gt=1, le=MANY)
     summary: Literal["last", "max"] | None = None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Hashable
+from typing import TypeVar
 
 import torch
 
 from recurra.data.batches import generator
-from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.data.datasets import RowsDataset, TextDataset
 from recurra.data.pieces import Text, whole
 from recurra.errors import DataError
+
+RowsT = TypeVar("RowsT", bound=RowsDataset)
 
 SHARE = 0.1
 CHARACTERS, ROWS = 30_000, 2_000
@@ -41,36 +45,45 @@ def split_text(dataset: TextDataset) -> tuple[TextDataset, TextDataset]:
     return TextDataset(first, dataset.name), TextDataset(last, f"{dataset.name} (last tenth)")
 
 
-def split_labelled(dataset: LabelledDataset, seed: int) -> tuple[LabelledDataset, LabelledDataset]:
-    """A tenth of the rows of each class, drawn by `seed`, held back; a class with a single row stays in training."""
-    labels = _labels(dataset)
-    by_class: dict[str, list[int]] = defaultdict(list)
+def split_rows(dataset: RowsT, seed: int) -> tuple[RowsT, RowsT]:
+    """A tenth of the rows, drawn by `seed`, held back: of each class where there are some, but never its only row."""
+    if not dataset.answered:
+        raise DataError(
+            f"{dataset.name} has no answers",
+            expected="an answer for each row",
+            fix="Name their column, as with --label",
+        )
+    kinds = dataset.groups or [None] * len(dataset)
+    by_kind: dict[Hashable, list[int]] = defaultdict(list)
     for place in torch.randperm(len(dataset), generator=generator(seed, 7)).tolist():
-        by_class[labels[place]].append(place)
+        by_kind[kinds[place]].append(place)
     held: set[int] = set()
-    for places in by_class.values():
+    for places in by_kind.values():
         if len(places) > 1:
             held.update(places[: max(1, round(len(places) * SHARE))])
     if not held or len(held) == len(dataset):
+        what = f" in {len(by_kind)} classes" if dataset.groups else ""
         raise DataError(
             f"{dataset.name} has too few rows to hold some back for validation",
-            got=f"{len(dataset)} rows in {len(by_class)} classes",
-            expected="at least one class with two rows or more",
+            got=f"{len(dataset)} rows{what}",
+            expected="two rows or more, of one class at least where there are classes",
             fix="Give more rows, or a validation file with --valid",
         )
     kept = [place for place in range(len(dataset)) if place not in held]
-    return subset(dataset, kept, dataset.name), subset(dataset, sorted(held), f"{dataset.name} (a tenth)")
+    return dataset.subset(kept, dataset.name), dataset.subset(sorted(held), f"{dataset.name} (a tenth)")
 
 
-def a_part(dataset: TextDataset | LabelledDataset) -> TextDataset | LabelledDataset:
-    """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""
-    if isinstance(dataset, TextDataset):
-        text = _joined(dataset)
-        return dataset if len(text) <= CHARACTERS else TextDataset([whole(text[:CHARACTERS])], dataset.name)
-    if len(dataset) <= ROWS:
+def beginning(dataset: TextDataset, characters: int = CHARACTERS) -> TextDataset:
+    """So much of a text to validate on that looking at it often costs little."""
+    text = _joined(dataset)
+    return dataset if len(text) <= characters else TextDataset([whole(text[:characters])], dataset.name)
+
+
+def every_nth(dataset: RowsT, rows: int = ROWS) -> RowsT:
+    """So many rows to validate on, from all over the set, that looking at them often costs little."""
+    if len(dataset) <= rows:
         return dataset
-    places = torch.linspace(0, len(dataset) - 1, ROWS).long().unique().tolist()
-    return subset(dataset, places, dataset.name)
+    return dataset.subset(torch.linspace(0, len(dataset) - 1, rows).long().unique().tolist(), dataset.name)
 
 
 def measured(dataset: TextDataset) -> TextDataset:
@@ -97,21 +110,3 @@ def spread(dataset: TextDataset, characters: int) -> TextDataset:
 
 def _joined(dataset: TextDataset) -> Text:
     return dataset.texts[0] if len(dataset) == 1 else "\n".join(dataset.documents)
-
-
-def subset(dataset: LabelledDataset, places: list[int], name: str) -> LabelledDataset:
-    """The rows of `dataset` at `places`."""
-    return LabelledDataset(
-        inputs=[dataset.inputs[place] for place in places],  # pyright: ignore[reportArgumentType]
-        labels=None if dataset.labels is None else [dataset.labels[place] for place in places],
-        lines=[dataset.lines[place] for place in places],
-        name=name,
-    )
-
-
-def _labels(dataset: LabelledDataset) -> list[str]:
-    if dataset.labels is None:
-        raise DataError(
-            f"{dataset.name} has no labels", expected="a label for each row", fix="Name the column with --label"
-        )
-    return dataset.labels

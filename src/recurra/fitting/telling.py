@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recurra.data.codecs import SeriesCodec
+from recurra.fitting.kinds import KINDS
 from recurra.fitting.options import FitOptions
 from recurra.inspection.measures import items
-from recurra.models import Classifier, Task
+from recurra.models import Task
 from recurra.progress import table
 
 
@@ -41,19 +41,13 @@ def _is_short(value: Any) -> bool:
 def next_commands(task: Task, folder: Path) -> list[str]:
     """Commands to try with a fitted model."""
     where = shlex.quote(str(folder))
-    if task.kind == "language":
-        first = [f'recurra generate {where} --prompt "..."', f"recurra stream {where} --state my.state"]
-    else:
-        numeric = isinstance(task, Classifier) and isinstance(task.codec, SeriesCodec)
-        example = "FILE" if numeric else '"..."'
-        first = [f"recurra predict {where} {example}", f"recurra evaluate {where} FILE"]
-    return [*first, f"recurra info {where}"]
+    return [*KINDS[task.kind].next_commands(task, where), f"recurra info {where}"]
 
 
 def result_table(record: dict[str, Any], folder: Path) -> str:
     """The table of results with the baselines, and what to do next."""
     split = "test" if "test" in record["metrics"] else "valid"
-    names = ["loss", "perplexity", "accuracy"] if record["kind"] == "language" else ["accuracy", "macro_f1", "loss"]
+    names = [name for name in KINDS[record["kind"]].shown if name in record["metrics"][split]]
     model = record["model"]
     ours = [f"{model['cell']} {model['layers']}×{model['hidden']}", record["metrics"][split], record["seconds"]]
     rows = [

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from recurra.files import write_file
+from recurra.inspection.kinds import KINDS, kind_of
 from recurra.inspection.markup import clean, shorten
 from recurra.inspection.measures import (
-    KINDS,
     MEASURES,
     SPLITS,
     day,
     items,
-    kind_of,
     known,
     number,
     part,
@@ -51,7 +50,7 @@ def render(record: Mapping[str, Any]) -> str:
     name = shorten(part(record, "data").get("name") or record.get("out") or "model", 120)
     parts = [
         _front_matter(record, kind),
-        f"# {plain(name)}: a Recurra {KINDS[kind]}",
+        f"# {plain(name)}: a Recurra {KINDS[kind].title}",
         _what(record, kind),
         _use(record, kind),
         _results(record),
@@ -84,7 +83,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _front_matter(record: Mapping[str, Any], kind: str) -> str:
     model = part(record, "model")
     reads_text = model.get("vocabulary") is not None or kind == "language"
-    task = {"language": "text-generation", "classify": "text-classification"}[kind] if reads_text else None
+    task = KINDS[kind].hub if reads_text else None
     cell = str(model.get("cell") or "").lower()
     tags = ["recurra", "recurrent-neural-network", *([cell] if cell else []), *([task] if task else [])]
     measured = [part(record, "metrics", split) for split in ("test", "valid")]
@@ -108,13 +107,9 @@ def _what(record: Mapping[str, Any], kind: str) -> str:
         plural(parameters, "parameter") if parameters is not None else "",
         f"a vocabulary of {vocabulary:,.0f} {model.get('level') or ''}".strip() if vocabulary is not None else "",
     ]
-    does = {
-        "language": "It predicts the next token of a text, continues texts and tells how surprising they are.",
-        "classify": "It reads a sequence from its first step to its last and gives it one of its labels.",
-    }[kind]
     cell = f"A recurrent network ({plain(model['cell'])})" if model.get("cell") else "A recurrent network"
     said = ", ".join(plain(text) for text in shape if text)
-    text = f"{cell}{': ' + said if said else ''}. {does}"
+    text = f"{cell}{': ' + said if said else ''}. {KINDS[kind].does}"
     labels = items(model, "labels")
     if labels:
         shown = ", ".join(plain(shorten(label, 60)) for label in labels[:_MOST_LABELS])
@@ -126,15 +121,10 @@ def _what(record: Mapping[str, Any], kind: str) -> str:
 def _use(record: Mapping[str, Any], kind: str) -> str:
     folder = clean(record.get("out") or "the-model-folder")
     quoted = json.dumps(folder, ensure_ascii=False)
-    call, command = {
-        "language": (
-            'print(model.generate("Once upon a time"))',
-            'recurra generate {} --prompt "Once upon a time"',
-        ),
-        "classify": ('print(model.predict(["a text to classify"]))', "recurra predict {} new.csv"),
-    }[kind]
-    python = f"import recurra\n\nmodel = recurra.load({quoted})\n{call}"
-    shell = command.format(folder if re.fullmatch(r"[\w./-]+", folder) else "'" + folder.replace("'", "'\\''") + "'")
+    python = f"import recurra\n\nmodel = recurra.load({quoted})\n{KINDS[kind].call}"
+    shell = KINDS[kind].command.format(
+        folder if re.fullmatch(r"[\w./-]+", folder) else "'" + folder.replace("'", "'\\''") + "'"
+    )
     return (
         f"## How to use it\n\nFrom Python:\n\n{fenced(python, 'python')}\n\n"
         f"From the command line:\n\n{fenced(shell, 'sh')}"
@@ -195,16 +185,7 @@ def _data(record: Mapping[str, Any]) -> str:
 
 
 def _limits(record: Mapping[str, Any], kind: str) -> str:
-    limits = {
-        "language": [
-            "It knows only texts like those it was trained on and writes fluent nonsense as readily as truth.",
-            "It may repeat passages of its training data word for word.",
-        ],
-        "classify": [
-            "It can only answer with one of its labels, also where none of them fits.",
-            "On data unlike its training data its answers and its confidence mean little.",
-        ],
-    }[kind]
+    limits = list(KINDS[kind].limits)
     if judge(record).split != "test":
         limits = [*limits, "It was not measured on test data of its own."]
     limits = [*limits, *(plain(warning) for warning in items(part(record, "streaming"), "warnings"))]

@@ -24,12 +24,15 @@ class Measure:
 MEASURES = {
     "bits_per_character": Measure("bits per character", higher=False),
     "perplexity": Measure("perplexity", higher=False),
+    "f1": Measure("F1", higher=True, share=True),
+    "bleu": Measure("BLEU", higher=True),
+    "chrf": Measure("chrF", higher=True),
     "accuracy": Measure("accuracy", higher=True, share=True),
+    "label_accuracy": Measure("label accuracy", higher=True, share=True),
     "macro_f1": Measure("macro F1", higher=True, share=True),
     "loss": Measure("loss", higher=False),
 }
 SPLITS = {"test": "test data", "valid": "validation data", "train": "training data"}
-KINDS = {"language": "language model", "classify": "classifier"}
 
 
 def known(name: str) -> Measure:
@@ -88,12 +91,3 @@ def day(value: object) -> str:
     except ValueError:
         return str(value)
     return f"{moment.day} {moment:%B %Y, %H:%M}"
-
-
-def kind_of(record: Mapping[str, Any]) -> str:
-    """ "language" or "classify", judged by the metrics where the record does not say."""
-    kind = record.get("kind")
-    if kind in KINDS:
-        return str(kind)
-    results = part(record, "metrics", "valid") or part(record, "metrics", "test")
-    return "classify" if "accuracy" in results or record.get("confusion") else "language"

@@ -12,14 +12,13 @@ from typing import Any
 from recurra.files import write_file
 from recurra.inspection import confusion, streams, tokens
 from recurra.inspection.curves import learning_curves
+from recurra.inspection.kinds import KINDS, kind_of
 from recurra.inspection.markup import Html, join, shorten, tag
 from recurra.inspection.measures import (
-    KINDS,
     MEASURES,
     SPLITS,
     day,
     items,
-    kind_of,
     known,
     number,
     part,
@@ -75,7 +74,7 @@ def render(record: Mapping[str, Any]) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         *([tag("meta", http_equiv="refresh", content="10")] if record.get("under_way") else []),
         tag("meta", name="generator", content=f"recurra {record.get('version', '')}".strip()),
-        tag("title", f"{shorten(title, 80)} – {KINDS[kind]} – Recurra"),
+        tag("title", f"{shorten(title, 80)} – {KINDS[kind].title} – Recurra"),
         tag("style", Html(STYLE)),
     )
     page = tag("html", head, tag("body", body, _footer(record)), lang="en")
@@ -107,7 +106,7 @@ def _header(record: Mapping[str, Any], title: str, kind: str) -> Html:
     ]
     return tag(
         "header",
-        tag("p", f"Recurra report · {KINDS[kind]}", class_="eyebrow"),
+        tag("p", f"Recurra report · {KINDS[kind].title}", class_="eyebrow"),
         tag("h1", title),
         tag("p", " · ".join(word for word in said if word), class_="meta"),
     )
@@ -281,7 +280,7 @@ def _data(record: Mapping[str, Any]) -> Html | None:
     if not data:
         return None
     sizes = []
-    noun_of_rows = "document" if kind_of(record) == "language" else "row"
+    noun_of_rows = KINDS[kind_of(record)].row
     for split in ("train", "valid", "test"):
         counts = part(data, split)
         said = [

@@ -10,19 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from recurra.inspection.measures import SPLITS, items, kind_of, known, number, part, plural, show, whole
+from recurra.inspection.kinds import KINDS, kind_of
+from recurra.inspection.measures import SPLITS, items, known, number, part, plural, show, whole
 from recurra.progress import duration
 
-# What is compared, most telling first.
-_COMPARED = {
-    "language": ("bits_per_character", "loss", "perplexity"),
-    "classify": ("accuracy", "macro_f1", "loss"),
-}
-# What the best point of the curves is judged by.
-_JUDGED = {
-    "language": ("loss", "bits_per_character", "perplexity"),
-    "classify": ("macro_f1", "accuracy", "loss"),
-}
 _EVEN = 0.005  # a difference in bits or nats below half a per cent is none
 
 
@@ -51,7 +42,7 @@ def judge(record: Mapping[str, Any]) -> Verdict:
     for split in splits:
         ours = part(record, "metrics", split)
         rivals = [row for row in baselines if row.get("split") == split]
-        for name in _COMPARED[kind]:
+        for name in KINDS[kind].compared:
             own = number(ours.get(name))
             scored = [
                 (value, str(row.get("name", "baseline")), number(row.get("seconds")))
@@ -63,7 +54,7 @@ def judge(record: Mapping[str, Any]) -> Verdict:
                 best = choose(scored, key=lambda entry: entry[0])
                 return _compare(record, split, name, own, best)
     for split in splits:
-        for name in _COMPARED[kind]:
+        for name in KINDS[kind].compared:
             own = number(part(record, "metrics", split).get(name))
             if own is not None:
                 return Verdict(
@@ -81,7 +72,7 @@ def judge(record: Mapping[str, Any]) -> Verdict:
         "The run ended without a finite measure on test or validation data. Do not use this model; the "
         "learning curves below may show where it went wrong.",
         "valid",
-        _COMPARED[kind][0],
+        KINDS[kind].compared[0],
     )
 
 
@@ -188,7 +179,7 @@ def cautions(record: Mapping[str, Any], verdict: Verdict) -> list[str]:
 def best_point(record: Mapping[str, Any]) -> tuple[int, str] | None:
     """(index into the history, measure) of the best validation; "best_step" in the record settles it."""
     history = [row if isinstance(row, Mapping) else {} for row in items(record, "history")]
-    for name in _JUDGED[kind_of(record)]:
+    for name in KINDS[kind_of(record)].judged:
         scored = [
             (value, index)
             for index, row in enumerate(history)

@@ -1,0 +1,24 @@
+"""The tasks that `fit` knows, by the name of their models, and by what their data look like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recurra.data.datasets import Dataset, LabelledDataset, TextDataset
+from recurra.errors import DataError
+from recurra.fitting.kinds.classify import Classify
+from recurra.fitting.kinds.kind import Kind
+from recurra.fitting.kinds.language import LEARNT, Language
+
+_BY_DATASET: dict[type, Kind[Any, Any]] = {TextDataset: Language(), LabelledDataset: Classify()}
+KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in _BY_DATASET.values()}
+
+
+def kind_of(dataset: Dataset) -> Kind[Any, Any]:
+    """The task that such data are for."""
+    if type(dataset) not in _BY_DATASET:
+        raise DataError(f"There is no model for {dataset.name} yet", got=type(dataset).__name__)
+    return _BY_DATASET[type(dataset)]
+
+
+__all__ = ["KINDS", "LEARNT", "Kind", "kind_of"]

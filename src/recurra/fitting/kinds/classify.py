@@ -1,0 +1,98 @@
+"""Classification: one answer for a whole sequence, of text or of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from recurra.baselines import BaselineResult, classification_baselines
+from recurra.data.codecs import LabelCodec, SeriesCodec
+from recurra.data.datasets import LabelledDataset
+from recurra.data.text_codec import TextCodec
+from recurra.data.writing import default_level
+from recurra.errors import DataError, UsageError
+from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
+from recurra.fitting.options import FitOptions
+from recurra.fitting.splits import every_nth, split_rows
+from recurra.models import Classifier, ClassifierConfig
+from recurra.training import Recipe
+
+SMALL = 2000
+
+
+class Classify(Kind[LabelledDataset, Classifier]):
+    name = "classify"
+    shown = ("accuracy", "macro_f1", "loss")
+
+    def split(self, dataset: LabelledDataset, seed: int) -> tuple[LabelledDataset, LabelledDataset]:
+        return split_rows(dataset, seed)
+
+    def part(self, dataset: LabelledDataset) -> LabelledDataset:
+        return every_nth(dataset)
+
+    def build(
+        self, dataset: LabelledDataset, options: FitOptions, twin_of: Classifier | None = None
+    ) -> tuple[Classifier, Recipe]:
+        return _model(dataset, options)
+
+    def baselines(
+        self, task: Classifier, training: LabelledDataset, splits: Mapping[str, LabelledDataset]
+    ) -> Mapping[str, list[BaselineResult]]:
+        return classification_baselines(training, splits["valid"], splits.get("test"))
+
+    def next_commands(self, task: Classifier, where: str) -> list[str]:
+        example = "FILE" if isinstance(task.codec, SeriesCodec) else '"..."'
+        return [f"recurra predict {where} {example}", f"recurra evaluate {where} FILE"]
+
+    def details(self, task: Classifier, valid: LabelledDataset, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        return {"confusion": {"labels": list(task.labels.labels), "matrix": sums["confusion"].tolist()}}
+
+
+def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, Recipe]:
+    if dataset.labels is None:
+        raise DataError(f"{dataset.name} has no labels", expected="a label for each row")
+    labels = LabelCodec.learn(dataset.labels)
+    texts = [row for row in dataset.inputs if isinstance(row, str)]
+    arrays = [row for row in dataset.inputs if not isinstance(row, str)]
+    shared = {"classes": len(labels), "summary": options.summary or "last"}
+    dropout = 0.5 if options.dropout is None else options.dropout
+    if texts:
+        level = options.level or default_level(texts)
+        codec = TextCodec.learn(texts, level, size=options.vocabulary, minimum=2, lowercase=level == "words")
+        config = ClassifierConfig.from_user(
+            **shared,
+            stack=stack_config(options, hidden=128, dropout=dropout),
+            vocabulary=codec.size,
+            embedding=128,
+            dropout_tokens=0.1,
+            dropout_inputs=dropout,
+            dropout_outputs=dropout,
+        )
+    else:
+        if options.level or options.vocabulary:
+            raise UsageError("--level and --vocabulary are for text", got="numeric sequences")
+        codec = SeriesCodec.learn(arrays)
+        dropout = 0.2 if options.dropout is None else options.dropout
+        config = ClassifierConfig.from_user(
+            **shared,
+            stack=stack_config(options, hidden=128, dropout=dropout),
+            features=codec.features,
+            dropout_outputs=dropout,
+        )
+    # small data needs many passes: some 2,000 steps in all, in batches small enough to leave that many
+    small = len(dataset) < SMALL
+    rows = options.rows or (16 if small else 32)
+    epochs = options.epochs
+    if epochs is None and options.minutes is None:
+        epochs = max(8, min(40, round(2000 * rows / len(dataset))))
+    recipe = recipe_of(
+        options,
+        minutes=options.minutes,
+        epochs=epochs,
+        rate=4e-3 if small else 2e-3,
+        rows=rows,
+        weight_decay=0.05,
+    )
+    return that_fits(lambda: Classifier(config, labels, codec)), recipe

@@ -1,0 +1,118 @@
+"""What `fit` has to know of a task: how its data are parted, its model and recipe, its baselines, its part of the record.
+
+A task is one file here, one in `models`, and one line in `fitting.kinds.KINDS`.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from recurra.baselines import BaselineResult
+from recurra.data.datasets import Dataset
+from recurra.errors import UsageError
+from recurra.fitting.options import FitOptions
+from recurra.layers import StackConfig
+from recurra.models import Task
+from recurra.training import Recipe
+
+DatasetT = TypeVar("DatasetT", bound=Dataset)
+TaskT = TypeVar("TaskT", bound=Task)
+
+
+class Kind(ABC, Generic[DatasetT, TaskT]):
+    """One task in the eyes of `fit`."""
+
+    name: ClassVar[str]
+    """As the model calls it: `Task.kind`."""
+    shown: ClassVar[tuple[str, ...]]
+    """Metrics in the table at the end of a run, the most telling first."""
+
+    @abstractmethod
+    def split(self, dataset: DatasetT, seed: int) -> tuple[DatasetT, DatasetT]:
+        """(what is trained on, the part held back for validation), where no validation set was given."""
+
+    @abstractmethod
+    def build(self, dataset: DatasetT, options: FitOptions, twin_of: TaskT | None = None) -> tuple[TaskT, Recipe]:
+        """An untrained model for the training data, and how to train it; with the vocabulary of `twin_of` where given."""
+
+    @abstractmethod
+    def baselines(
+        self, task: TaskT, training: DatasetT, splits: Mapping[str, DatasetT]
+    ) -> Mapping[str, list[BaselineResult]]:
+        """The simple methods beside the model, by split."""
+
+    @abstractmethod
+    def next_commands(self, task: TaskT, where: str) -> list[str]:
+        """Commands to try with a fitted model in the folder `where`, quoted for a shell."""
+
+    def part(self, dataset: DatasetT) -> DatasetT:
+        """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""
+        return dataset
+
+    def details(self, task: TaskT, valid: DatasetT, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Further parts of the record, for the report; `sums` are those of the last split measured."""
+        return {}
+
+
+# ---- what several tasks build with
+
+
+def stack_config(options: FitOptions, hidden: int, dropout: float, *, bidirectional: bool = False) -> StackConfig:
+    """A stack as the person wants it; `hidden`, `dropout` and `bidirectional` where nothing is said."""
+    return StackConfig.from_user(
+        cell=options.cell,
+        hidden=options.hidden or hidden,
+        layers=options.layers or 1,
+        activation=options.activation,
+        bidirectional=bidirectional if options.bidirectional is None else options.bidirectional,
+        dropout=dropout,
+        recompute=options.recompute,
+    )
+
+
+RATES = {"adamw": 1.0, "muon": 1.0, "sgd": 100.0}
+"""How many times the rate of AdamW: plain steps are as long as the gradient, which is clipped to 1."""
+
+
+def recipe_of(options: FitOptions, **values: Any) -> Recipe:
+    """The recipe with what was chosen by the person, and `values` for what was not."""
+    chosen = {
+        name: value
+        for name in ("warmup", "weight_decay", "clip", "average", "patience", "rows", "steps")
+        if (value := getattr(options, name)) is not None
+    }
+    shared = {
+        name: getattr(options, name) for name in ("optimiser", "schedule", "accumulate", "precision", "compile", "seed")
+    }
+    rate = options.rate or values.pop("rate") * RATES[options.optimiser]
+    return Recipe.from_user(**{**values, **shared, **chosen, "rate": rate})
+
+
+def that_fits(make: Callable[[], TaskT]) -> TaskT:
+    """What `make` makes, after it was made once on no memory at all and counted."""
+    with torch.device("meta"):
+        count = make().parameter_count
+    needed = 4 * 4 * count  # the weights, their gradients and the two moments of AdamW
+    there = _memory()
+    if needed > there:
+        raise UsageError(
+            "The model does not fit into the memory of this machine",
+            got=f"{count:,} parameters, {needed / 1e9:,.0f} GB in training",
+            expected=f"at most {there / 1e9:,.0f} GB",
+            fix="Take a smaller --hidden, or fewer --layers",
+        )
+    return make()
+
+
+def _memory() -> float:
+    """The bytes of memory that the machine has; infinite where it does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
