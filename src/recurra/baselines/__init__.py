@@ -1,7 +1,7 @@
 """Simple models that every result is printed beside: what a network must beat to earn its keep.
 
-Classification has the majority class and a linear model; language has modified Kneser-Ney. All are
-deterministic, take seconds, and know only datasets and token ids.
+Classification has the majority class and a linear model; language has modified Kneser-Ney; translation the source itself
+and a table of words. All are deterministic, take seconds, and know only datasets and token ids.
 """
 
 from __future__ import annotations
@@ -9,5 +9,6 @@ from __future__ import annotations
 from recurra.baselines.classification import classification_baselines
 from recurra.baselines.language import language_baselines
 from recurra.baselines.results import BaselineResult
+from recurra.baselines.translation import translation_baselines
 
-__all__ = ["BaselineResult", "classification_baselines", "language_baselines"]
+__all__ = ["BaselineResult", "classification_baselines", "language_baselines", "translation_baselines"]

@@ -56,6 +56,12 @@ def fit(
     level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
     summary: Annotated[str | None, typer.Option(help="Classify from the last output, or the max over all.")] = None,
+    form: Annotated[str | None, typer.Option(help="Translate with attention, or word-by-word.")] = None,
+    shared: Annotated[
+        bool | None, typer.Option("--shared/--separate", help="One vocabulary for both languages, or two.")
+    ] = None,
+    beam: Annotated[int | None, typer.Option(help="Translations that are followed at a time.")] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Share dropped in training, 0 to 1.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,
     test: Annotated[str | None, typer.Option(help="Test file, measured once at the end.")] = None,
@@ -111,12 +117,14 @@ def predict(
     ] = "-",
     top: Top = 5,
     text: TextColumn = None,
+    beam: Annotated[int | None, typer.Option(help="Of a translator: translations followed at a time.")] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,
     json: Json = False,
 ) -> None:
-    """Answer for each input: classes with probabilities, or for a language model the next tokens."""
+    """Answer for each input: classes with probabilities, the next tokens, or a translation."""
     from recurra.cli import using
 
-    using.predict(model, inputs, top, text, json)
+    using.predict(model, inputs, top, text, {"beam": beam, "length_penalty": length_penalty}, json)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Models: one file a task, all speaking `Task`. `MODELS` is the table of them by kind."""
 
+from recurra.models.beam import Beam, Hypothesis
 from recurra.models.checkpoint import (
     MODELS,
     check_replaceable,
@@ -10,11 +11,12 @@ from recurra.models.checkpoint import (
     save_weights,
     sweep,
 )
-from recurra.models.beam import Beam, Hypothesis
 from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
 from recurra.models.language import LanguageModel, LanguageModelConfig
 from recurra.models.task import Answer, Task
+from recurra.models.translation import Translation
 from recurra.models.translator import Translator, TranslatorConfig, TranslatorState
+from recurra.models.word_by_word import WordByWord, WordByWordConfig
 
 __all__ = [
     "MODELS",
@@ -27,9 +29,12 @@ __all__ = [
     "LanguageModel",
     "LanguageModelConfig",
     "Task",
+    "Translation",
     "Translator",
     "TranslatorConfig",
     "TranslatorState",
+    "WordByWord",
+    "WordByWordConfig",
     "check_replaceable",
     "fill_folder",
     "fingerprint",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from recurra import kernels
 from recurra.cells import Inputs, Symbols
-from recurra.config import Config
-from recurra.data.batches import Batch, Feed, PairFeed, collate
+from recurra.data.batches import Batch, Feed, PairFeed
 from recurra.data.datasets import PairDataset
-from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
-from recurra.errors import DataError, UsageError
+from recurra.data.text_codec import TextCodec
+from recurra.errors import UsageError
 from recurra.layers import Stack, StackConfig, embedded_dropout, fixed_dropout
-from recurra.models.beam import Beam, Hypothesis, search
-from recurra.models.task import Answer, Task, batch_first, embedding, time_first
+from recurra.models.beam import Beam, Hypothesis
+from recurra.models.beam import search as beam_search
+from recurra.models.task import Answer, batch_first, embedding, time_first
+from recurra.models.translation import Translation, TranslationConfig, as_rows, codecs_in, targets_of
 from recurra.state import State, check_like, leaves, map_state, state_class
 
-TARGET_FILE = "tokenizer.target.json"
 SPARE = 10
 """Tokens that a translation may have beyond `ratio` times the length of its source."""
 
@@ -43,35 +43,29 @@ class TranslatorState:
     ragged: ClassVar[tuple[str, ...]] = ("source",)
 
 
-class TranslatorConfig(Config):
-    """Vocabularies without the token that begins and ends a translation; `shared`: one for both sides, with one embedding.
+class TranslatorConfig(TranslationConfig):
+    """Vocabularies are without the token that begins and ends a translation.
 
     - encoder, stack: the blocks that read the source, in both directions, and those that write.
+    - shared: one vocabulary for both sides, with one embedding.
     - tied: the head reuses the embedding of the target (Press and Wolf 2017).
     - smoothing: the share of each target that is spread over all tokens (Szegedy et al. 2016), in training alone.
     - beam, length_penalty: how translations are searched for, `Beam`.
     - ratio: tokens of a translation for each of its source, at most.
-    - scored: how `bleu` cuts texts into words, a tokenizer of sacrebleu; "none" where they are cut by spaces already.
     """
 
     encoder: StackConfig = StackConfig(bidirectional=True)
     stack: StackConfig = StackConfig(layers=2)
-    source_vocabulary: int = Field(gt=0)
-    target_vocabulary: int = Field(gt=0)
     shared: bool = True
-    embedding: int = Field(default=256, gt=0, le=1 << 20)
     tied: bool = True
     dropout_tokens: float = Field(default=0.0, ge=0, lt=1)
-    dropout_inputs: float = Field(default=0.0, ge=0, lt=1)
-    dropout_outputs: float = Field(default=0.0, ge=0, lt=1)
     smoothing: float = Field(default=0.1, ge=0, lt=1)
     beam: int = Field(default=5, gt=0, le=1000)
     length_penalty: float = Field(default=1.0, ge=0, le=10)
     ratio: float = Field(default=2.0, gt=0)
-    scored: Literal["13a", "none", "zh", "char"] = "13a"
 
 
-class Translator(Task[TranslatorConfig]):
+class Translator(Translation[TranslatorConfig]):
     """Target tokens[B, T] and a state with the source -> logits[B, T, V + 1] of the next token; V begins and ends.
 
     The first block of the decoder reads the tokens, all of them in one call, as in training they are known. Its outputs
@@ -79,22 +73,14 @@ class Translator(Task[TranslatorConfig]):
     answered back into the first block), so that no loop over steps is left.
     """
 
-    kind: ClassVar[str] = "translate"
-    best: ClassVar[tuple[str, bool]] = ("bleu", True)
-    separator: ClassVar[str] = "\n"
-
     def __init__(self, config: TranslatorConfig, source: TextCodec, target: TextCodec) -> None:
         super().__init__()
-        for name, codec, expected in (
-            ("source", source, config.source_vocabulary), ("target", target, config.target_vocabulary),
-        ):  # fmt: skip
-            if codec.size != expected:
-                raise UsageError(f"The vocabulary of the {name} does not fit", got=codec.size, expected=expected)
         if config.stack.bidirectional:
             raise UsageError("A decoder cannot be bidirectional", fix="It would read the answer before giving it")
         if config.shared and source is not target:
             raise UsageError("A shared vocabulary is one codec", got="two")
-        self.config, self.codec, self.target_codec = config, source, target
+        self.config = config
+        self._take(source, target)
         self.end = target.size
         width = config.embedding
         self.embedding = embedding(target.size + 1, width)
@@ -210,23 +196,11 @@ class Translator(Task[TranslatorConfig]):
     def feed(
         self, dataset: PairDataset, *, rows: int, steps: int, training: bool, seed: int = 0, store: Path | None = None
     ) -> Feed:
-        sources = self._rows(self.codec, dataset.sources)
+        sources = as_rows(self.codec, dataset.sources)
         targets = None
         if dataset.targets is not None:
-            targets = [F.pad(ids, (0, 1), value=self.end) for ids in self._rows(self.target_codec, dataset.targets)]
+            targets = [F.pad(ids, (0, 1), value=self.end) for ids in as_rows(self.target_codec, dataset.targets)]
         return PairFeed(sources, targets, rows, seed=seed, shuffle=training)
-
-    def encode(self, raw: Sequence[Any]) -> Batch:
-        for item in raw:
-            if not isinstance(item, str):
-                raise DataError("A translator reads text", got=type(item).__name__, expected="strings")
-        return collate(self._rows(self.codec, raw))
-
-    def _rows(self, codec: TextCodec, texts: Sequence[str]) -> list[Tensor]:
-        return [torch.tensor(ids, dtype=torch.int64) for ids in codec.encode_many(texts)]
-
-    def is_one(self, raw: Any) -> bool:
-        return isinstance(raw, str)
 
     # ---- what is answered
 
@@ -239,7 +213,7 @@ class Translator(Task[TranslatorConfig]):
         # of an empty source there is nothing to say
         most = torch.where(state.lengths > 0, (state.lengths * self.config.ratio).long() + SPARE, 0)
         beam = beam or Beam(self.config.beam, self.config.length_penalty)
-        return search(self._next, state, last, most, self.end, beam)
+        return beam_search(self._next, state, last, most, self.end, beam)
 
     def _next(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         hidden, state, _ = self._written(tokens[:, None], state, None, None)
@@ -251,22 +225,37 @@ class Translator(Task[TranslatorConfig]):
 
     @torch.no_grad()
     def answer(
-        self, batch: Batch, state: Any = None, *, top: int = 5, beam: Beam | None = None
+        self,
+        batch: Batch,
+        state: Any = None,
+        *,
+        top: int = 5,
+        beam: int | None = None,
+        length_penalty: float | None = None,
+        **choices: Any,
     ) -> tuple[list[Answer], TranslatorState]:
-        """The best translations of each source, and the state before the first token of them. No state is gone on from."""
+        """The `top` best translations of each source, and the state before the first token of them.
+
+        Each source begins anew, so no state is gone on from. `beam` and `length_penalty` are those of the configuration
+        where they are not given; of a beam no more come than it is wide.
+        """
+        if choices:
+            raise UsageError("A translator has no such choice", got=", ".join(choices), expected="beam, length_penalty")
         if type(top) is not int or top < 1:
             raise UsageError("'top' is out of range", got=top, expected="1 or more")
+        width = self.config.beam if beam is None else beam
+        search = Beam(width, self.config.length_penalty if length_penalty is None else length_penalty)
         was_training = self.training
         self.eval()
         try:
             after = self.encode_source(batch.inputs, batch.lengths)
-            found = self.translate(after, beam=beam)
+            found = self.translate(after, beam=search)
         finally:
             self.train(was_training)
         return [self._answer(each[:top]) for each in found], after
 
     def _answer(self, found: Sequence[Hypothesis]) -> Answer:
-        best = [{"text": self.target_codec.decode(each.tokens).strip(), "score": each.score} for each in found]
+        best = [{"text": self.said(each.tokens), "score": each.score} for each in found]
         return {"translation": best[0]["text"], "score": best[0]["score"], "best": best}
 
     def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
@@ -284,19 +273,13 @@ class Translator(Task[TranslatorConfig]):
 
     # ---- what is optimised and measured
 
-    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
-        """Without smoothing, over the tokens that there are: in targets[B, T] those past the end of a row are -1."""
-        targets = _targets(batch)
-        total = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=-1)
-        return total, int((targets >= 0).sum())
-
     def step_loss(self, batch: Batch, state: Any = None) -> tuple[Tensor, int, Any]:
         """The loss without smoothing, in nats, whose gradient is that of the loss with it.
 
         With the share e spread evenly, the loss is -log p(y) + e (z_y - mean z), z the logits; and as the head is linear
         the second part is h (W_y - mean W) + b_y - mean b: no logits, and none of the kernel's affair.
         """
-        targets = _targets(batch)
+        targets = targets_of(batch)
         began = self.encode_source(batch.inputs, batch.lengths)
         inputs, lengths = self._shifted(targets)
         hidden, after, _ = self._written(inputs, began, lengths, None)
@@ -315,53 +298,29 @@ class Translator(Task[TranslatorConfig]):
         before = torch.cat([targets.new_full((len(targets), 1), self.end), targets[:, :-1]], dim=1)
         return before.clamp(min=0), (targets >= 0).sum(dim=1)
 
-    def step_measure(self, batch: Batch, state: Any = None) -> tuple[dict[str, Tensor], Any]:
-        """The loss of the targets as they are, and the statistics of `bleu` and `chrf` of greedy translations."""
+    def step_measure(self, batch: Batch, state: Any = None, quick: bool = False) -> tuple[dict[str, Tensor], Any]:
+        """The loss of the targets as they are, and the statistics of `bleu` and `chrf` of translations; greedy if `quick`."""
         began = self.encode_source(batch.inputs, batch.lengths)
-        inputs, lengths = self._shifted(_targets(batch))
+        inputs, lengths = self._shifted(targets_of(batch))
         outputs, after = self(inputs, began, lengths)
-        greedy = self.translate(began, beam=Beam(1))
-        said = [self.target_codec.decode(found[0].tokens).strip() for found in greedy]
+        found = self.translate(began, beam=Beam(1) if quick else None)
+        said = [self.said(each[0].tokens) for each in found]
         return {**self.measure(outputs, batch), **self.compared(said, batch)}, after
 
-    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        total, count = self.loss(outputs, batch)
-        right = (outputs.argmax(dim=-1) == _targets(batch)).sum()
-        return {"nats": total.double(), "count": torch.tensor(count), "right": right}
-
-    def compared(self, said: Sequence[str], batch: Batch) -> dict[str, Tensor]:
-        """The statistics of some translations beside the targets of a batch."""
-        from recurra.data.translation_measures import statistics
-
-        wanted = [self.target_codec.decode([i for i in row if 0 <= i < self.end]) for row in _targets(batch).tolist()]
-        found = statistics(said, [text.strip() for text in wanted], self.config.scored)
-        return {name: torch.from_numpy(value) for name, value in found.items()}
-
-    def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        from recurra.data.translation_measures import scores
-
-        count = float(sums["count"])
-        measured = {"loss": float(sums["nats"]) / count, "accuracy": float(sums["right"]) / count}
-        return {**measured, **scores({name: value.numpy() for name, value in sums.items()}, self.config.scored)}
-
     # ---- on disk
-
-    def codec_texts(self) -> dict[str, str]:
-        texts = {TOKENIZER_FILE: self.codec.to_text()}
-        return texts if self.config.shared else {**texts, TARGET_FILE: self.target_codec.to_text()}
 
     @classmethod
     def from_folder(cls, config: Any, folder: Path) -> Self:
         settings = TranslatorConfig.from_file(config, str(folder))
-        source = TextCodec.load(folder)
-        return cls(settings, source, source if settings.shared else TextCodec.load(folder, TARGET_FILE))
+        return cls(settings, *codecs_in(folder, settings.shared))
 
     def summary(self) -> dict[str, Any]:
         config = self.config
         return {
             "cell": config.stack.cell,
             "hidden": config.stack.hidden,
-            "layers": f"{config.encoder.layers} that read, {config.stack.layers} that write",
+            "layers": config.stack.layers,
+            "reading layers": config.encoder.layers,
             "parameters": self.parameter_count,
             "vocabulary": config.source_vocabulary,
             "level": self.codec.level,
@@ -380,9 +339,3 @@ def _through(
     hidden, state, values = stack.trace(x, state, lengths, resets)
     inner |= {f"{name}.{key}": value for key, value in values.items()}
     return hidden, state
-
-
-def _targets(batch: Batch) -> Tensor:
-    if batch.targets is None:
-        raise DataError("These rows have no translations", expected="a target for each source")
-    return batch.targets
