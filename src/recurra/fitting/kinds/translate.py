@@ -73,9 +73,9 @@ def attention_of(task: Translator, sources: Sequence[str]) -> list[dict[str, Any
     found = []
     for text in sources:
         state = task.begin(text)
-        said = task.translate(state)[0][0].tokens
-        if not 0 < int(state.lengths[0]) <= LONGEST or not 0 < len(said) <= LONGEST:
+        if not 0 < int(state.lengths[0]) <= LONGEST:
             continue
+        said = task.translate(state)[0][0].tokens[:LONGEST]
         with torch.no_grad():
             _, _, inner = task.trace(torch.tensor([[task.end, *said]]), state)
         found.append(
