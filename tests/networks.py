@@ -153,13 +153,14 @@ NETWORKS: list[Network] = [
     *(Network(f"classify-series-{name}", _classifier(name, False), batch_first=True, per_step=False) for name in CELLS),
     *(
         Network(
-            f"classify-{name}-max",
-            _classifier(name, True, summary="max"),
+            f"classify-{name}-{summary}",
+            _classifier(name, True, summary=summary),
             batch_first=True,
             per_step=False,
             tokens=True,
         )
         for name in CELLS
+        for summary in ("max", "attention")
     ),
     Network(
         "classify-both-ways",

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from recurra.errors import ModelError, UsageError
 
 
 class Config(BaseModel):
-    """A frozen record of settings. Unknown names and wrong types are refused, so a misspelt option cannot pass."""
+    """A frozen record of settings. Unknown names and wrong types are refused, so a misspelt option cannot pass.
+
+    `later` names settings that came after models had been written without them: where they have their defaults they are
+    left out of what is written, so such a model keeps its content hash.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in write(self).items()
+            if name not in self.later or getattr(self, name) != fields[name].default
+        }
 
     @classmethod
     def from_user(cls, **values: Any) -> Self:

@@ -90,6 +90,10 @@ class Cell(nn.Module, ABC):
         outputs, state, _ = self._run(inputs, state, lengths, resets, keep=False)
         return outputs, state
 
+    def _whole(self) -> bool:
+        """Whether the weights are used as they stand, so that a kernel may keep them."""
+        return True
+
     def weights(self) -> kernels.LayerWeights | None:
         """What a kernel needs to run this cell by itself, or None where it takes more than that."""
         return None
@@ -155,7 +159,7 @@ def _ready(
     cell: Cell, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None
 ) -> tuple[kernels.Kept, Tensor, list[Tensor]] | None:
     """The cell's kept weights, the inputs and the leaves of the state, where all is as the short way needs it."""
-    if type(inputs) is not Tensor or inputs.dim() != 3:
+    if type(inputs) is not Tensor or inputs.dim() != 3 or not cell._whole():
         return None
     steps, batch, width = inputs.shape
     if not 0 < steps * batch <= kernels.MOST_ROWS or width != cell.inputs or not inputs.is_contiguous():

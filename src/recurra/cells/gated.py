@@ -70,9 +70,15 @@ class _KernelCell(Cell):
     """A cell with a kernel: outputs, the last leaves of the state, and inner values are its results, in this order."""
 
     can_recompute = True
+    weight_state: nn.Parameter
 
-    def __init__(self, inputs: int, hidden: int, *, reverse: bool, recompute: int | None) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, *, reverse: bool, recompute: int | None, weight_drop: float = 0.0
+    ) -> None:
         super().__init__(inputs, hidden, reverse=reverse)
+        if not 0.0 <= weight_drop < 1.0:
+            raise UsageError(f"{type(self).__name__}: 'weight_drop' is wrong", got=weight_drop, expected="0 to 1")
+        self.weight_drop = weight_drop
         if recompute is not None and (not isinstance(recompute, int) or isinstance(recompute, bool) or recompute < 1):
             raise UsageError(
                 f"{type(self).__name__}: 'recompute' is wrong",
@@ -80,6 +86,15 @@ class _KernelCell(Cell):
                 expected="None, or a whole number of steps > 0",
             )
         self.recompute = recompute
+
+    def _recurrent(self) -> Tensor:
+        """W_S, of which a share is taken for zero in all steps of a training sequence (Merity et al. 2018)."""
+        if not self.training or self.weight_drop == 0.0:
+            return self.weight_state
+        return nn.functional.dropout(self.weight_state, self.weight_drop)
+
+    def _whole(self) -> bool:
+        return not self.training or self.weight_drop == 0.0
 
     def _call(
         self,
@@ -153,7 +168,8 @@ class FeedForward(Cell):
 class Elman(_KernelCell):
     """S_t = f(W_in X_t + W_S S_{t-1} + b), the simple recurrent network (Elman 1990).
 
-    Arguments: inputs I, hidden H, activation (a name from `kernels.ACTIVATIONS`), reverse, recompute (as in `GRU`).
+    Arguments: inputs I, hidden H, activation (a name from `kernels.ACTIVATIONS`), reverse, recompute and weight_drop (as
+    in `GRU`).
     Traced: z, the sum before f.
     """
 
@@ -161,9 +177,10 @@ class Elman(_KernelCell):
     has_activation = True
 
     def __init__(
-        self, inputs: int, hidden: int, *, activation: str = "tanh", reverse: bool = False, recompute: int | None = None
-    ) -> None:
-        super().__init__(inputs, hidden, reverse=reverse, recompute=recompute)
+        self, inputs: int, hidden: int, *, activation: str = "tanh", reverse: bool = False, recompute: int | None = None,
+        weight_drop: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(inputs, hidden, reverse=reverse, recompute=recompute, weight_drop=weight_drop)
         self.activation = _activation(activation)
         self.weight_in = _matrix(hidden, inputs)
         self.weight_state = _matrix(hidden, hidden)
@@ -173,7 +190,9 @@ class Elman(_KernelCell):
     def initial_state(self, batch: int) -> ElmanState:
         return ElmanState(self.bias.new_zeros(batch, self.hidden))
 
-    def weights(self) -> kernels.LayerWeights:
+    def weights(self) -> kernels.LayerWeights | None:
+        if not self._whole():
+            return None
         return kernels.LayerWeights(
             "elman", self.weight_in, self.weight_state, self.bias, activation=self.activation, reverse=self.reverse
         )
@@ -182,7 +201,7 @@ class Elman(_KernelCell):
         self, inputs: Inputs, state: ElmanState, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         outputs, h, *inner = self._call(
-            kernels.elman, inputs, (state.h,), lengths, resets, keep, weight=self.weight_state,
+            kernels.elman, inputs, (state.h,), lengths, resets, keep, weight=self._recurrent(),
             weight_in=self.weight_in, bias_in=self.bias, activation=self.activation,
         )  # fmt: skip
         return outputs, ElmanState(h), {"z": inner[0]} if keep else {}
@@ -193,16 +212,18 @@ class GRU(_KernelCell):
 
     Arguments: inputs I, hidden H, reset_after (true: r acts on W_n S + bias, as in cuDNN and torch; false: r acts on S, as
     in the paper), reverse, recompute (None, or of how many steps training holds the gates at once: backward computes the
-    others again, for a long sequence to fit into memory). Traced: r, z, n and q, the recurrent part of the candidate.
+    others again, for a long sequence to fit into memory), weight_drop (the share of W_S that is taken for zero, drawn anew
+    for each training sequence). Traced: r, z, n and q, the recurrent part of the candidate.
     """
 
     state_type = GRUState
     names: Final = ("r", "z", "n", "q")
 
     def __init__(
-        self, inputs: int, hidden: int, *, reset_after: bool = True, reverse: bool = False, recompute: int | None = None
-    ) -> None:
-        super().__init__(inputs, hidden, reverse=reverse, recompute=recompute)
+        self, inputs: int, hidden: int, *, reset_after: bool = True, reverse: bool = False, recompute: int | None = None,
+        weight_drop: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(inputs, hidden, reverse=reverse, recompute=recompute, weight_drop=weight_drop)
         self.reset_after = reset_after
         self.weight_in = _matrix(3 * hidden, inputs)
         self.weight_state = _matrix(3 * hidden, hidden)
@@ -213,7 +234,9 @@ class GRU(_KernelCell):
     def initial_state(self, batch: int) -> GRUState:
         return GRUState(self.bias.new_zeros(batch, self.hidden))
 
-    def weights(self) -> kernels.LayerWeights:
+    def weights(self) -> kernels.LayerWeights | None:
+        if not self._whole():
+            return None
         return kernels.LayerWeights(
             "gru", self.weight_in, self.weight_state, self.bias, self.bias_state, reset_after=self.reset_after,
             reverse=self.reverse,
@@ -223,7 +246,7 @@ class GRU(_KernelCell):
         self, inputs: Inputs, state: GRUState, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         outputs, h, *inner = self._call(
-            kernels.gru, inputs, (state.h,), lengths, resets, keep, weight=self.weight_state, bias=self.bias_state,
+            kernels.gru, inputs, (state.h,), lengths, resets, keep, weight=self._recurrent(), bias=self.bias_state,
             weight_in=self.weight_in, bias_in=self.bias, reset_after=self.reset_after,
         )  # fmt: skip
         return outputs, GRUState(h), dict(zip(self.names, inner[0].chunk(4, dim=-1), strict=True)) if keep else {}
@@ -232,16 +255,18 @@ class GRU(_KernelCell):
 class LSTM(_KernelCell):
     """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
-    Arguments: inputs I, hidden H, reverse, recompute (as in `GRU`). The forget gate's bias starts at one (Jozefowicz et
-    al. 2015).
+    Arguments: inputs I, hidden H, reverse, recompute, weight_drop (as in `GRU`). The forget gate's bias starts at one
+    (Jozefowicz et al. 2015).
     Traced: the gates i, f, g, o and the cell c.
     """
 
     state_type = LSTMState
     names: Final = ("i", "f", "g", "o")
 
-    def __init__(self, inputs: int, hidden: int, *, reverse: bool = False, recompute: int | None = None) -> None:
-        super().__init__(inputs, hidden, reverse=reverse, recompute=recompute)
+    def __init__(
+        self, inputs: int, hidden: int, *, reverse: bool = False, recompute: int | None = None, weight_drop: float = 0.0
+    ) -> None:
+        super().__init__(inputs, hidden, reverse=reverse, recompute=recompute, weight_drop=weight_drop)
         self.weight_in = _matrix(4 * hidden, inputs)
         self.weight_state = _matrix(4 * hidden, hidden)
         self.bias = nn.Parameter(torch.zeros(4 * hidden))
@@ -253,14 +278,16 @@ class LSTM(_KernelCell):
         zeros = self.bias.new_zeros(batch, self.hidden)
         return LSTMState(zeros, zeros.clone())
 
-    def weights(self) -> kernels.LayerWeights:
+    def weights(self) -> kernels.LayerWeights | None:
+        if not self._whole():
+            return None
         return kernels.LayerWeights("lstm", self.weight_in, self.weight_state, self.bias, reverse=self.reverse)
 
     def _run(
         self, inputs: Inputs, state: LSTMState, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         outputs, h, c, *inner = self._call(
-            kernels.lstm, inputs, (state.h, state.c), lengths, resets, keep, weight=self.weight_state,
+            kernels.lstm, inputs, (state.h, state.c), lengths, resets, keep, weight=self._recurrent(),
             weight_in=self.weight_in, bias_in=self.bias,
         )  # fmt: skip
         if not keep:

@@ -55,14 +55,20 @@ def fit(
     ] = None,
     level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
-    summary: Annotated[str | None, typer.Option(help="Classify from the last output, or the max over all.")] = None,
     form: Annotated[str | None, typer.Option(help="Translate with attention, or word-by-word.")] = None,
     shared: Annotated[
         bool | None, typer.Option("--shared/--separate", help="One vocabulary for both languages, or two.")
     ] = None,
     beam: Annotated[int | None, typer.Option(help="Translations that are followed at a time.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,
+    summary: Annotated[
+        str | None, typer.Option(help="Classify from the last output, the max, or by attention.")
+    ] = None,
+    class_weights: Annotated[
+        str, typer.Option(help="none; balanced: rare classes count as much as common ones.")
+    ] = "none",
     dropout: Annotated[float | None, typer.Option(help="Share dropped in training, 0 to 1.")] = None,
+    weight_drop: Annotated[float | None, typer.Option(help="Share of recurrent weights dropped in training.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,
     test: Annotated[str | None, typer.Option(help="Test file, measured once at the end.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train for so many minutes.")] = None,

@@ -92,8 +92,6 @@ def examples(record: Mapping[str, Any]) -> Html | None:
     if not rows:
         return None
     heads: Sequence[tuple[str, str]] = (("source", "source"), ("target", "wanted"), ("answer", "said"))
-    body = [
-        tag("tr", *(tag("td", shorten(row.get(key, ""), 400)) for key, _ in heads)) for row in rows
-    ]
+    body = [tag("tr", *(tag("td", shorten(row.get(key, ""), 400)) for key, _ in heads)) for row in rows]
     head = tag("tr", *(tag("th", name, scope="col") for _, name in heads))
     return tag("div", tag("table", tag("thead", head), tag("tbody", *body), class_="texts"), class_="scroll")

@@ -1,15 +1,18 @@
 """Layers: cells composed. They know the protocol of a cell and nothing of a task."""
 
 from recurra.layers.dropout import embedded_dropout, fixed_dropout, rows_of
+from recurra.layers.pooling import Pooling, pooling
 from recurra.layers.stack import Bidirectional, Block, DirectionsState, Stack, StackConfig
 
 __all__ = [
     "Bidirectional",
     "Block",
     "DirectionsState",
+    "Pooling",
     "Stack",
     "StackConfig",
     "embedded_dropout",
     "fixed_dropout",
+    "pooling",
     "rows_of",
 ]

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 from torch import Tensor, nn
 
 from recurra.cells import CELLS, Cell, Inputs, spelled_out
@@ -125,6 +125,8 @@ class Block(nn.Module):
 class StackConfig(Config):
     """What a stack is made of. `activation` is for the cells that have one (feedforward, elman)."""
 
+    later = frozenset({"recompute", "weight_drop"})
+
     cell: str = "gru"
     hidden: int = Field(default=256, gt=0, le=1 << 20)
     layers: int = Field(default=1, gt=0, le=1000)
@@ -133,13 +135,10 @@ class StackConfig(Config):
     residual: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the inputs of each block but the first dropped in training; the first one's are the model's affair."""
+    weight_drop: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the recurrent weights taken for zero in training. For the cells with a kernel of their own."""
     recompute: int | None = Field(default=None, gt=0)
     """Steps whose inner values training holds at once; backward computes the others again. For the cells that can."""
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # left out where it is not set: so a folder from before there was such a setting keeps its content hash
-        return {name: value for name, value in write(self).items() if name != "recompute" or value is not None}
 
 
 class Stack(nn.Module):
@@ -172,7 +171,7 @@ class Stack(nn.Module):
                 )
             options["activation"] = config.activation
         if kind.can_recompute:
-            options["recompute"] = config.recompute
+            options |= {"recompute": config.recompute, "weight_drop": config.weight_drop}
         blocks: list[Block] = []
         width = inputs
         for layer in range(config.layers):

@@ -20,14 +20,14 @@ from recurra.data.codecs import CODEC_FILE, LabelCodec, SeriesCodec, codecs_text
 from recurra.data.datasets import LabelledDataset
 from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
 from recurra.errors import DataError, UsageError
-from recurra.layers import Stack, StackConfig, embedded_dropout, fixed_dropout
+from recurra.layers import Stack, StackConfig, embedded_dropout, fixed_dropout, pooling
 from recurra.models.task import Answer, Task, batch_first, embedding, time_first
 from recurra.state import State, check_like, state_class
 
 
 @state_class
 class ClassifierState:
-    """The stack's state, and summary[B, H]: what the outputs so far come to. The answer is read off the summary."""
+    """The stack's state, and summary[B, S]: what the outputs so far come to. The answer is read off the summary."""
 
     stack: State
     summary: Tensor
@@ -36,15 +36,19 @@ class ClassifierState:
 class ClassifierConfig(Config):
     """`classes` to choose from; inputs are tokens (`vocabulary`, `embedding`) or numbers (`features` a step).
 
-    `summary`: "last" answers from the last step alone, "max" from the greatest value that each unit had so far.
+    `summary`: "last" answers from the last step alone, "max" from the greatest value that each unit had so far, "attention"
+    from a weighted mean over all steps. `class_weights`: how much a row of each class counts in training, or None for one.
     """
+
+    later = frozenset({"class_weights"})
 
     stack: StackConfig = StackConfig()
     classes: int = Field(gt=0)
     vocabulary: int | None = None
     features: int | None = None
     embedding: int = Field(default=128, gt=0, le=1 << 20)
-    summary: Literal["last", "max"] = "last"
+    summary: Literal["last", "max", "attention"] = "last"
+    class_weights: tuple[float, ...] | None = None
     dropout_tokens: float = Field(default=0.0, ge=0, lt=1)
     dropout_inputs: float = Field(default=0.0, ge=0, lt=1)
     dropout_outputs: float = Field(default=0.0, ge=0, lt=1)
@@ -75,12 +79,13 @@ class Classifier(Task[ClassifierConfig]):
             width = codec.features
         self.stack = Stack.build(width, config.stack)
         self.causal = self.stack.causal
+        self.pooling = pooling(config.summary, self.stack.hidden, causal=self.causal)
         self.head = nn.Parameter(torch.empty(config.classes, self.stack.hidden))
         nn.init.xavier_uniform_(self.head)
         self.bias = nn.Parameter(torch.zeros(config.classes))
 
     def initial_state(self, batch: int) -> ClassifierState:
-        return ClassifierState(self.stack.initial_state(batch), self.bias.new_zeros(batch, self.stack.hidden))
+        return ClassifierState(self.stack.initial_state(batch), self.bias.new_zeros(batch, self.pooling.size))
 
     def _run(
         self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
@@ -99,7 +104,7 @@ class Classifier(Task[ClassifierConfig]):
             hidden, after = self.stack(x, state.stack, lengths, resets)
             inner = {}
         summary = self._summarise(hidden, state.summary, lengths, resets)
-        dropped = fixed_dropout(summary[None], config.dropout_outputs, self.training)[0]
+        dropped = fixed_dropout(self.pooling.read(summary)[None], config.dropout_outputs, self.training)[0]
         return kernels.linear(dropped, self.head, self.bias), ClassifierState(after, summary), batch_first(inner)
 
     def _summarise(self, hidden: Tensor, before: Tensor, lengths: Tensor | None, resets: Tensor | None) -> Tensor:
@@ -108,28 +113,7 @@ class Classifier(Task[ClassifierConfig]):
         if steps == 0:
             return before.clone()
         ends = torch.full((batch,), steps, device=hidden.device) if lengths is None else lengths
-        if self.config.summary == "max":
-            return self._greatest(hidden, before, ends, resets)
-        rows = torch.arange(batch, device=hidden.device)
-        last = hidden[(ends - 1).clamp(min=0), rows]
-        if not self.stack.causal:
-            # the half that reads backwards has seen everything at the first step, not the last
-            half = last.shape[1] // 2
-            last = torch.cat([last[:, :half], hidden[0, :, half:]], dim=1)
-        return torch.where((ends > 0)[:, None], last, before)
-
-    def _greatest(self, hidden: Tensor, before: Tensor, ends: Tensor, resets: Tensor | None) -> Tensor:
-        steps = torch.arange(hidden.shape[0], device=hidden.device)[:, None]
-        counted = steps < ends
-        kept = torch.ones_like(before[:, :1], dtype=torch.bool)
-        if resets is not None:
-            # only what came at or after a row's last reset still counts
-            final = torch.where(resets & counted, steps, -1).amax(dim=0)
-            counted = counted & (steps >= final)
-            kept = (final < 0)[:, None]
-        floor = torch.zeros_like(hidden[0])
-        greatest = torch.where(counted[..., None], hidden, floor).amax(dim=0)
-        return torch.maximum(greatest, torch.where(kept, before, floor))
+        return self.pooling(hidden, before, ends, resets)
 
     # ---- between raw things and tensors
 
@@ -180,6 +164,13 @@ class Classifier(Task[ClassifierConfig]):
     def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
         targets = _targets(batch)
         return F.cross_entropy(outputs, targets, reduction="sum"), len(targets)
+
+    def step_loss(self, batch: Batch, state: Any = None) -> tuple[Tensor, int, Any]:
+        outputs, state = self(batch.inputs, state, batch.lengths, batch.resets)
+        if self.config.class_weights is None:
+            return *self.loss(outputs, batch), state
+        weights, targets = outputs.new_tensor(self.config.class_weights), _targets(batch)
+        return F.cross_entropy(outputs, targets, weights, reduction="sum"), len(targets), state
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         total, count = self.loss(outputs, batch)

@@ -13,6 +13,7 @@ from onnx import ModelProto, ValueInfoProto
 from recurra.data.codecs import SeriesCodec
 from recurra.errors import UsageError
 from recurra.files import write_file
+from recurra.layers.pooling import BOUND, Attention, Greatest, Last
 from recurra.models import Classifier, LanguageModel
 from recurra.onnx.description import Description, describe, kind_of
 from recurra.onnx.graph import BATCH, TIME, Graph, Lengths
@@ -146,20 +147,20 @@ def _classifier(model: Classifier, opset: int, with_lengths: bool) -> ModelProto
         # the network reads standardised numbers; these make them
         about |= {f"recurra.{name}": json.dumps(getattr(model.codec, name).tolist()) for name in ("mean", "scale")}
     hidden, after = layers(graph, described, x, lengths, prefix="stack.")
-    shape: list[int | str] = [BATCH, model.stack.hidden]
+    shape: list[int | str] = [BATCH, model.pooling.size]
     before = graph.input("state.summary", shape)
-    summarise = _greatest if model.config.summary == "max" else _last
-    summary = summarise(graph, model, hidden, before, lengths)
+    summarise = {Last: _last, Greatest: _greatest, Attention: _attention}[type(model.pooling)]
+    summary, read = summarise(graph, model, hidden, before, lengths)
     bias = ("bias", model.bias.detach().cpu())
-    graph.output(
-        "logits", graph.linear(summary, "head", model.head.detach().cpu(), bias), [BATCH, model.config.classes]
-    )
+    graph.output("logits", graph.linear(read, "head", model.head.detach().cpu(), bias), [BATCH, model.config.classes])
     _states(graph, [*after, ("summary", summary, shape)])
     return graph.model("Classifier", about)
 
 
-def _last(graph: Graph, model: Classifier, hidden: str, before: str, lengths: Lengths | None) -> str:
-    """hidden[T, B, H] -> [B, H] at each row's last step; a row without steps keeps what it had."""
+# hidden[T, B, H], the summary before it -> (the summary after it, what the answer is read off [B, H]), as `layers.pooling`
+
+
+def _last(graph: Graph, model: Classifier, hidden: str, before: str, lengths: Lengths | None) -> tuple[str, str]:
     if lengths is None:
         last = graph.add("Gather", hidden, graph.integer(-1), axis=0)
     else:
@@ -175,17 +176,41 @@ def _last(graph: Graph, model: Classifier, hidden: str, before: str, lengths: Le
             for value, start, end in ((last, 0, half), (first, half, whole))
         ]
         last = graph.add("Concat", *halves, axis=1)
-    return last if lengths is None else graph.add("Where", lengths.empty, before, last)
+    summary = last if lengths is None else graph.add("Where", lengths.empty, before, last)
+    return summary, summary
 
 
-def _greatest(graph: Graph, model: Classifier, hidden: str, before: str, lengths: Lengths | None) -> str:
-    """hidden[T, B, H] -> [B, H], the greatest value of each unit so far."""
+def _greatest(graph: Graph, model: Classifier, hidden: str, before: str, lengths: Lengths | None) -> tuple[str, str]:
     # after a row's end its outputs are zero, and no summary is below zero
     if graph.opset < 18:
         greatest = graph.add("ReduceMax", hidden, axes=[0], keepdims=0)
     else:
         greatest = graph.add("ReduceMax", hidden, graph.integers(0), keepdims=0)
-    return graph.add("Max", greatest, before)
+    summary = graph.add("Max", greatest, before)
+    return summary, summary
+
+
+def _attention(graph: Graph, model: Classifier, hidden: str, before: str, lengths: Lengths | None) -> tuple[str, str]:
+    pooling = model.pooling
+    assert isinstance(pooling, Attention)
+    inner = graph.add("Tanh", graph.linear(hidden, "pooling.weight", pooling.weight.detach().cpu(), None))
+    score = graph.linear(inner, "pooling.score", pooling.score.detach().cpu(), None)
+    bound = graph.number(BOUND)
+    weights = graph.add("Exp", graph.add("Mul", bound, graph.add("Tanh", graph.add("Div", score, bound))))
+    if lengths is not None:
+        weights = lengths.masked(graph, weights)
+    width = model.stack.hidden
+    # a column for each unit, with a one in the row of its head
+    spread = torch.eye(pooling.heads, dtype=model.bias.dtype).repeat_interleave(width // pooling.heads, dim=1)
+    units = graph.constant("pooling.units", spread)
+    parts = graph.add("Concat", graph.add("Mul", hidden, graph.add("MatMul", weights, units)), weights, axis=2)
+    summary = graph.add("Add", graph.add("ReduceSum", parts, graph.integers(0), keepdims=0), before)
+    total, mass = (
+        graph.add("Slice", summary, graph.integers(start), graph.integers(end), graph.integers(1))
+        for start, end in ((0, width), (width, pooling.size))
+    )
+    some = graph.add("Where", graph.add("Greater", mass, graph.number(0.0)), mass, graph.number(1.0))
+    return summary, graph.add("Div", total, graph.add("MatMul", some, units))
 
 
 def _states(graph: Graph, after: list[tuple[str, str, list[int | str]]]) -> None:

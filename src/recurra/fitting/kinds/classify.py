@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,7 +57,11 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
     labels = LabelCodec.learn(dataset.labels)
     texts = [row for row in dataset.inputs if isinstance(row, str)]
     arrays = [row for row in dataset.inputs if not isinstance(row, str)]
-    shared = {"classes": len(labels), "summary": options.summary or "last"}
+    shared = {
+        "classes": len(labels),
+        "summary": options.summary or "last",
+        "class_weights": _balanced(dataset.labels, labels) if options.class_weights == "balanced" else None,
+    }
     dropout = 0.5 if options.dropout is None else options.dropout
     if texts:
         level = options.level or default_level(texts)
@@ -96,3 +101,9 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
         weight_decay=0.05,
     )
     return that_fits(lambda: Classifier(config, labels, codec)), recipe
+
+
+def _balanced(found: list[str], labels: LabelCodec) -> tuple[float, ...]:
+    """Weights under which each class counts the same in all, and a row counts one on average."""
+    counts = Counter(found)
+    return tuple(len(found) / (len(labels) * counts[label]) for label in labels.labels)

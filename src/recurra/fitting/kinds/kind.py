@@ -63,15 +63,20 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
 # ---- what several tasks build with
 
 
-def stack_config(options: FitOptions, hidden: int, dropout: float, *, bidirectional: bool = False) -> StackConfig:
-    """A stack as the person wants it; `hidden`, `dropout` and `bidirectional` where nothing is said."""
+def stack_config(
+    options: FitOptions, hidden: int, dropout: float, *, layers: int = 1, bidirectional: bool = False,
+    weight_drop: float = 0.0, residual: bool = False,
+) -> StackConfig:  # fmt: skip
+    """A stack as the person wants it; the arguments where nothing is said."""
     return StackConfig.from_user(
         cell=options.cell,
         hidden=options.hidden or hidden,
-        layers=options.layers or 1,
+        layers=options.layers or layers,
         activation=options.activation,
         bidirectional=bidirectional if options.bidirectional is None else options.bidirectional,
+        residual=residual,
         dropout=dropout,
+        weight_drop=weight_drop if options.weight_drop is None else options.weight_drop,
         recompute=options.recompute,
     )
 
