@@ -104,6 +104,16 @@ def test_the_length_penalty_favours_long_ones() -> None:
     assert Beam(1, 1.0).score(-6.0, 7) == pytest.approx(-3.0)
 
 
+def test_poor_ones_that_end_early_do_not_stop_a_good_one() -> None:
+    """0, 1, 2, 0, 1, 2, ... at 0.9 each, the end at 0.04: there are enough ends long before the good one has its own."""
+    chances = torch.full((1, WORDS + 1, WORDS + 1, WORDS + 1), 0.03)
+    chances[..., END] = 0.04
+    for token in range(WORDS + 1):
+        chances[:, :, token, (token + 1) % WORDS if token != END else 0] = 0.9
+    found = run(chances.log(), Beam(3), 12)[0]
+    assert found[0].tokens == [0, 1, 2] * 4
+
+
 @pytest.mark.parametrize(("width", "penalty"), [(0, 1.0), (1001, 1.0), (5, -1.0), (5, 11.0), ("5", 1.0)])
 def test_what_is_out_of_range_is_refused(width: Any, penalty: float) -> None:
     with pytest.raises(UsageError, match="out of range"):

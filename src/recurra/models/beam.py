@@ -53,14 +53,16 @@ class Beam:
 def search(step: Step, state: Any, last: Tensor, most: Tensor, end: int, beam: Beam) -> list[list[Hypothesis]]:
     """The best hypotheses of each row of `state`, at most `beam.width`, best first.
 
-    last[B] is the token that each row reads first; most[B] how many it may say before the end is the only token left. A row
-    is done when as many hypotheses have ended as the beam is wide. What has ended is kept, and loses only to a better score.
-    With a width of 1 it is greedy search.
+    last[B] is the token that each row reads first; most[B] how many it may say before the end is the only token left. What
+    has ended is kept, and loses only to a better score. A row is done when as many hypotheses have ended as the beam is wide
+    and none that goes on has a better score now than the worst of them: poor ones that end early must not stop a good one.
+    With a width of 1 it is greedy search, which ends with its first end.
     """
     ended: list[list[Hypothesis]] = [[] for _ in range(len(last))]
     width = beam.width
     rows = torch.arange(len(last))  # those that are not done
     scores = torch.zeros(len(last), 1)
+    kept = torch.full((len(last), width), -torch.inf)  # the best scores of what has ended
     said = torch.zeros(len(last), 1, 0, dtype=torch.int64)
     tokens = last
     while len(rows):
@@ -68,26 +70,33 @@ def search(step: Step, state: Any, last: Tensor, most: Tensor, end: int, beam: B
         logs = logs.float().view(len(rows), -1, logs.shape[-1])
         only_end = most[rows] <= said.shape[2]
         if bool(only_end.any()):
-            kept = logs[only_end][..., end]
+            ends = logs[only_end][..., end]
             logs[only_end] = -torch.inf
-            logs[only_end, :, end] = kept
+            logs[only_end, :, end] = ends
         values, origins, tokens_after = _best(scores, logs, width)
         is_end = tokens_after == end
-        for row, place in (is_end[:, :width] & values[:, :width].isfinite()).nonzero().tolist():
+        length = said.shape[2] + 1
+        ending = is_end[:, :width] & values[:, :width].isfinite()
+        for row, place in ending.nonzero().tolist():
             value = float(values[row, place])
             found = said[row, origins[row, place]].tolist()
-            ended[rows[row]].append(Hypothesis(found, value, beam.score(value, len(found) + 1)))
+            ended[rows[row]].append(Hypothesis(found, value, beam.score(value, length)))
+        new = (values[:, :width] * beam.score(1.0, length)).masked_fill(~ending, -torch.inf)
+        kept = torch.cat([kept, new], dim=1).topk(width, dim=1).values
         # those that go on first, in their order
         order = is_end.to(torch.int8).argsort(dim=1, stable=True)[:, :width]
         scores = values.gather(1, order).masked_fill(is_end.gather(1, order), -torch.inf)
         origins, going = origins.gather(1, order), tokens_after.gather(1, order)
         said = torch.cat([said.gather(1, origins[..., None].expand(-1, -1, said.shape[2])), going[..., None]], dim=2)
-        live = scores.isfinite().any(dim=1)
-        on = live & torch.tensor([len(ended[row]) < width for row in rows.tolist()], dtype=torch.bool)
+        best = scores.amax(dim=1)
+        worst = kept[:, -1]
+        # greedy search looks no further: what it would go on with was not the likeliest
+        done = worst.isfinite() if width == 1 else worst >= best * beam.score(1.0, length + 1)
+        on = best.isfinite() & ~done
         before = logs.shape[1]
         chosen = (torch.arange(len(rows))[:, None] * before + origins)[on].flatten()
         state, tokens = select(state, chosen), going[on].flatten()
-        rows, scores, said = rows[on], scores[on], said[on]
+        rows, scores, said, kept = rows[on], scores[on], said[on], kept[on]
     return [sorted(found, key=lambda each: -each.score)[:width] for found in ended]
 
 
