@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from recurra.baselines.classification import classification_baselines
 from recurra.baselines.language import language_baselines
+from recurra.baselines.ngram_cache import NGramCache
 from recurra.baselines.results import BaselineResult
 from recurra.baselines.translation import translation_baselines
 
-__all__ = ["BaselineResult", "classification_baselines", "language_baselines", "translation_baselines"]
+__all__ = [
+    "BaselineResult",
+    "NGramCache",
+    "classification_baselines",
+    "language_baselines",
+    "translation_baselines",
+]

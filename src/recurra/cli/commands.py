@@ -157,12 +157,17 @@ def evaluate(
     label: LabelColumn = None,
     tags: TagsColumn = None,
     target: TargetColumn = None,
+    dynamic: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Learn on while reading (language), about 0.0003 a step.")
+    ] = None,
+    cache: Annotated[bool, typer.Option("--cache", help="An n-gram cache of what was read (language).")] = False,
     json: Json = False,
 ) -> None:
     """Measure a model on data of your own."""
     from recurra.cli import using
 
-    using.evaluate(model, data, {"text": text, "label": label, "tags": tags, "target": target}, json)
+    columns = {"text": text, "label": label, "tags": tags, "target": target}
+    using.evaluate(model, data, {**columns, "dynamic": dynamic, "cache": cache}, json)
 
 
 @app.command()

@@ -133,9 +133,9 @@ def generate(
     print()
 
 
-def evaluate(folder: Path, data: str, columns: dict[str, str | None], as_json: bool) -> None:
+def evaluate(folder: Path, data: str, choices: dict[str, Any], as_json: bool) -> None:
     model = recurra.load(folder)
-    metrics = model.evaluate(data, **columns)
+    metrics = model.evaluate(data, **choices)
     if as_json:
         say_json({"model": str(folder), "data": data, "metrics": metrics})
     else:

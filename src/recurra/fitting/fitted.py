@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
+from recurra.baselines import NGramCache
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
-from recurra.errors import DataError
-from recurra.models import Answer, Task, fingerprint, load_model, save_model
+from recurra.errors import DataError, UsageError
+from recurra.models import Answer, LanguageModel, Task, fingerprint, load_model, save_model
 from recurra.streaming import Session, generate
-from recurra.training import evaluate
+from recurra.training import SEGMENT, evaluate, evaluate_adapting
 
 EVALUATION_ROWS, EVALUATION_STEPS = 64, 1024
 # what the answers of rows are called, and the option that names their column
@@ -67,12 +68,18 @@ class Model:
 
     def evaluate(
         self, data: Any, *, text: str | None = None, label: str | None = None, tags: str | None = None,
-        target: str | None = None,
+        target: str | None = None, dynamic: float | None = None, cache: bool = False,
     ) -> dict[str, float]:  # fmt: skip
-        """The metrics on data of any form that `fit` takes."""
+        """The metrics on data of any form that `fit` takes.
+
+        A language model may learn on while it reads, by about `dynamic` a step and weight (0.0003, say), and have an n-gram
+        `cache` of what it read beside it; the model itself stays as it is.
+        """
         # whether the classes are fit to learn from is no question here
         dataset, _, _ = read(data, task=self.kind, text=text, label=label, tags=tags, target=target, need_labels=False)
-        return measure(self.task, dataset)[0]
+        if dynamic is None and not cache:
+            return measure(self.task, dataset)[0]
+        return _adapting(self.task, dataset, dynamic, cache)
 
     def session(self, state: Any = None) -> Session:
         """A session that reads a sequence piece by piece, from `state` on if given."""
@@ -119,6 +126,15 @@ def _are_metrics(found: Any) -> bool:
     return all(
         isinstance(split, dict) and all(isinstance(value, float) for value in split.values()) for split in splits
     )
+
+
+def _adapting(task: Task, dataset: Dataset, rate: float | None, cache: bool) -> dict[str, float]:
+    if not isinstance(task, LanguageModel) or not isinstance(dataset, TextDataset):
+        raise UsageError("Only a language model goes on learning, or has a cache", got=f"a model of kind '{task.kind}'")
+    if rate is not None and not 0 < rate < 1:
+        raise UsageError("--dynamic is out of range", got=rate, expected="above 0, below 1; 0.0003 is a good beginning")
+    feed = task.feed(dataset, rows=1, steps=SEGMENT, training=False)
+    return evaluate_adapting(task, feed, rate=rate, cache=NGramCache(task.codec.size) if cache else None)
 
 
 def measure(task: Task, dataset: Dataset, rows: int | None = None) -> tuple[dict[str, float], dict[str, Tensor]]:

@@ -9,6 +9,7 @@ from recurra.training.checkpoint import (
     save_checkpoint,
     unpacked,
 )
+from recurra.training.dynamic import SEGMENT, evaluate_adapting
 from recurra.training.evaluation import evaluate
 from recurra.training.loop import Event, Keeping, Outcome, train
 from recurra.training.recipe import Recipe
@@ -16,7 +17,8 @@ from recurra.training.streamed import streamed
 from recurra.training.workers import ALONE, Workers, local_rank, this_start, workers
 
 __all__ = [
-    "ALONE", "Event", "Found", "Keeping", "Outcome", "Position", "Recipe", "Workers", "evaluate", "load_checkpoint",
+    "ALONE", "SEGMENT", "Event", "Found", "Keeping", "Outcome", "Position", "Recipe", "Workers", "evaluate",
+    "evaluate_adapting", "load_checkpoint",
     "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "streamed", "this_start",
     "train", "unpacked", "workers",
 ]  # fmt: skip
