@@ -101,6 +101,11 @@ def test_data_that_cannot_be_used(tmp_path: Path, rows: list[tuple[str, str]], m
         read(tsv(tmp_path, rows), task="translate")
 
 
+def test_what_is_missing_is_told_of_a_few_pairs_too(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"1 row has an empty target.*1 row has an empty source"):
+        read(tsv(tmp_path, [("a b c", ""), ("", "zwei")]))
+
+
 def test_columns_that_are_not_there(tmp_path: Path) -> None:
     path = tsv(tmp_path, ROWS)
     with pytest.raises(DataError, match="no column 'englisch'"):

@@ -35,7 +35,7 @@ def looks_like(raw: Table, columns: Columns) -> bool:
     if columns.target is not None:
         return True
     source, target = _columns(raw, columns, asked=False)
-    return source is not None and target is not None and _is_written(raw.columns[target])
+    return source is not None and target is not None and _are_different(raw.columns[target])
 
 
 def choose(raw: Table, columns: Columns, need_labels: bool, asked: bool, reasons: list[str]) -> Guess:
@@ -87,13 +87,17 @@ def _is_text(values: list) -> bool:
     )
 
 
+def _are_different(values: list) -> bool:
+    """Texts of which few come twice, as labels do."""
+    present = [str(value) for value in first_values(values) if str(value).strip()]
+    return bool(present) and _is_text(values) and len(set(present)) > _FEW * len(present)
+
+
 def _is_written(values: list) -> bool:
-    """Sentences: of several words (or Chinese characters) most of them, and hardly one of them twice."""
-    present = [value for value in first_values(values) if isinstance(value, str)]
-    if not present or not _is_text(values):
-        return False
+    """Sentences: different ones, of several words (or Chinese characters) most of them."""
+    present = [str(value) for value in first_values(values)]
     several = sum(len(value.split()) > 1 or len(_WIDE.findall(value)) > 1 for value in present)
-    return 2 * several > len(present) and len(set(present)) > _FEW * len(present)
+    return 2 * several > len(present) and _are_different(values)
 
 
 def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[PairDataset, list[Problem]]:
