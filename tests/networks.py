@@ -26,6 +26,8 @@ from recurra.models import (
     Tagger,
     TaggerCodecs,
     TaggerConfig,
+    Translator,
+    TranslatorConfig,
 )
 
 INPUTS, HIDDEN = 5, 11
@@ -34,7 +36,10 @@ CODEC = TextCodec.learn(["abcdefgh"], "characters")
 
 @dataclass(frozen=True)
 class Network:
-    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers, `wide` of them a step."""
+    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers, `wide` of them a step.
+
+    `begin`: the state of so many rows that a sequence of it begins with, where that is not the initial one.
+    """
 
     name: str
     make: Callable[[], Any]
@@ -42,6 +47,7 @@ class Network:
     per_step: bool = True
     tokens: bool = False
     wide: int | None = None
+    begin: Callable[[Any, int], Any] = lambda model, batch: model.initial_state(batch)
 
     def build(self, dtype: torch.dtype = torch.float32) -> Any:
         """A network with random parameters, biases included, in evaluation mode."""
@@ -110,6 +116,26 @@ WORDS = TokenCodec.learn([["abc", "def", "gh", "ijk", "lm", "no", "pq", "rs"]], 
 SINGLE = TokenCodec.learn([[*"abcdefgh"]], "characters", neighbours=False)
 
 
+def _translator(cell: str, **options: Any) -> Callable[[], Translator]:
+    layers = options.pop("layers", 2)
+    config = TranslatorConfig(
+        encoder=StackConfig(cell=cell, hidden=4, bidirectional=True),
+        stack=StackConfig(cell=cell, hidden=HIDDEN, layers=layers),
+        source_vocabulary=CODEC.size,
+        target_vocabulary=CODEC.size,
+        embedding=INPUTS,
+        **options,
+    )
+    return lambda: Translator(config, CODEC, CODEC)
+
+
+def _with_sources(model: Translator, batch: int) -> Any:
+    """The state after sources of unequal lengths, an empty one among them."""
+    random = torch.Generator().manual_seed(batch)
+    tokens = torch.randint(0, CODEC.size, (batch, 7), generator=random)
+    return model.encode_source(tokens, (torch.arange(batch) * 3 + 2) % 8)
+
+
 NETWORKS: list[Network] = [
     *(Network(name, lambda kind=kind: kind(INPUTS, HIDDEN)) for name, kind in CELLS.items()),
     *(
@@ -173,5 +199,17 @@ NETWORKS: list[Network] = [
         batch_first=True,
         tokens=True,
         wide=WORDS.width,
+    ),
+    *(Network(f"translate-{name}", _translator(name), batch_first=True, tokens=True) for name in CELLS),
+    *(
+        Network(f"translate-{name}-a-source", _translator(name), batch_first=True, tokens=True, begin=_with_sources)
+        for name in CELLS
+    ),
+    Network(
+        "translate-one-block",
+        _translator("gru", layers=1, tied=False),
+        batch_first=True,
+        tokens=True,
+        begin=_with_sources,
     ),
 ]

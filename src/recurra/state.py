@@ -3,6 +3,9 @@
 A state is a frozen dataclass with named fields, each a tensor with the batch as axis 0, a nested state, or a tuple of
 states (one for each block of a stack). It is never written in place: keeping a state is taking a snapshot. Nothing here
 knows which network a state belongs to; what is written to disk carries the name of its model as a content hash.
+
+A class may name fields in `ragged`: their axis 1 is as long as what was read into them (an encoded source), and differs
+from state to state. Where states are merged, the shorter ones are padded with zeros.
 """
 
 from __future__ import annotations
@@ -74,7 +77,30 @@ def merge(states: Sequence[State]) -> Any:
     """Several states of one network as one batch, in the given order."""
     if not states:
         raise StateError("No states to merge", expected="at least one state")
-    return map_state(lambda *parts: torch.cat(parts), *states)
+    free, names = ragged(states[0]), iter(leaves(states[0]))
+    return map_state(lambda *parts: _joined(parts, next(names) in free), *states)
+
+
+def _joined(parts: tuple[Tensor, ...], free: bool) -> Tensor:
+    if free:
+        longest = max(part.shape[1] for part in parts)
+        parts = tuple(
+            torch.cat([part, part.new_zeros(len(part), longest - part.shape[1], *part.shape[2:])], dim=1)
+            for part in parts
+        )
+    return torch.cat(parts)
+
+
+def ragged(state: State, prefix: str = "") -> set[str]:
+    """The names of the leaves whose axis 1 may have any length."""
+    if isinstance(state, Tensor):
+        return set()
+    if isinstance(state, tuple):
+        return set().union(*(ragged(part, f"{prefix}{index}.") for index, part in enumerate(state)))
+    found = {f"{prefix}{name}" for name in getattr(type(state), "ragged", ())}
+    for field in dataclasses.fields(state):
+        found |= ragged(getattr(state, field.name), f"{prefix}{field.name}.")
+    return found
 
 
 def detach(state: State) -> Any:
@@ -91,7 +117,7 @@ def batch_size(state: State) -> int | None:
 
 
 def check_like(state: State, template: State) -> None:
-    """Refuse a `state` whose structure, shapes (the batch included) or dtypes differ from `template`'s."""
+    """Refuse a `state` whose structure, shapes (the batch included, ragged axes not) or dtypes differ from `template`'s."""
     if structure(state) != structure(template):
         raise StateError(
             "This state was made by another kind of network",
@@ -99,14 +125,20 @@ def check_like(state: State, template: State) -> None:
             expected=structure(template),
             fix="Hand in what this network returned, or start from initial_state(batch)",
         )
+    free = ragged(template)
     for (name, leaf), wanted in zip(leaves(state).items(), leaves(template).values(), strict=True):
-        if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
+        if _fixed(leaf, name in free, 0) != _fixed(wanted, name in free, 0) or leaf.dtype != wanted.dtype:
             raise StateError(
                 f"State '{name}' does not fit",
                 got=f"{tuple(leaf.shape)} {leaf.dtype}",
                 expected=f"{tuple(wanted.shape)} {wanted.dtype} (the batch is axis 0)",
                 fix="Hand in a state of this batch; select() and merge() change the rows of one",
             )
+
+
+def _fixed(leaf: Tensor, free: bool, first: int) -> tuple[int, ...]:
+    """The shape from axis `first` on, without axis 1 where that is free."""
+    return tuple(size for axis, size in enumerate(leaf.shape) if axis >= first and not (free and axis == 1))
 
 
 def structure(state: State) -> str:
@@ -149,7 +181,7 @@ def load_state(path: str | Path, template: State, model: str) -> tuple[Any, dict
 
     path = Path(path)
     wanted = leaves(template)
-    metadata, tensors = _read(path, model, wanted)
+    metadata, tensors = _read(path, model, wanted, ragged(template))
     if metadata.get("structure") != structure(template):
         raise StateError(f"{path} holds other parts", got=metadata.get("structure"), expected=structure(template))
     extra = {key.removeprefix("extra."): value for key, value in metadata.items() if key.startswith("extra.")}
@@ -163,7 +195,9 @@ def load_state(path: str | Path, template: State, model: str) -> tuple[Any, dict
     return state, extra
 
 
-def _read(path: Path, model: str, wanted: dict[str, Tensor]) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _read(
+    path: Path, model: str, wanted: dict[str, Tensor], free: set[str]
+) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a state file of this model, with the names, shapes and dtypes of `wanted`."""
     from safetensors import SafetensorError, safe_open
 
@@ -181,7 +215,9 @@ def _read(path: Path, model: str, wanted: dict[str, Tensor]) -> tuple[dict[str, 
     if set(tensors) != set(wanted):
         raise StateError(f"{path} holds other parts", got=", ".join(tensors) or "none", expected=", ".join(wanted))
     for name, leaf in tensors.items():
-        if leaf.dim() == 0 or leaf.shape[1:] != wanted[name].shape[1:] or leaf.dtype != wanted[name].dtype:
+        ours = wanted[name]
+        same = leaf.dim() == ours.dim() > 0 and _fixed(leaf, name in free, 1) == _fixed(ours, name in free, 1)
+        if not same or leaf.dtype != ours.dtype:
             expected = ("batch", *wanted[name].shape[1:])
             raise StateError(f"State '{name}' in {path} does not fit", got=tuple(leaf.shape), expected=expected)
     return metadata, tensors

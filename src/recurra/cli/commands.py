@@ -56,6 +56,12 @@ def fit(
     level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
     normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
+    form: Annotated[str | None, typer.Option(help="Translate with attention, or word-by-word.")] = None,
+    shared: Annotated[
+        bool | None, typer.Option("--shared/--separate", help="One vocabulary for both languages, or two.")
+    ] = None,
+    beam: Annotated[int | None, typer.Option(help="Translations that are followed at a time.")] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,
     summary: Annotated[
         str | None, typer.Option(help="Classify from the last output, the max, or by attention.")
     ] = None,
@@ -140,12 +146,14 @@ def predict(
     ] = "-",
     top: Top = 5,
     text: TextColumn = None,
+    beam: Annotated[int | None, typer.Option(help="Of a translator: translations followed at a time.")] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,
     json: Json = False,
 ) -> None:
-    """Answer for each input: classes with probabilities, or for a language model the next tokens."""
+    """Answer for each input: classes with probabilities, the next tokens, or a translation."""
     from recurra.cli import using
 
-    using.predict(model, inputs, top, text, json)
+    using.predict(model, inputs, top, text, {"beam": beam, "length_penalty": length_penalty}, json)
 
 
 @app.command()

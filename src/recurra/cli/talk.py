@@ -53,6 +53,8 @@ def show_answer(answer: dict[str, Any], raw: str = "") -> str:
         return "  ".join(f"{visible(item['token'])} {item['probability']:.3f}" for item in answer["next"])
     if "tags" in answer:
         return printable(_tagged(answer)).replace("\n", "⏎")
+    if "translation" in answer:
+        return printable(answer["translation"]).replace("\n", "⏎")
     shares = "  ".join(f"{name} {share:.3f}" for name, share in answer["probabilities"].items())
     line = f"{answer['label']}\t{shares}"
     # one line for each input, whatever it holds

@@ -19,7 +19,7 @@ from recurra.data.datasets import TextDataset
 from recurra.data.reading import read
 from recurra.errors import DataError, RecurraError
 from recurra.fitting.stopping import Stopping
-from recurra.models import Answer, Classifier, Tagger
+from recurra.models import Answer, Tagger
 from recurra.progress import table
 from recurra.streaming import Session
 
@@ -27,11 +27,12 @@ CHUNK = 256
 ENDINGS = (".txt", ".tsv", ".csv", ".jsonl", ".json", ".parquet", ".npz", ".gz", ".conll", ".bio", ".bmes")
 
 
-def predict(folder: Path, inputs: str, top: int, text: str | None, as_json: bool) -> None:
+def predict(folder: Path, inputs: str, top: int, text: str | None, choices: dict[str, Any], as_json: bool) -> None:
     model = recurra.load(folder)
+    choices = {name: value for name, value in choices.items() if value is not None}
     number = 0
     for chunk in _chunks(_inputs(model, inputs, text)):
-        for raw, answer in _answers(model, chunk, top, number):
+        for raw, answer in _answers(model, chunk, {"top": top, **choices}, number):
             if as_json:
                 say_json({**({"input": raw} if isinstance(raw, str) else {}), **answer})
             else:
@@ -39,14 +40,16 @@ def predict(folder: Path, inputs: str, top: int, text: str | None, as_json: bool
         number += len(chunk)
 
 
-def _answers(model: recurra.Model, chunk: list[Any], top: int, before: int) -> Iterator[tuple[Any, Answer]]:
+def _answers(
+    model: recurra.Model, chunk: list[Any], choices: dict[str, Any], before: int
+) -> Iterator[tuple[Any, Answer]]:
     """Inputs with their answers; one that cannot be read costs no answer to those before it."""
     try:
-        yield from zip(chunk, model.predict(chunk, top=top), strict=True)
+        yield from zip(chunk, model.predict(chunk, **choices), strict=True)
     except RecurraError:
         for place, raw in enumerate(chunk, start=before + 1):
             try:
-                answers = model.predict([raw], top=top)
+                answers = model.predict([raw], **choices)
             except RecurraError as error:
                 raise type(error)(f"Input {place}: {error}") from error
             yield raw, answers[0]
@@ -100,7 +103,7 @@ def _piece(model: recurra.Model, line: str) -> Any:
     """A line as the model reads it: text; for a tagger also a JSON list of tokens, for a model of numbers one of steps."""
     if isinstance(model.task, Tagger):
         return _tokens(line)
-    if isinstance(model.task, Classifier) and model.task.config.features is not None:
+    if getattr(model.task.config, "features", None) is not None:
         expected = "a JSON list such as [[1.0, 2.0], ...]"
         try:
             # a whole number may have more digits than Python reads

@@ -211,6 +211,35 @@ class BucketFeed:
         return collate(rows, None if self._targets is None else self._targets[index])
 
 
+class PairFeed(BucketFeed):
+    """Sources and targets of unequal lengths, batched with others of about theirs.
+
+    Arguments as for `BucketFeed`, but for targets: one tensor a row, [T] int64, or None. In a batch they are
+    targets[B, T], -1 after the end of each.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor] | None,
+        rows: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+    ) -> None:
+        super().__init__(inputs, None, rows, seed=seed, shuffle=shuffle)
+        self._pairs = targets
+        if targets is not None:
+            self._lengths = self._lengths + torch.tensor([len(row) for row in targets], dtype=torch.int64)
+
+    def _collate(self, index: Tensor) -> Batch:
+        targets = None
+        if self._pairs is not None:
+            chosen = [self._pairs[place] for place in index.tolist()]
+            targets = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=-1)
+        return collate([self._inputs[place] for place in index.tolist()], targets)
+
+
 def collate(rows: Sequence[Tensor], targets: Tensor | None = None) -> Batch:
     """Rows of unequal length as one padded batch; lengths are left out where all are equal."""
     inputs = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)

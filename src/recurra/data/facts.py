@@ -32,7 +32,7 @@ class View:
 
     `texts` are the columns of text by name; `lengths` what has a length, by name, with its unit; `rows` gives what may stand
     twice; `classes` counts the answers that come again, by name. `named` says whether reading it told of exact copies and
-    of contradicting answers already. `arrays` are numeric sequences.
+    of contradicting answers already, where these are worth telling. `arrays` are numeric sequences.
     """
 
     unit: str
@@ -96,7 +96,8 @@ def _of_pairs(data: PairDataset) -> View:
     if targets is not None:
         texts["target"] = lambda: zip(data.lines, targets, strict=True)
         lengths["target"] = ("characters", lambda: map(len, targets))
-    return View(unit_of(data.name), texts, lengths, _rows(data))
+    # a source may well have two translations
+    return View(unit_of(data.name), texts, lengths, _rows(data), named=targets is not None)
 
 
 def _rows(data: RowsDataset) -> Callable[[], Iterator[Row]]:

@@ -220,9 +220,9 @@ class TextCodec:
         write_file(Path(folder) / TOKENIZER_FILE, self.to_text())
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, name: str = TOKENIZER_FILE) -> Self:
         """Read `tokenizer.json`. Raises `ModelError` where it is missing, damaged, or not one that `save` wrote."""
-        path = Path(folder) / TOKENIZER_FILE
+        path = Path(folder) / name
         values = read_json(path)
         model = values.get("model")
         if not isinstance(model, dict):

@@ -53,16 +53,18 @@ class Model:
         """The metrics measured when the model was fitted, by split."""
         return self.record.get("metrics", {})
 
-    def predict(self, raw: Any, *, top: int = 5) -> list[Answer]:
+    def predict(self, raw: Any, *, top: int = 5, **choices: Any) -> list[Answer]:
         """An answer for each input: texts, arrays [T, F], the rows of a frame, or one text.
 
-        A classifier answers `{"label", "probabilities"}`, a language model `{"next": [{"token", "probability"}, ...]}`.
+        A classifier answers `{"label", "probabilities"}`, a language model `{"next": [{"token", "probability"}, ...]}`, a
+        translator `{"translation", "score", "best": [{"text", "score"}, ...]}`; the last takes the choices `beam` and
+        `length_penalty`.
         """
         if isinstance(raw, dict) or type(raw).__name__ in ("DataFrame", "Table"):
             # the rows of a table, not the names of its columns
             dataset, _, _ = read(raw, task=self.kind, need_labels=False)
             raw = dataset.raw
-        return self.task.predict(raw, top=top)
+        return self.task.predict(raw, top=top, **choices)
 
     def evaluate(
         self, data: Any, *, text: str | None = None, label: str | None = None, tags: str | None = None,

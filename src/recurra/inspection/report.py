@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recurra.files import write_file
-from recurra.inspection import confusion, spans, streams, tokens
+from recurra.inspection import attention, confusion, spans, streams, tokens
 from recurra.inspection.curves import learning_curves
 from recurra.inspection.kinds import KINDS, kind_of
 from recurra.inspection.markup import Html, join, shorten, tag
@@ -57,6 +57,7 @@ def render(record: Mapping[str, Any]) -> str:
         _spans(record),
         _confusion(record),
         _tokens(record),
+        _translations(record),
         _data(record),
         _model(record),
         _next(record),
@@ -284,6 +285,24 @@ def _tokens(record: Mapping[str, Any]) -> Html | None:
         _caption(f"{tokens.summary(found[1])} Point at a token to see its loss and the chance it was given."),
         tokens.legend(),
         tokens.draw(*found, level),
+    )
+
+
+def _translations(record: Mapping[str, Any]) -> Html | None:
+    table, pictures = attention.examples(record), attention.read(record)
+    if table is None and not pictures:
+        return None
+    said = "Each line is a token that was said, each column one of the source: the darker, the more it looked there."
+    drawn = [
+        tag("h3", "Where it looked"),
+        _caption(said),
+        *(tag("div", attention.draw(looked), class_="scroll") for looked in pictures),
+    ]
+    return _section(
+        "Translations",
+        _caption("Some pairs of the validation data, and what the model says for them."),
+        table or "",
+        *(drawn if pictures else []),
     )
 
 

@@ -81,6 +81,7 @@ th{font-weight:560;text-align:left;overflow-wrap:anywhere}
 th,td{padding:.48rem .7rem .48rem 0;border-bottom:1px solid var(--grid);vertical-align:baseline}
 thead th{color:var(--soft);font-weight:500;font-size:.84rem;border-bottom-color:var(--rule);white-space:nowrap}
 td,thead th:not(:first-child){text-align:right;white-space:nowrap}
+.texts td,.texts thead th:not(:first-child){text-align:left;white-space:normal;min-width:10rem}
 tr>:last-child{padding-right:0}
 tr.ours th,tr.ours td{font-weight:680;color:var(--model)}
 th small{display:block;font-weight:400;color:var(--soft)}

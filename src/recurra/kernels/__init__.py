@@ -3,6 +3,7 @@
 They know arrays and nothing of parameters, layers or tasks.
 """
 
+from recurra.kernels.attention import attention
 from recurra.kernels.calls import elman, gru, lstm
 from recurra.kernels.crf import crf_loss, filtered, viterbi
 from recurra.kernels.kept import MOST_ROWS, Kept, LayerWeights, direct, keepable
@@ -34,6 +35,7 @@ __all__ = [
     "BackendWarning",
     "Kept",
     "LayerWeights",
+    "attention",
     "backend",
     "capsule",
     "crf_loss",

@@ -1,5 +1,6 @@
 """Models: one file a task, all speaking `Task`. `MODELS` is the table of them by kind."""
 
+from recurra.models.beam import Beam, Hypothesis
 from recurra.models.checkpoint import (
     MODELS,
     check_replaceable,
@@ -14,13 +15,18 @@ from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierSt
 from recurra.models.language import LanguageModel, LanguageModelConfig
 from recurra.models.tagger import Tagger, TaggerCodecs, TaggerConfig, TaggerState
 from recurra.models.task import Answer, Task
+from recurra.models.translation import Translation
+from recurra.models.translator import Translator, TranslatorConfig, TranslatorState
+from recurra.models.word_by_word import WordByWord, WordByWordConfig
 
 __all__ = [
     "MODELS",
     "Answer",
+    "Beam",
     "Classifier",
     "ClassifierConfig",
     "ClassifierState",
+    "Hypothesis",
     "LanguageModel",
     "LanguageModelConfig",
     "Tagger",
@@ -28,6 +34,12 @@ __all__ = [
     "TaggerConfig",
     "TaggerState",
     "Task",
+    "Translation",
+    "Translator",
+    "TranslatorConfig",
+    "TranslatorState",
+    "WordByWord",
+    "WordByWordConfig",
     "check_replaceable",
     "fill_folder",
     "fingerprint",

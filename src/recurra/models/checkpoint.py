@@ -25,15 +25,20 @@ from recurra.models.classifier import Classifier
 from recurra.models.language import LanguageModel
 from recurra.models.tagger import Tagger
 from recurra.models.task import Task
+from recurra.models.translation import TARGET_FILE
+from recurra.models.translator import Translator
+from recurra.models.word_by_word import WordByWord
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 # all that stands in a model folder: what is more is a person's own
 FILES = (
-    CONFIG, WEIGHTS, TOKENIZER_FILE, CODEC_FILE, "record.json", "metrics.jsonl", "report.html", "README.md", "training",
-    "tensorboard",
+    CONFIG, WEIGHTS, TOKENIZER_FILE, TARGET_FILE, CODEC_FILE, "record.json", "metrics.jsonl", "report.html", "README.md",
+    "training", "tensorboard",
 )  # fmt: skip
-MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier, Tagger)}
+MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier, Tagger, Translator)}
+FORMS: dict[tuple[str, str], type[Task]] = {("translate", "word-by-word"): WordByWord}
+"""Models of a kind that have a form of their own, which their configuration names."""
 
 
 def fingerprint(model: Task) -> str:
@@ -123,7 +128,7 @@ def load_model(folder: str | Path) -> Task:
     try:
         # on no memory at all: what config.json claims is believed only where the weights are there
         with torch.device("meta"):
-            model = MODELS[about["kind"]].from_folder(about["config"], folder)
+            model = _class_of(about).from_folder(about["config"], folder)
     except UsageError as error:
         raise ModelError(f"The parts of {folder} do not belong together", got=str(error).rstrip(".")) from error
     path = folder / WEIGHTS
@@ -145,6 +150,12 @@ def load_model(folder: str | Path) -> Task:
         )
     model.load_state_dict(tensors, assign=True)
     return model.eval()
+
+
+def _class_of(about: dict[str, Any]) -> type[Task]:
+    config = about["config"]
+    form = str(config.get("form")) if isinstance(config, dict) else ""
+    return FORMS.get((about["kind"], form), MODELS[about["kind"]])
 
 
 def _config_text(model: Task) -> str:

@@ -45,6 +45,8 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
     """The metric that chooses the best weights, and whether more of it is better."""
     separator: ClassVar[str] = ""
     """What stands between two lines of one stream of text."""
+    streams: ClassVar[bool] = True
+    """Whether the state after one input goes on into the next; otherwise each begins anew."""
 
     # ---- the network
 
@@ -127,6 +129,15 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Numbers that add up over batches, the loss among them."""
 
+    def step_measure(self, batch: Batch, state: Any = None, quick: bool = False) -> tuple[dict[str, Tensor], Any]:
+        """What evaluation asks for: the numbers of a batch that add up, and the next state.
+
+        It is `measure` of `forward`; a task overrides it where a batch takes more than one pass over its inputs, and does
+        less where it is to be `quick`, as while a model is trained.
+        """
+        outputs, state = self(batch.inputs, state, batch.lengths, batch.resets)
+        return self.measure(outputs, batch), state
+
     @abstractmethod
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """The metrics that the added-up numbers mean."""
@@ -153,8 +164,8 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         """How many numbers are learnt. It does not depend on the length of a sequence."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def predict(self, raw: Any, *, top: int = 5, rows: int = 64) -> list[Answer]:
-        """An answer for each raw input (a list of them, or one)."""
+    def predict(self, raw: Any, *, top: int = 5, rows: int = 64, **choices: Any) -> list[Answer]:
+        """An answer for each raw input (a list of them, or one); `choices` are those of `answer`."""
         if not isinstance(raw, Iterable):
             raise DataError(
                 "There is nothing to answer for", got=type(raw).__name__, expected="a list of inputs, or a text"
@@ -162,14 +173,13 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         items = [raw] if self.is_one(raw) else list(raw)
         answers: list[Answer] = []
         for start in range(0, len(items), rows):
-            answers += self.answer(self.encode(items[start : start + rows]), top=top)[0]
+            answers += self.answer(self.encode(items[start : start + rows]), top=top, **choices)[0]
         return answers
 
     @torch.no_grad()
-    def answer(self, batch: Batch, state: Any = None, *, top: int = 5) -> tuple[list[Answer], Any]:
-        """An answer after the last valid step of each row, and the state there."""
-        if type(top) is not int or top < 1:
-            raise UsageError("'top' is out of range", got=top, expected="1 or more")
+    def answer(self, batch: Batch, state: Any = None, *, top: int = 5, **choices: Any) -> tuple[list[Answer], Any]:
+        """An answer after the last valid step of each row, and the state there. `choices` are for tasks that have some."""
+        self._check_asked(top, choices)
         was_training = self.training
         self.eval()
         try:
@@ -177,6 +187,12 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         finally:
             self.train(was_training)
         return self.decode(outputs, top=top), state
+
+    def _check_asked(self, top: int, choices: Mapping[str, Any]) -> None:
+        if choices:
+            raise UsageError(f"A model of kind '{self.kind}' has no such choice", got=", ".join(choices))
+        if type(top) is not int or top < 1:
+            raise UsageError("'top' is out of range", got=top, expected="1 or more")
 
     def read(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """The outputs[B, ...] at the last valid step of each row, and the state there.

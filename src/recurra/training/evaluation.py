@@ -13,8 +13,13 @@ from recurra.models import Task
 from recurra.training.workers import ALONE, Workers
 
 
-def evaluate(model: Task, feed: Feed, workers: Workers = ALONE) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """(metrics, the sums they come from) of `model` over one epoch of `feed`, whose rows the workers share out."""
+def evaluate(
+    model: Task, feed: Feed, workers: Workers = ALONE, *, quick: bool = False
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """(metrics, the sums they come from) of `model` over one epoch of `feed`, whose rows the workers share out.
+
+    `quick`: with what costs little, as often in training.
+    """
     sums: dict[str, Tensor] = {}
     state: Any = None
     was_training = model.training
@@ -25,8 +30,8 @@ def evaluate(model: Task, feed: Feed, workers: Workers = ALONE) -> tuple[dict[st
             mine = workers.rows(len(batch.inputs))
             # who has no rows measures one, so that the sums have their shapes, and counts it as none
             part = batch.part(mine[0] if mine else slice(0, 1)).to(device)
-            outputs, state = model(part.inputs, state if batch.carries else None, part.lengths, part.resets)
-            for name, value in model.measure(outputs, part).items():
+            measured, state = model.step_measure(part, state if batch.carries else None, quick)
+            for name, value in measured.items():
                 value = value.cpu() if mine else torch.zeros_like(value.cpu())
                 sums[name] = sums[name] + value if name in sums else value
     model.train(was_training)

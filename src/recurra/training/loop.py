@@ -275,7 +275,7 @@ class _Run:
 
     def _measure(self, event: Event, on_best: Callable[[], None]) -> None:
         position, (name, more_is_better) = self._position, self._model.best
-        metrics, _ = evaluate(self._model, self._valid, self._workers)
+        metrics, _ = evaluate(self._model, self._valid, self._workers, quick=True)
         if not math.isfinite(metrics["loss"]):
             where = f"in the validation after step {position.step}"
             raise trouble.not_a_number("The loss", metrics["loss"], where, self._model, self._recipe)
