@@ -178,3 +178,20 @@ def test_taggers_are_compared_by_their_spans(tmp_path: Path) -> None:
     wanted = recurra.load(tmp_path / "poor").evaluate(tmp_path / "rows.jsonl")
     assert {name: value.value for name, value in found.models[1].metrics.items()} == pytest.approx(wanted, rel=1e-5)
     assert "hardly luck" in found.models[1].verdict
+
+
+def test_translators_are_compared_by_bleu(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    numbers = {"eins": "one", "zwei": "two", "drei": "three", "vier": "four"}
+    drawn = [random.choice(list(numbers), 5) for _ in range(80)]
+    lines = ["source\ttarget", *(" ".join(row) + "\t" + " ".join(numbers[word] for word in row) for row in drawn)]
+    (tmp_path / "rows.tsv").write_text("\n".join(lines), encoding="utf-8")
+    for name, rate in [("good", 0.02), ("poor", 1e-6)]:
+        choices = {"form": "word-by-word", "level": "words", "epochs": 20 if name == "good" else 1}
+        recurra.fit(tmp_path / "rows.tsv", out=tmp_path / name, rate=rate, **choices, **SMALL)
+    found = recurra.compare([tmp_path / "poor", tmp_path / "good"], tmp_path / "rows.tsv", resamples=100, quiet=True)
+    assert (found.kind, found.metric, found.rows) == ("translate", "bleu", 80)
+    assert [Path(model.name).name for model in found.models] == ["good", "poor"]
+    wanted = recurra.load(tmp_path / "good").evaluate(tmp_path / "rows.tsv")
+    assert {name: value.value for name, value in found.models[0].metrics.items()} == pytest.approx(wanted, rel=1e-5)
+    assert "hardly luck" in found.models[1].verdict
