@@ -47,6 +47,7 @@ def fit(
     tags: TagsColumn = None,
     target: TargetColumn = None,
     cell: Annotated[str, typer.Option(help="feedforward, elman, gru or lstm.")] = "gru",
+    size: Annotated[str, typer.Option(help="small, base or large: units beside what the data suggest.")] = "base",
     hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
     activation: Annotated[str | None, typer.Option(help="For feedforward and elman: tanh, relu, ...")] = None,

@@ -24,6 +24,7 @@ class FitOptions(Config):
     tags: str | None = None
     target: str | None = None
     cell: str = "gru"
+    size: Literal["small", "base", "large"] = "base"
     hidden: int | None = Field(default=None, gt=0)
     layers: int | None = Field(default=None, gt=0)
     activation: str | None = None
