@@ -16,12 +16,16 @@ from own_steps import make_minimal, make_mixture
 from recurra.cells import CELLS, GRU, Elman
 from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.text_codec import TextCodec
+from recurra.data.token_codec import TokenCodec
 from recurra.layers import Bidirectional, Block, Stack, StackConfig
 from recurra.models import (
     Classifier,
     ClassifierConfig,
     LanguageModel,
     LanguageModelConfig,
+    Tagger,
+    TaggerCodecs,
+    TaggerConfig,
     Translator,
     TranslatorConfig,
 )
@@ -32,7 +36,7 @@ CODEC = TextCodec.learn(["abcdefgh"], "characters")
 
 @dataclass(frozen=True)
 class Network:
-    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers.
+    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers, `wide` of them a step.
 
     `begin`: the state of so many rows that a sequence of it begins with, where that is not the initial one.
     """
@@ -43,6 +47,7 @@ class Network:
     per_step: bool = True
     tokens: bool = False
     begin: Callable[[Any, int], Any] = lambda model, batch: model.initial_state(batch)
+    wide: int | None = None
 
     def build(self, dtype: torch.dtype = torch.float32) -> Any:
         """A network with random parameters, biases included, in evaluation mode."""
@@ -56,7 +61,8 @@ class Network:
         """Random inputs, [T, B, I] or whole numbers [T, B]."""
         random = torch.Generator().manual_seed(seed)
         if self.tokens:
-            return torch.randint(0, CODEC.size, (steps, batch), generator=random)
+            shape = (steps, batch) if self.wide is None else (steps, batch, self.wide)
+            return torch.randint(0, CODEC.size, shape, generator=random)
         return torch.randn(steps, batch, INPUTS, generator=random, dtype=torch.float64).to(dtype)
 
     def run(
@@ -113,6 +119,21 @@ def _with_sources(model: Translator, batch: int) -> Any:
     random = torch.Generator().manual_seed(batch)
     tokens = torch.randint(0, CODEC.size, (batch, 7), generator=random)
     return model.encode_source(tokens, (torch.arange(batch) * 3 + 2) % 8)
+
+
+def _tagger(cell: str, tokens: TokenCodec, **options: Any) -> Callable[[], Tagger]:
+    stack = StackConfig(cell=cell, hidden=HIDDEN, layers=2, bidirectional=options.pop("bidirectional", False))
+    tags, labels = LabelCodec(["B-a", "I-a", "O"]), LabelCodec(["x", "y"])
+    level: Any = tokens.level
+    config = TaggerConfig(
+        stack=stack, tags=3, labels=2, level=level, words=len(tokens.words), parts=len(tokens.parts),
+        once=tokens.once, width=tokens.width, embedding=INPUTS, part_embedding=3, spelling=4, **options,
+    )  # fmt: skip
+    return lambda: Tagger(config, TaggerCodecs(tokens, tags, "BIO", labels))
+
+
+WORDS = TokenCodec.learn([["abc", "def", "gh", "ijk", "lm", "no", "pq", "rs"]], "words")
+SINGLE = TokenCodec.learn([[*"abcdefgh"]], "characters", neighbours=False)
 
 
 NETWORKS: list[Network] = [
@@ -180,5 +201,15 @@ NETWORKS: list[Network] = [
         batch_first=True,
         tokens=True,
         begin=_with_sources,
+    ),
+    *(Network(f"tag-{name}", _tagger(name, WORDS), batch_first=True, tokens=True, wide=WORDS.width) for name in CELLS),
+    Network("tag-characters", _tagger("gru", SINGLE), batch_first=True, tokens=True, wide=1),
+    Network("tag-softmax", _tagger("lstm", WORDS, decoder="softmax"), batch_first=True, tokens=True, wide=WORDS.width),
+    Network(
+        "tag-both-ways",
+        _tagger("gru", WORDS, bidirectional=True),
+        batch_first=True,
+        tokens=True,
+        wide=WORDS.width,
     ),
 ]

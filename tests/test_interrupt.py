@@ -310,3 +310,36 @@ def test_ctrl_c_while_a_state_is_written(monkeypatch: pytest.MonkeyPatch) -> Non
     assert model.resume("my.state").steps == 0
     assert run("stream", "new", "--state", "my.state", stdin=b"first film\n").code == 0
     assert model.resume("my.state").steps == 2
+
+
+# ---- before there is anything to keep
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("after", ["recurra.cli", "torch", "A tenth"])
+def test_a_signal_before_the_training_is_an_exit_in_words(place: Path, number: signal.Signals, after: str) -> None:
+    """While Python, then torch is loaded, and while the data are read."""
+    script = (
+        "import os, sys, builtins\n"
+        f"after, number = {after!r}, {int(number)}\n"
+        "real = builtins.__import__\n"
+        "def watched(name, *rest, **named):\n"
+        "    found = real(name, *rest, **named)\n"
+        "    if name == after:\n"
+        "        os.kill(os.getpid(), number)\n"
+        "    return found\n"
+        "from recurra.cli.main import main\n"
+        "builtins.__import__ = watched\n"
+        "if after == 'A tenth':\n"
+        "    import recurra.fitting\n"
+        "    f = sys.modules['recurra.fitting.fit']\n"
+        "    f.kind_of = lambda dataset: os.kill(os.getpid(), number)\n"
+        "sys.argv = ['recurra', 'fit', 'text.txt', '--epochs', '1', '--out', 'new', '--json']\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert ended.returncode == 130, ended.stderr
+    assert '"kind": "Interrupted"' in ended.stdout
+    assert "Stopped." in ended.stderr
+    assert not Path("new").exists()

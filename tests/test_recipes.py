@@ -18,7 +18,7 @@ from recurra.errors import DataError, UsageError
 from recurra.fitting.options import FitOptions
 from recurra.layers import StackConfig
 from recurra.models import LanguageModel, LanguageModelConfig
-from recurra.training import Recipe, train
+from recurra.training import Recipe, train, trouble
 from recurra.training.optimisers import Average, Optimisers
 from recurra.training.pace import Pace
 
@@ -242,7 +242,8 @@ def test_a_wrong_interval_is_refused(given: str) -> None:
 def test_a_loss_that_explodes_stops_the_run() -> None:
     task = language()
     with pytest.raises(
-        DataError, match=r"The loss explodes.*at step \d+, batch \d+ of \d+ in pass \d+.*--rate 0.01 --fresh"
+        DataError,
+        match=r"The loss explodes.*at step \d+, batch \d+ of \d+ in pass \d+.*at most 3 times what it began.*--rate 1 --fr",
     ):
         train(
             task,
@@ -266,3 +267,50 @@ def test_a_gradient_that_is_no_number_is_named() -> None:
 def test_a_device_that_is_not_there(text: str) -> None:
     with pytest.raises(UsageError, match=r"There is no device 'tpu' to train on.*auto, cpu, cuda or mps"):
         recurra.fit(text, device="tpu", quiet=True)
+
+
+def test_a_loss_that_explodes_at_once_is_measured_by_the_untrained_model() -> None:
+    """Not by the first steps, which have already gone astray."""
+    with pytest.raises(DataError, match=r"The loss explodes.*at step 10, .*at most 3 times what it began with, 2\.\d+"):
+        train(language(), feed(), feed(), Recipe(epochs=20, rate=30.0, warmup=0.0, schedule="constant", clip=1e9))
+
+
+def test_the_mend_is_a_rate_of_the_optimiser_or_the_decay() -> None:
+    for recipe, mend in (
+        (Recipe(epochs=1, optimiser="sgd", rate=30.0), "--rate 1 --fresh"),
+        (Recipe(epochs=1, optimiser="sgd", rate=3.0), "--rate 1 --fresh"),
+        (Recipe(epochs=1, rate=30.0), "--rate 0.01 --fresh"),
+        (Recipe(epochs=1, rate=0.03), "--rate 0.01 --fresh"),
+        (Recipe(epochs=1, weight_decay=1e10), "--weight-decay"),
+    ):
+        assert mend in str(trouble.exploded(9.0, 1.0, "at step 10", recipe))
+
+
+SENTENCES = "the cat sat on the mat and the dog ran.\n" * 80
+
+
+def test_without_a_validation_the_weights_of_the_last_checkpoint_are_kept(tmp_path: Path) -> None:
+    data, out = tmp_path / "data.txt", tmp_path / "kept"
+    data.write_text(SENTENCES)
+    with pytest.raises(DataError, match=r"The weights of the last checkpoint, never validated, are kept in .*kept"):
+        recurra.fit(
+            data, out=out, rate=1e4, clip=1e9, epochs=50, hidden=8, rows=4, steps=16, checkpoint_every=3, quiet=True,
+            baselines=False, optimiser="sgd",
+        )  # fmt: skip
+    assert all(torch.isfinite(value).all() for value in recurra.load(out).task.state_dict().values())
+
+
+def test_a_fresh_start_takes_the_name_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data.txt").write_text(SENTENCES)
+    choices: dict[str, Any] = {"epochs": 1, "hidden": 4, "baselines": False, "quiet": True}
+    first = recurra.fit("data.txt", **choices)
+    again = recurra.fit("data.txt", fresh=True, seed=1, **choices)
+    assert first.folder == again.folder == Path("data-model")
+    assert recurra.load("data-model").fingerprint == again.fingerprint != first.fingerprint
+    assert recurra.fit("data.txt", seed=2, **choices).folder == Path("data-model-2")
+
+
+def test_what_the_command_alone_can_do_is_said(text: str) -> None:
+    with pytest.raises(UsageError, match=r"From Python one process trains\. Got: processes=2\. .*torchrun"):
+        recurra.fit(text, processes=2)

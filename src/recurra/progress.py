@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 if TYPE_CHECKING:
     from rich.live import Live
 
-_FIRST_CHOICE = ("accuracy", "macro_f1", "loss")
+_FIRST_CHOICE = ("f1", "accuracy", "macro_f1", "loss")
 _RATE_WINDOW = 10.0  # seconds over which units per second are averaged
 _LIVE_PAUSE = 0.1  # seconds between two drawings of the live line
 _LONG = 32.0  # millions from which on a pass over data is shown
@@ -61,6 +61,7 @@ class Progress:
         self._validated = ""
         self._best = ""
         self._step = 0
+        self._first: tuple[float, float] | None = None
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()
@@ -98,6 +99,10 @@ class Progress:
             self._recent.popleft()
         elapsed = now - self._started
         fraction = self._fraction(step, elapsed) if done is None else min(max(done, 0.0), 1.0)
+        if self._first is None and not self._doing:
+            # the first step waits for what is loaded on first use: it tells nothing of those to come
+            self._first = now, fraction or 0.0
+            self._recent = deque([(now, units)])
         self._face.show(lambda: self._line(step, elapsed, fraction, loss, rate), now, fraction)
 
     def validation(self, metrics: Mapping[str, float], best: bool) -> None:
@@ -131,8 +136,10 @@ class Progress:
         parts = [self._doing] if self._doing else []
         if fraction is not None:
             parts.append(f"{math.floor(fraction * 100 + 1e-9):3d} %")
-        if fraction:
-            parts.append(f"{duration(elapsed * (1 - fraction) / fraction)} left")
+        since, already = self._first or (self._started, 0.0)
+        if fraction is not None and fraction > already:
+            spent = self._started + elapsed - since
+            parts.append(f"{duration(spent * (1 - fraction) / (fraction - already))} left")
         if loss is not None:
             parts.append(f"loss {loss:.3f}")
         parts += [part for part in (self._validated, self._best) if part]
@@ -325,7 +332,7 @@ def _telling(metrics: Mapping[str, float]) -> str:
 
 
 def _measure(name: str, value: float) -> str:
-    if name in ("accuracy", "macro_f1") and math.isfinite(value):
+    if name in ("f1", "accuracy", "macro_f1") and math.isfinite(value):
         return f"{value * 100:.1f} %"
     return f"{value:.3f}"
 

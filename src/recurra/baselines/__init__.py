@@ -1,7 +1,8 @@
 """Simple models that every result is printed beside: what a network must beat to earn its keep.
 
-Classification has the majority class and a linear model; language has modified Kneser-Ney; translation the source itself
-and a table of words. All are deterministic, take seconds, and know only datasets and token ids.
+Classification has the majority class and a linear model; language has modified Kneser-Ney; tagging each word's usual tag
+and a structured perceptron; translation the source itself and a table of words. All are deterministic, take seconds, and know
+only datasets and token ids.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from recurra.baselines.classification import classification_baselines
 from recurra.baselines.language import language_baselines
 from recurra.baselines.ngram_cache import NGramCache
 from recurra.baselines.results import BaselineResult
+from recurra.baselines.tagging import tagging_baselines
 from recurra.baselines.translation import translation_baselines
 
 __all__ = [
@@ -17,5 +19,6 @@ __all__ = [
     "NGramCache",
     "classification_baselines",
     "language_baselines",
+    "tagging_baselines",
     "translation_baselines",
 ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import NoReturn, TextIO
 
 import typer
 
 from recurra.cli.commands import app
 from recurra.cli.talk import say_json, tell
-from recurra.errors import EnvironmentFailure, RecurraError, UsageError
+from recurra.errors import EnvironmentFailure, Interrupted, RecurraError, UsageError
 
 # what the reading of options raises has no public name of its own
 _Misuse = typer.BadParameter.__mro__[1]
@@ -26,6 +28,7 @@ def main() -> NoReturn:
     141 nobody reads.
     """
     _open_streams()
+    _stop_in_words()
     try:
         code = _run()
         sys.stdout.flush()
@@ -34,6 +37,8 @@ def main() -> NoReturn:
     except RecurraError as error:
         code = _fail(error)
     except KeyboardInterrupt:
+        if "--json" in sys.argv:
+            _say_error(Interrupted("Stopped"))
         tell("\nStopped.")
         code = 130
     except BrokenPipeError:
@@ -84,6 +89,21 @@ def _say_error(error: RecurraError) -> None:
         say_json({"error": {"kind": type(error).__name__, "message": str(error)}})
     except OSError:
         return  # stdout is what failed; stderr tells
+
+
+def _stop_in_words() -> None:
+    """A request to stop, and a terminal that closes, end a command as Ctrl-C does; one that is ignored stays ignored.
+
+    Who trains or streams puts handlers of its own over these, and first keeps what there is.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
 
 
 def _open_streams() -> None:

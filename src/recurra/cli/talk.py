@@ -53,10 +53,28 @@ def show_answer(answer: dict[str, Any], raw: str = "") -> str:
         return "  ".join(f"{visible(item['token'])} {item['probability']:.3f}" for item in answer["next"])
     if "translation" in answer:
         return printable(answer["translation"]).replace("\n", "⏎")
+    if "tags" in answer:
+        return printable(_tagged(answer)).replace("\n", "⏎")
     shares = "  ".join(f"{name} {share:.3f}" for name, share in answer["probabilities"].items())
     line = f"{answer['label']}\t{shares}"
     # one line for each input, whatever it holds
     return printable(f"{line}\t{raw}" if raw else line).replace("\n", "⏎")
+
+
+def _tagged(answer: dict[str, Any]) -> str:
+    """Tokens with their spans in brackets, or each with its tag; the label of the sentence first."""
+    tokens, tags = answer["tokens"], answer["tags"]
+    if "spans" in answer:
+        marked = list(tokens)
+        for span in answer["spans"]:
+            start, end = span["start"], span["end"]
+            marked[start] = f"[{marked[start]}"
+            marked[end - 1] = f"{marked[end - 1]}]" + (span["type"] and f"({span['type']})")
+    else:
+        marked = [f"{token}/{tag}" for token, tag in zip(tokens, tags, strict=True)]
+    # characters of a text without spaces stand as they came
+    line = ("" if all(len(token) == 1 for token in tokens) else " ").join(marked)
+    return f"{answer['label']}\t{line}" if "label" in answer else line
 
 
 def visible(token: str) -> str:

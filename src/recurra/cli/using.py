@@ -19,12 +19,12 @@ from recurra.data.datasets import TextDataset
 from recurra.data.reading import read
 from recurra.errors import DataError, RecurraError
 from recurra.fitting.stopping import Stopping
-from recurra.models import Answer
+from recurra.models import Answer, Classifier, Tagger
 from recurra.progress import table
 from recurra.streaming import Session
 
 CHUNK = 256
-ENDINGS = (".txt", ".tsv", ".csv", ".jsonl", ".json", ".parquet", ".npz", ".gz")
+ENDINGS = (".txt", ".tsv", ".csv", ".jsonl", ".json", ".parquet", ".npz", ".gz", ".conll", ".bio", ".bmes")
 
 
 def predict(folder: Path, inputs: str, top: int, text: str | None, choices: dict[str, Any], as_json: bool) -> None:
@@ -100,8 +100,10 @@ def _decoded(line: bytes, number: int) -> str:
 
 
 def _piece(model: recurra.Model, line: str) -> Any:
-    """A line as the model reads it: text, or for a model of numbers a JSON list of steps (or one step)."""
-    if getattr(model.task.config, "features", None) is not None:
+    """A line as the model reads it: text; for a tagger also a JSON list of tokens, for a model of numbers one of steps."""
+    if isinstance(model.task, Tagger):
+        return _tokens(line)
+    if isinstance(model.task, Classifier) and model.task.config.features is not None:
         expected = "a JSON list such as [[1.0, 2.0], ...]"
         try:
             # a whole number may have more digits than Python reads
@@ -117,6 +119,15 @@ def _piece(model: recurra.Model, line: str) -> Any:
             raise DataError("This model reads numbers", got=f"a list that {sequence}", expected="steps of equal width")
         return sequence
     return line
+
+
+def _tokens(line: str) -> Any:
+    """A line as a JSON list of tokens where it is one, else the text for the model to cut."""
+    try:
+        found = json.loads(line) if line.startswith("[") else None
+    except (ValueError, RecursionError):
+        return line
+    return found if isinstance(found, list) and all(isinstance(token, str) for token in found) else line
 
 
 def generate(

@@ -196,17 +196,20 @@ class LabelledDataset(RowsDataset):
 
 @dataclass(frozen=True)
 class TaggedDataset(RowsDataset):
-    """Sentences for a tagger: `tokens` of each, a tag for each token, and by choice a label for each sentence."""
+    """Sentences for a tagger: `tokens` of each, a tag for each token, and by choice a label for each sentence.
 
-    tokens: list[list[str]]
+    For prediction a sentence may be a text that the model is to cut.
+    """
+
+    tokens: Sequence[list[str] | str]
     tags: list[list[str]] | None
     labels: list[str] | None
     lines: list[int]
     name: str
 
     @property
-    def raw(self) -> list[list[str]]:
-        return self.tokens
+    def raw(self) -> list[list[str] | str]:
+        return list(self.tokens)
 
     @property
     def answers(self) -> list[Any] | None:

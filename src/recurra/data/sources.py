@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from recurra.data.conll import ENDINGS, looks_like_conll, parse_conll
 from recurra.data.pieces import Text, is_blank, whole
 from recurra.data.tables import Table, parse_delimited, parse_fasttext, parse_json_lines
 from recurra.data.text_files import open_text, read_bytes, read_text
 from recurra.errors import DataError
 
-_SUPPORTED = ".txt, .tsv, .csv, .jsonl (each also with .gz), .parquet or .npz"
+_SUPPORTED = ".txt, .tsv, .csv, .jsonl, .conll (each also with .gz), .parquet or .npz"
 _FIXES = {
     ".json": "Turn a JSON array into lines with: jq -c '.[]' data.json > data.jsonl",
     ".xlsx": "Export the sheet as UTF-8 CSV",
@@ -107,11 +108,16 @@ def _open_path(given: Any, name: str | None, task: str | None, wanted: Collectio
         case ".txt" | ".text" | ".md":
             return _open_text(open_text(path), name, task, wanted)
         case ".tsv" | ".tab":
-            return parse_delimited(read_text(path), name, tabs=True, wanted=wanted)
+            text = read_text(path)
+            if task in (None, "tag") and looks_like_conll(_first_lines(text)):
+                return parse_conll(text, name)
+            return parse_delimited(text, name, tabs=True, wanted=wanted)
         case ".csv":
             return parse_delimited(read_text(path), name, tabs=False, wanted=wanted)
         case ".jsonl" | ".ndjson":
             return parse_json_lines(read_text(path), name)
+        case known if known in ENDINGS:
+            return parse_conll(read_text(path), name)
         case ".parquet" if not compressed:
             return _open_parquet(path, name)
         case ".npz" if not compressed:
@@ -126,7 +132,10 @@ def _open_text(text: Text, name: str, task: str | None, wanted: Collection[str])
     if is_blank(text):
         raise DataError(f"{name} is empty", expected="some text")
     if task != "language":
-        sample = [line for line in _first_lines(text) if line.strip()]
+        first = _first_lines(text)
+        if task in (None, "tag") and looks_like_conll(first):
+            return parse_conll(whole(text), name)
+        sample = [line for line in first if line.strip()]
         if sum(line.startswith("__label__") for line in sample) > 0.5 * len(sample):
             return parse_fasttext(whole(text), name)
         tabs = sum(line.count("\t") == 1 for line in sample)

@@ -1,59 +1,350 @@
-"""Sentences with a tag for each token: which columns hold them, and how they are read."""
+"""Sentences with a tag for each token: which columns hold them, how they are read, and what is wrong with them."""
 
 from __future__ import annotations
 
-from recurra.data.checking import Problem
-from recurra.data.columns import Columns, Guess, by_name, is_listed, require
+import ast
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from recurra.data.checking import Problem, left_out, places, too_few_left
+from recurra.data.columns import SAMPLE, Columns, Guess, by_name, is_listed, is_missing, require
 from recurra.data.datasets import TaggedDataset
+from recurra.data.pieces import whole
 from recurra.data.sources import Documents
+from recurra.data.spans import broken, scheme_of
 from recurra.data.tables import LABEL_NAMES, TEXT_NAMES, Table
 from recurra.errors import DataError
 
 TASK = "tag"
-TAG_NAMES = ("tags", "ner_tags", "slots", "chunk_tags", "pos_tags", "labels")
+TOKEN_NAMES = ("tokens", "words", "token", "word", "chars", "characters", "词", "字", "词语", "分词", *TEXT_NAMES)
+TAG_NAMES = (
+    "tags", "ner_tags", "slots", "chunk_tags", "pos_tags", "tag", "ner", "bio", "iob", "slot", "entities", "pos", "upos",
+    "labels", "label", "targets", "target", "标注", "标签", "标记", "词性", "实体", "槽位",
+)  # fmt: skip
+SCHEMES_TOLD = {
+    "BIO": "spans begin with B and go on with I (BIO, also called IOB2)",
+    "IOB1": "spans begin with I, and with B right after another of their type (IOB1)",
+    "BIOES": "spans begin with B and end with E, S is a span of one (BIOES)",
+    "BMES": "spans begin with B and end with E, S is a span of one (BMES)",
+    "plain": "a label for each token, no spans",
+}
+_LOOKED_AT = 200  # rows
 
 
 def looks_like(raw: Table, columns: Columns) -> bool:
-    """Whether there are lists of tokens with lists of tags beside them."""
+    """Whether there are tokens with as many tags beside them."""
     if columns.tags is not None:
         return True
+    if columns.target is not None:
+        return False
+    if columns.text is not None and columns.text not in raw.columns:
+        return False
     tokens, tags = _columns(raw, columns)
-    return tokens is not None and tags is not None
+    if tokens is None or tags is None:
+        return False
+    # lists side by side are meant so, and what does not fit is then told; a text has words in any case
+    return _share_that_fits(raw, tokens, tags) >= (0.5 if _holds_lists(raw.columns[tokens]) else 0.9)
 
 
 def choose(raw: Table, columns: Columns, need_labels: bool, asked: bool, reasons: list[str]) -> Guess:
-    for name, option in ((columns.text, "--text"), (columns.tags, "--tags")):
-        if name is not None:
+    for name, option in ((columns.text, "--text"), (columns.tags, "--tags" if need_labels else None)):
+        if name is not None and option is not None:
             require(name, raw, option)
     tokens, tags = _columns(raw, columns)
     if tokens is None or (tags is None and need_labels):
         raise DataError(
             f"{raw.name} has no column of {'tokens' if tokens is None else 'tags'}",
             got=f"columns {', '.join(raw.columns)}",
-            expected="lists of tokens, and lists of as many tags",
+            expected="lists of tokens and of as many tags, or columns of CoNLL (a token and its tag a line)",
             fix="Name them with --text COLUMN and --tags COLUMN",
         )
-    label = columns.label or by_name([name for name in raw.columns if name not in (tokens, tags)], LABEL_NAMES)
-    reasons.append(f"Tokens: the column {tokens!r}; tags: {tags!r}; say otherwise with --text and --tags.")
+    if columns.label is not None and (need_labels or columns.label in raw.columns):
+        require(columns.label, raw, "--label")
+    label = columns.label if columns.label in raw.columns else None
+    if label is None:
+        others = [name for name in raw.columns if name not in (tokens, tags) and _is_single(raw.columns[name])]
+        label = by_name(others, LABEL_NAMES)
+    told = "" if tags is None else f", tags: {tags!r}"
+    reasons.append(f"Task: tag. Tokens: the column {tokens!r}{told}; say otherwise with --task, --text and --tags.")
+    if tags is not None:
+        rows = [row for value in raw.columns[tags][:SAMPLE] if (row := _listed(value)) is not None]
+        reasons.append(f"Tags: {SCHEMES_TOLD[scheme_of(rows)]}.")
+    if label is not None:
+        reasons.append(f"A label for each sentence: the column {label!r}; say otherwise with --label COLUMN.")
     return Guess(TASK, tokens, label, reasons, tags=tags)
 
 
 def _columns(raw: Table, columns: Columns) -> tuple[str | None, str | None]:
-    lists = [
-        name
-        for name, values in raw.columns.items()
-        if values and is_listed(values[0]) and len(values[0]) and isinstance(values[0][0], str)
-    ]
-    tags = columns.tags or by_name(lists, TAG_NAMES)
-    tokens = columns.text or by_name([name for name in lists if name != tags], TEXT_NAMES)
+    """The columns of tokens and of tags, by name and content; None where there is none."""
+    free = [name for name in raw.columns if name != columns.label]
+    lists = [name for name in free if _holds_lists(raw.columns[name])]
+    strings = [name for name in lists if not _holds_numbers(raw.columns[name])]
+    tags = columns.tags if columns.tags in raw.columns else by_name([n for n in lists if n != columns.text], TAG_NAMES)
+    tokens = columns.text or by_name([name for name in strings if name != tags], TOKEN_NAMES)
+    if tokens is None:
+        # words between blanks; only beside tags, as any text is that
+        named = by_name([name for name in free if name != tags and _holds_texts(raw.columns[name])], TOKEN_NAMES)
+        beside = tags or _tags_beside(raw, named, [name for name in free if _holds_texts(raw.columns[name])])
+        if named is not None and beside is not None:
+            return named, beside
+        tokens = next((name for name in strings if name != tags), named)
+    if tags is None and tokens is not None:
+        tags = _tags_beside(raw, tokens, [name for name in free if name in lists or _holds_texts(raw.columns[name])])
     return tokens, tags
 
 
+def _tags_beside(raw: Table, tokens: str | None, names: list[str]) -> str | None:
+    """The column with as many tags as there are tokens in nearly every row; of several, one named so."""
+    if tokens is None:
+        return None
+    fitting = [name for name in names if name != tokens and _share_that_fits(raw, tokens, name) >= 0.9]
+    fitting = [name for name in fitting if _are_tags(raw.columns[name])]
+    return by_name(fitting, TAG_NAMES) or next(iter(fitting), None)
+
+
+def _share_that_fits(raw: Table, tokens: str, tags: str) -> float:
+    """In how many of the first rows there are as many tags as tokens; a text of one word tells nothing."""
+    fits = total = 0
+    for one, other in zip(raw.columns[tokens][:_LOOKED_AT], raw.columns[tags][:_LOOKED_AT], strict=True):
+        row = _listed(other)
+        words = None if not row else _tokens_of(one, len(row))
+        if not row or not words or (isinstance(one, str) and len(row) == len(words) == 1):
+            continue
+        total += 1
+        fits += len(words) == len(row)
+    return fits / total if total else 0.0
+
+
+def _are_tags(values: list) -> bool:
+    """Whether these are tags and not words: each many times; where they stand in a text, in capitals or as spans are."""
+    rows = [row for value in values[:_LOOKED_AT] if (row := _listed(value))]
+    tags = Counter(tag for row in rows for tag in row)
+    if _holds_lists(values):
+        return 2 * len(tags) <= sum(tags.values())
+    return scheme_of(rows) != "plain" or all(tag.isupper() for tag in tags)
+
+
+def _holds_lists(values: list) -> bool:
+    first = next((row for value in values[:_LOOKED_AT] if (row := _as_list(value))), None)
+    return first is not None and all(isinstance(item, (str, int, np.integer)) for item in first)
+
+
+def _holds_numbers(values: list) -> bool:
+    first = next((row for value in values[:_LOOKED_AT] if (row := _as_list(value))), None)
+    return first is not None and not isinstance(first[0], str)
+
+
+def _holds_texts(values: list) -> bool:
+    return any(isinstance(value, str) and value.strip() for value in values[:_LOOKED_AT])
+
+
+def _is_single(values: list) -> bool:
+    return not any(is_listed(value) for value in values[:_LOOKED_AT])
+
+
+def _as_list(value: Any) -> list[Any] | None:
+    """A list that is one, or is written as one ("['a', 'b']", as tables hold them); None for anything else."""
+    if is_listed(value):
+        return list(value)
+    if not isinstance(value, str) or not (value.startswith("[") and value.endswith("]")):
+        return None
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list) else None
+    return None
+
+
+def _listed(value: Any) -> list[str] | None:
+    """Tags: a list, or words between blanks."""
+    found = _as_list(value)
+    if found is not None:
+        return [str(item) for item in found]
+    return value.split() if isinstance(value, str) else None
+
+
+def _tokens_of(value: Any, count: int | None) -> list[str] | None:
+    """Tokens: a list, or a text cut at its blanks or into its characters, as gives `count` of them."""
+    found = _as_list(value)
+    if found is not None:
+        return [item if isinstance(item, str) else str(item) for item in found]
+    if not isinstance(value, str):
+        return None
+    words, characters = value.split(), [character for character in value if not character.isspace()]
+    if count is not None and len(words) != count:
+        return next((cut for cut in (characters, list(value)) if len(cut) == count), words)
+    return words
+
+
 def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[TaggedDataset, list[Problem]]:
+    """Rows that can be used. Lists that do not match, empty sentences and missing tags are left out and named; broken
+    chains of spans are kept and named. Without `need_labels` a row needs tokens alone, and where some rows lack their tags
+    or labels none are used."""
     if isinstance(raw, Documents):
-        raise DataError(f"{raw.name} holds no lists of tokens")
+        return _texts(raw), []
     assert found.text is not None
-    tokens = [list(map(str, row)) for row in raw.columns[found.text]]
-    tags = None if found.tags is None else [list(map(str, row)) for row in raw.columns[found.tags]]
-    labels = None if found.label is None else [str(value) for value in raw.columns[found.label]]
-    return TaggedDataset(tokens, tags, labels, raw.lines, raw.name), list(raw.problems)
+    values = raw.columns[found.text]
+    given = raw.columns[found.tags] if found.tags is not None else [None] * len(values)
+    labels = raw.columns[found.label] if found.label is not None else None
+    # a text without tags stays whole, for the model to cut it as its training data were cut
+    rows = [
+        (
+            value
+            if isinstance(value, str) and tags is None and _as_list(value) is None
+            else _tokens_of(value, None if tags is None else len(tags)),
+            tags,
+        )
+        for value, tags in zip(values, map(_listed, given), strict=True)
+    ]
+    empty = [
+        place for place, (words, _) in enumerate(rows) if not words or (isinstance(words, str) and not words.strip())
+    ]
+    problems = list(raw.problems)
+    problems += left_out([raw.lines[i] for i in empty], raw.unit, "has no tokens", "have no tokens")
+    left = [place for place in range(len(rows)) if place not in set(empty)]
+    wrong: dict[tuple[str, str], list[int]] = {}
+    for place in left if found.tags is not None else []:
+        reason = _reason(*rows[place])
+        if reason is not None:
+            wrong.setdefault(reason, []).append(place)
+    unnamed = [place for place in left if labels is not None and _label(labels[place]) is None]
+    if need_labels:
+        for (one, many), some in wrong.items():
+            problems += left_out([raw.lines[i] for i in some], raw.unit, one, many)
+        bad = {place for some in wrong.values() for place in some}
+        unnamed = [place for place in unnamed if place not in bad]
+        problems += left_out([raw.lines[i] for i in unnamed], raw.unit, "has no label", "have no label")
+        left = [place for place in left if place not in bad.union(unnamed)]
+    else:
+        for (one, _), some in wrong.items():
+            message = f"{raw.unit} {raw.lines[some[0]]} {one}, so no tags are used"
+            problems.append(Problem(raw.lines[some[0]], message, fatal=False))
+        labels = None if unnamed else labels
+    tags = [row for place in left if (row := rows[place][1]) is not None]
+    dataset = TaggedDataset(
+        [words for place in left if (words := rows[place][0]) is not None],
+        None if found.tags is None or (wrong and not need_labels) else tags,
+        None if labels is None else [name for place in left if (name := _label(labels[place])) is not None],
+        [raw.lines[place] for place in left],
+        raw.name,
+    )
+    few = too_few_left(len(left), len(values) + raw.lost)
+    if few:
+        return dataset, [*few, *(Problem(problem.line, problem.message, True) for problem in problems)]
+    return dataset, problems if dataset.tags is None else problems + _judged(dataset, raw.unit, need_labels)
+
+
+def _reason(words: Sequence[str] | None, tags: Sequence[str] | None) -> tuple[str, str] | None:
+    """Why the tags of a row cannot be used, said of one and of several; None where they can."""
+    if tags is None or words is None:
+        return "has no tags", "have no tags"
+    if len(words) != len(tags):
+        counts = f"{len(words)} tokens but {len(tags)} tags"
+        return f"has {counts}", "have another number of tags than of tokens"
+    if any(not tag.strip() for tag in tags):
+        return "has an empty tag", "have an empty tag"
+    return None
+
+
+def _judged(dataset: TaggedDataset, unit: str, need_labels: bool) -> list[Problem]:
+    """What is odd about rows that can be used."""
+    assert dataset.tags is not None
+    problems: list[Problem] = []
+    counts = Counter(tag for row in dataset.tags for tag in row)
+    if need_labels and len(counts) == 1:
+        message = f"all tokens have the tag {next(iter(counts))!r}: a tagger needs at least two"
+        return [Problem(dataset.lines[0], message, fatal=True)]
+    if all(tag.lstrip("-").isdigit() for tag in counts):
+        message = "the tags are numbers, so it is not known which of them make spans: give their names for that"
+        problems.append(Problem(dataset.lines[0], message, fatal=False))
+    scheme = scheme_of(dataset.tags)
+    torn = [(i, place) for i, row in enumerate(dataset.tags) if (place := broken(row, scheme)) is not None]
+    if torn:
+        row, place = torn[0]
+        tags = dataset.tags[row]
+        before = repr(tags[place - 1]) if place else "the beginning"
+        what = f"{tags[place]!r} after {before}" if place < len(tags) else f"the end after {before}"
+        where = places([dataset.lines[i] for i, _ in torn], unit)
+        sentences = "1 sentence has a broken span" if len(torn) == 1 else f"{len(torn)} sentences have a broken span"
+        message = (
+            f"{sentences} ({where}; first: {what}, token {place + 1}): it counts as spans that begin and end there"
+        )
+        problems.append(Problem(dataset.lines[row], message, fatal=False))
+    if need_labels:
+        problems += _copies(dataset, unit)
+    return problems
+
+
+def _copies(dataset: TaggedDataset, unit: str) -> list[Problem]:
+    assert dataset.tags is not None
+    first: dict[tuple[str, ...], int] = {}
+    extra: list[int] = []
+    torn: list[tuple[int, int]] = []
+    for i, (tokens, tags) in enumerate(zip(dataset.tokens, dataset.tags, strict=True)):
+        before = first.setdefault(tuple(tokens), i)
+        if before != i:
+            extra.append(i)
+            if dataset.tags[before] != tags:
+                torn.append((before, i))
+    problems: list[Problem] = []
+    if extra:
+        copies = "1 sentence is a copy" if len(extra) == 1 else f"{len(extra)} sentences are copies"
+        where = places([dataset.lines[i] for i in extra], unit)
+        problems.append(Problem(dataset.lines[extra[0]], f"{copies} of an earlier one ({where})", fatal=False))
+    if torn:
+        one, other = torn[0]
+        times = "1 of them is" if len(torn) == 1 else f"{len(torn)} of them are"
+        where = places([dataset.lines[one], dataset.lines[other]], unit)
+        message = f"{times} tagged in another way than before (first: {where})"
+        problems.append(Problem(dataset.lines[other], message, fatal=False))
+    return problems
+
+
+def unknown(train: TaggedDataset, other: TaggedDataset, unit: str = "line") -> list[Problem]:
+    """Tags and labels of `other` that training does not have: a model can only miss them."""
+    problems = []
+    pairs: list[tuple[str, list[list[str]] | None, list[list[str]] | None]] = [
+        ("tag", train.tags, other.tags),
+        ("label", _each(train.labels), _each(other.labels)),
+    ]
+    for what, known, rows in pairs:
+        names = {name for row in known or () for name in row}
+        if not names:
+            continue
+        new = Counter(name for row in rows or () for name in row if name not in names)
+        if new:
+            line = next(line for line, row in zip(other.lines, rows or (), strict=True) if set(row) & set(new))
+            shown = ", ".join(map(repr, list(new)[:5])) + (" …" if len(new) > 5 else "")
+            message = (
+                f"{other.name} has {what}s that the training data have not ({shown}; {sum(new.values())} in all, first at "
+                f"{unit} {line}): the model can only miss them"
+            )
+            problems.append(Problem(line, message, fatal=False))
+    return problems
+
+
+def _each(labels: list[str] | None) -> list[list[str]] | None:
+    return None if labels is None else [[label] for label in labels]
+
+
+def _label(value: Any) -> str | None:
+    if is_missing(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() or None
+
+
+def _texts(raw: Documents) -> TaggedDataset:
+    """Texts that the model is to cut: the lines of a text file, or the given ones."""
+    if raw.from_file:
+        rows = [(i, line) for i, line in enumerate(whole(raw.documents[0]).split("\n"), 1) if line.strip()]
+    else:
+        rows = [(i, whole(text)) for i, text in enumerate(raw.documents, 1)]
+    return TaggedDataset([line for _, line in rows], None, None, [i for i, _ in rows], raw.name)

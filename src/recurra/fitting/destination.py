@@ -131,9 +131,20 @@ class Destination:
             self.save_best(model)
         return True
 
-    def abandon(self) -> None:
-        """Nothing is worth going on from: where there is no model yet, leave nothing."""
-        if not self._has_model and not self.replaces:
+    def abandon(self, model: Task) -> None:
+        """Nothing is worth going on from. Without a validated model, the last weights kept; where there are none, nothing."""
+        if self._has_model or self.replaces:
+            return
+        found = load_checkpoint(self.folder) if self.has_checkpoint else None
+        if found is not None and found.position.step:
+            weights = {
+                name.removeprefix("weights."): value
+                for name, value in found.position.tensors.items()
+                if name.startswith("weights.")
+            }
+            model.load_state_dict(weights)
+            self.save_best(model)
+        else:
             remove_checkpoints(self.folder)
             (self.folder / METRICS).unlink(missing_ok=True)
             _remove_empty(self.folder)
@@ -154,8 +165,13 @@ class Destination:
             write_file(path, "".join(kept))
 
 
-def free_name(stem: str) -> Path:
-    """`STEM-model`, or `STEM-model-2`, ... where that is taken, but for an unfinished run that can go on."""
+def free_name(stem: str, fresh: bool) -> Path:
+    """`STEM-model`, or `STEM-model-2`, ... where that is taken, but for an unfinished run that can go on.
+
+    Who starts over (`fresh`) takes the first, and replaces what is there.
+    """
+    if fresh:
+        return Path(f"{stem}-model")
     number = 1
     while True:
         folder = Path(f"{stem}-model" if number == 1 else f"{stem}-model-{number}")

@@ -20,6 +20,8 @@ def chosen_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
-            f"There is no device '{name}' to train on", got=str(error).split("\n")[0], expected="auto, cpu, cuda or mps"
+            f"There is no device '{name}' to train on",
+            got=str(error).split("\n")[0][:120],
+            expected="auto, cpu, cuda or mps",
         ) from error
     return device

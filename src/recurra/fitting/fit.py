@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from recurra.data.batches import Feed
-from recurra.errors import DataError, EnvironmentFailure, Interrupted, ProcessLost
+from recurra.errors import DataError, EnvironmentFailure, Interrupted, ProcessLost, UsageError
 from recurra.files import sole_writer
 from recurra.fitting.baselines import Row, compare
 from recurra.fitting.destination import Destination, free_name
@@ -66,6 +66,14 @@ def fit(
     Raises `DataError` for data that cannot be used, `UsageError` for choices that make no sense, `Interrupted` on Ctrl-C
     (the best weights so far are kept), `EnvironmentFailure` where the disk refuses.
     """
+    if "processes" in choices:
+        raise UsageError(
+            "From Python one process trains",
+            got=f"processes={choices['processes']}",
+            fix="Use `recurra fit --processes N`, or start your script with torchrun",
+        )
+    if isinstance(choices.get("checkpoint_every"), int | float):
+        choices["checkpoint_every"] = str(choices["checkpoint_every"])
     options = FitOptions.from_user(**choices)
     device = chosen_device(options.device)
     every = options.every()
@@ -82,7 +90,7 @@ def fit(
         torch.manual_seed(options.seed)
         with passes_shown(not quiet):
             task, recipe = kind_of(sets.train).build(sets.train, options)
-        folder = Path(out) if out is not None else free_name(_stem(data))
+        folder = Path(out) if out is not None else free_name(_stem(data), fresh)
         arguments = {**options.deciding(), "data": found}
         team.check_same("data or options", json.dumps(arguments, sort_keys=True))
         command = same_again(data, {"valid": valid, "test": test, "out": out}, options)
@@ -213,10 +221,12 @@ class _Run:
         destination = self._destination
         if destination is None:
             return error
-        destination.abandon()
+        validated = (destination.folder / "config.json").exists()
+        destination.abandon(self._task)
         if not (destination.folder / "config.json").exists():
             return error
-        return DataError(f"{error} The best weights so far are kept in {destination.folder}")
+        which = "best weights so far" if validated else "weights of the last checkpoint, never validated,"
+        return DataError(f"{error} The {which} are kept in {destination.folder}")
 
     def _refused(self, error: EnvironmentFailure) -> EnvironmentFailure:
         """The same error, and that nothing is lost."""

@@ -76,7 +76,11 @@ class Model:
         `cache` of what it read beside it; the model itself stays as it is.
         """
         # whether the classes are fit to learn from is no question here
-        dataset, _, _ = read(data, task=self.kind, text=text, label=label, tags=tags, target=target, need_labels=False)
+        dataset, _, problems = read(
+            data, task=self.kind, text=text, label=label, tags=tags, target=target, need_labels=False
+        )
+        if not dataset.answered and problems:
+            raise DataError(f"{dataset.name} has no answers to compare with: {problems[0].message}")
         if dynamic is None and not cache:
             return measure(self.task, dataset)[0]
         return _adapting(self.task, dataset, dynamic, cache)

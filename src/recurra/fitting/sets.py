@@ -38,7 +38,7 @@ def gather(data: Any, valid: Any, test: Any, options: FitOptions) -> Sets:
             dataset, _, found = read(source, task=guess.task, **columns)
             dataset = _bounded(name, dataset, reasons)
             leak = leakage(train, dataset)
-            problems += [*found, *([] if leak is None else [leak])]
+            problems += [*found, *([] if leak is None else [leak]), *kind_of(train).problems(train, dataset)]
             held[name] = dataset
     if "valid" not in held:
         reasons.append("A tenth of the data is held back for validation; give a file of your own with --valid.")

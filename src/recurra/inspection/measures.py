@@ -25,6 +25,8 @@ MEASURES = {
     "bits_per_character": Measure("bits per character", higher=False),
     "perplexity": Measure("perplexity", higher=False),
     "f1": Measure("F1", higher=True, share=True),
+    "precision": Measure("precision", higher=True, share=True),
+    "recall": Measure("recall", higher=True, share=True),
     "bleu": Measure("BLEU", higher=True),
     "chrf": Measure("chrF", higher=True),
     "accuracy": Measure("accuracy", higher=True, share=True),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recurra.files import write_file
-from recurra.inspection import attention, confusion, streams, tokens
+from recurra.inspection import attention, confusion, spans, streams, tokens
 from recurra.inspection.curves import learning_curves
 from recurra.inspection.kinds import KINDS, kind_of
 from recurra.inspection.markup import Html, join, shorten, tag
@@ -55,6 +55,7 @@ def render(record: Mapping[str, Any]) -> str:
         _baselines(record, verdict),
         _curves(record),
         _streaming(record),
+        _spans(record),
         _confusion(record),
         _tokens(record),
         _translations(record),
@@ -240,6 +241,17 @@ def _streaming(record: Mapping[str, Any]) -> Html | None:
         tag("ul", *(tag("li", sentence) for sentence in sentences)),
         *drawings,
     )
+
+
+def _spans(record: Mapping[str, Any]) -> Html | None:
+    sentences, table = spans.read(record), spans.per_type(record)
+    if not sentences and table is None:
+        return None
+    apart = part(record, "model").get("level") != "characters"
+    drawn = [spans.legend(), spans.draw(sentences, apart)] if sentences else []
+    figures = [tag("h3", "Every type on its own"), table] if table is not None else []
+    said = "Sentences of the validation data: some that the model reads wrongly, some that it reads right."
+    return _section("What was marked", _caption(said if sentences else ""), *drawn, *figures)
 
 
 def _confusion(record: Mapping[str, Any]) -> Html | None:

@@ -137,6 +137,13 @@ svg .strong{font-weight:650}
 .token-legend{display:flex;flex-wrap:wrap;gap:.5rem 1rem;font-size:.8rem;margin:.3rem 0 .8rem}
 .token-legend div{display:grid;justify-items:center;line-height:1.5}
 .token-legend .t{border-radius:3px;padding:.05em .55em;font-size:.85rem}
+.tagged{white-space:normal}
+.tagged p{margin:.1rem 0}
+.tagged b{display:inline-block;width:3.4rem;color:var(--faint);font-weight:500;font-size:.78rem}
+.sentence+.sentence{margin-top:.55rem;padding-top:.5rem;border-top:1px solid var(--grid)}
+.span{border-radius:4px;padding:.06em .3em;margin:0 .06em;box-decoration-break:clone;-webkit-box-decoration-break:clone}
+.span sub{font-size:.68em;color:var(--soft);margin-left:.35em;vertical-align:baseline}
+.span-legend .span{margin-right:.8rem;font-size:.85rem}
 footer{border-top:1px solid var(--rule);padding-top:1.2rem;padding-bottom:3rem;color:var(--soft);font-size:.86rem;
  overflow-wrap:anywhere}
 @media (max-width:40rem){

@@ -5,6 +5,7 @@ They know arrays and nothing of parameters, layers or tasks.
 
 from recurra.kernels.attention import attention
 from recurra.kernels.calls import elman, gru, lstm
+from recurra.kernels.crf import crf_loss, filtered, viterbi
 from recurra.kernels.kept import MOST_ROWS, Kept, LayerWeights, direct, keepable
 from recurra.kernels.native import (
     BACKENDS,
@@ -37,9 +38,11 @@ __all__ = [
     "attention",
     "backend",
     "capsule",
+    "crf_loss",
     "cross_entropy",
     "direct",
     "elman",
+    "filtered",
     "gru",
     "instruction_set",
     "instruction_sets",
@@ -58,6 +61,7 @@ __all__ = [
     "unsupported",
     "unwatched",
     "usable",
+    "viterbi",
     "without_forget",
     "without_padding",
 ]

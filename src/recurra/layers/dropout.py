@@ -43,10 +43,24 @@ def fixed_dropout(inputs: Inputs, probability: float, training: bool) -> Inputs:
     if not training or probability == 0.0:
         return inputs
     inputs = spelled_out(inputs)
-    here = _compiled if torch.compiler.is_compiling() else _here.get()
-    total, rows = here or (inputs.shape[1], slice(None))
+    total, rows = _batch(inputs.shape[1])
     mask = torch.empty(total, *inputs.shape[2:], dtype=inputs.dtype, device=inputs.device).bernoulli_(1 - probability)
     return inputs * (mask[rows] / (1 - probability))
+
+
+def hidden_tokens(tokens: Tensor, rare: Tensor, probability: float, training: bool) -> Tensor:
+    """tokens[T, B], of which `rare`[T, B] ones become 0, the unknown one, so that training meets it (Lample et al. 2016)."""
+    if not training or probability == 0.0:
+        return tokens
+    total, rows = _batch(tokens.shape[1])
+    hidden = torch.empty(len(tokens), total, device=tokens.device).bernoulli_(probability)[:, rows].bool()
+    return torch.where(rare & hidden, 0, tokens)
+
+
+def _batch(rows: int) -> tuple[int, slice]:
+    """How many rows the whole batch has, and which of them are here."""
+    here = _compiled if torch.compiler.is_compiling() else _here.get()
+    return here or (rows, slice(None))
 
 
 def embedded_dropout(weight: Tensor, probability: float, training: bool) -> Tensor:

@@ -13,6 +13,7 @@ from recurra.models.checkpoint import (
 )
 from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
 from recurra.models.language import LanguageModel, LanguageModelConfig
+from recurra.models.tagger import Tagger, TaggerCodecs, TaggerConfig, TaggerState
 from recurra.models.task import Answer, Task
 from recurra.models.translation import Translation
 from recurra.models.translator import Translator, TranslatorConfig, TranslatorState
@@ -28,6 +29,10 @@ __all__ = [
     "Hypothesis",
     "LanguageModel",
     "LanguageModelConfig",
+    "Tagger",
+    "TaggerCodecs",
+    "TaggerConfig",
+    "TaggerState",
     "Task",
     "Translation",
     "Translator",

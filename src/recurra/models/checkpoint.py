@@ -23,6 +23,7 @@ from recurra.errors import ModelError, UsageError
 from recurra.files import disk_errors, new_folder, open_for_reading, write_file
 from recurra.models.classifier import Classifier
 from recurra.models.language import LanguageModel
+from recurra.models.tagger import Tagger
 from recurra.models.task import Task
 from recurra.models.translation import TARGET_FILE
 from recurra.models.translator import Translator
@@ -35,7 +36,7 @@ FILES = (
     CONFIG, WEIGHTS, TOKENIZER_FILE, TARGET_FILE, CODEC_FILE, "record.json", "metrics.jsonl", "report.html", "README.md",
     "training", "tensorboard",
 )  # fmt: skip
-MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier, Translator)}
+MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier, Tagger, Translator)}
 FORMS: dict[tuple[str, str], type[Task]] = {("translate", "word-by-word"): WordByWord}
 """Models of a kind that have a form of their own, which their configuration names."""
 

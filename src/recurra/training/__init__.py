@@ -12,13 +12,31 @@ from recurra.training.checkpoint import (
 from recurra.training.dynamic import SEGMENT, evaluate_adapting
 from recurra.training.evaluation import evaluate
 from recurra.training.loop import Event, Keeping, Outcome, train
-from recurra.training.recipe import Recipe
+from recurra.training.recipe import RATES, Recipe
 from recurra.training.streamed import streamed
 from recurra.training.workers import ALONE, Workers, local_rank, this_start, workers
 
 __all__ = [
-    "ALONE", "SEGMENT", "Event", "Found", "Keeping", "Outcome", "Position", "Recipe", "Workers", "evaluate",
-    "evaluate_adapting", "load_checkpoint",
-    "local_rank", "packed", "remove_checkpoints", "save_checkpoint", "streamed", "this_start",
-    "train", "unpacked", "workers",
+    "ALONE",
+    "RATES",
+    "SEGMENT",
+    "Event",
+    "Found",
+    "Keeping",
+    "Outcome",
+    "Position",
+    "Recipe",
+    "Workers",
+    "evaluate",
+    "evaluate_adapting",
+    "load_checkpoint",
+    "local_rank",
+    "packed",
+    "remove_checkpoints",
+    "save_checkpoint",
+    "streamed",
+    "this_start",
+    "train",
+    "unpacked",
+    "workers",
 ]  # fmt: skip

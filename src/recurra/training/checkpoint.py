@@ -51,7 +51,7 @@ class Position:
     best: dict[str, float] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     recent: list[float] = field(default_factory=lambda: [0.0, 0])
-    first: list[float] = field(default_factory=lambda: [0.0, 0])
+    first: float = 0.0
     smooth: float = 0.0
     clipped: int = 0
     random: dict[str, Any] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Found:
 
 
 def save_checkpoint(folder: Path, position: Position, arguments: dict[str, Any], start: str | None = None) -> None:
-    """Write a checkpoint into `folder`/training and remove the ones before it once it is known to be whole.
+    """Write a checkpoint into `folder`/training, read it back, and keep the one before it beside it.
 
     `arguments` are what the run was started with, `start` the name of this start. Raises `EnvironmentFailure` where the
     disk refuses; older checkpoints then stay as they are.
@@ -98,7 +98,7 @@ def save_checkpoint(folder: Path, position: Position, arguments: dict[str, Any],
         (temporary / MANIFEST).write_bytes(contents[MANIFEST])
     for name, data in contents.items():
         _compare(path / name, data)
-    for old in before:
+    for old in before[:-1]:
         shutil.rmtree(every / f"{PREFIX}{old}", ignore_errors=True)
 
 
@@ -192,7 +192,7 @@ def _numbered(every: Path) -> list[int]:
         return []
     names = [entry.name for entry in every.iterdir() if entry.name.startswith(PREFIX) and entry.is_dir()]
     ends = [name.removeprefix(PREFIX) for name in names]
-    return sorted(int(end) for end in ends if end.isdecimal() and end.isascii())
+    return sorted(int(end) for end in ends if end.isdecimal() and end.isascii() and end[0] != "0")
 
 
 def _sweep(every: Path) -> None:

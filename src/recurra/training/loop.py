@@ -118,8 +118,8 @@ class _Run:
                 event, stopping, keep = self._step(batch, stop)
                 if self._time_to_check():
                     self._check(event, on_best)
-                    # only with the first model does a folder become this run's, where another is replaced
-                    keep = keep or len(position.history) == 1
+                    # the position and the best weights in the folder should tell of the same step
+                    keep = keep or event["best"]
                 on_step(event, self._progress())
                 # several stop after the same step: what was wished before it was added up with the gradients
                 stopping = stop() if self._workers.count == 1 else stopping
@@ -148,7 +148,7 @@ class _Run:
         total, count, *wishes = self._workers.add_all(gradients, [total, count, *wishes])
         value = total / count
         if not math.isfinite(value):
-            raise trouble.not_a_number("The loss", value, self._where(), self._model, self._recipe.rate)
+            raise trouble.not_a_number("The loss", value, self._where(), self._model, self._recipe)
         norm = self._clip(gradients, count)
         self._optimisers.step(rate)
         position.step += 1
@@ -199,7 +199,7 @@ class _Run:
         value = float(total.detach())
         if not math.isfinite(value) and self._workers.count == 1:
             loss = value / count
-            raise trouble.not_a_number("The loss", loss, self._where(), self._model, self._recipe.rate, total)
+            raise trouble.not_a_number("The loss", loss, self._where(), self._model, self._recipe, total)
         (total if weight == 1.0 else total * weight).backward()
         return value, count, after
 
@@ -211,7 +211,7 @@ class _Run:
         """
         norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True)) / count
         if not math.isfinite(norm):
-            raise trouble.not_a_number("The gradient", norm, self._where(), self._model, self._recipe.rate)
+            raise trouble.not_a_number("The gradient", norm, self._where(), self._model, self._recipe)
         self._position.clipped += norm > self._recipe.clip
         factor = min(1.0, self._recipe.clip / (norm + 1e-6)) / count
         for gradient in gradients:
@@ -221,12 +221,11 @@ class _Run:
     def _watch(self, value: float) -> None:
         """Stop a run whose loss explodes."""
         position = self._position
-        if position.step <= trouble.FIRST:
-            position.first = [position.first[0] + value, position.first[1] + 1]
+        if position.step == 1:
+            position.first = value
         position.smooth = value if position.step == 1 else 0.9 * position.smooth + 0.1 * value
-        first = position.first[0] / position.first[1]
-        if trouble.is_exploding(position.step, position.smooth, first):
-            raise trouble.exploded(position.smooth, first, self._where(), self._recipe.rate)
+        if trouble.is_exploding(position.step, position.smooth, position.first):
+            raise trouble.exploded(position.smooth, position.first, self._where(), self._recipe)
 
     def _where(self) -> str:
         position = self._position
@@ -279,7 +278,7 @@ class _Run:
         metrics, _ = evaluate(self._model, self._valid, self._workers, quick=True)
         if not math.isfinite(metrics["loss"]):
             where = f"in the validation after step {position.step}"
-            raise trouble.not_a_number("The loss", metrics["loss"], where, self._model, self._recipe.rate)
+            raise trouble.not_a_number("The loss", metrics["loss"], where, self._model, self._recipe)
         self._checked = position.step
         event["valid"] = metrics
         total, count = position.recent

@@ -12,6 +12,8 @@ from recurra.config import Config
 
 CYCLE_UP, CYCLE_FIRST, CYCLE_LAST = 0.3, 1 / 25, 1e-4
 """One cycle: the part of the run on which the rate rises, where it starts, where it ends (of the highest rate)."""
+RATES = {"adamw": 1.0, "muon": 1.0, "sgd": 100.0}
+"""How many times the rate of AdamW: plain steps are as long as the gradient, which is clipped to 1."""
 HALVED_AFTER = 2
 """Validations in a row without a better one after which a plateau halves the rate."""
 

@@ -8,14 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from recurra.errors import DataError
+from recurra.training.recipe import RATES, Recipe
 
-FIRST = 20
-"""Steps whose mean loss is what the loss may not exceed by far."""
+SOON = 10
+"""Steps before which a run is not judged: the first ones may go astray and come back."""
 FAR = 3.0
+"""How many times the loss of the untrained model a run may have of late."""
+HIGH = 0.01
+"""A rate of AdamW above which it is no use to take a third."""
 
 
 def not_a_number(
-    what: str, value: float, where: str, model: nn.Module, rate: float, total: Tensor | None = None
+    what: str, value: float, where: str, model: nn.Module, recipe: Recipe, total: Tensor | None = None
 ) -> DataError:
     """The error for a loss or gradient that is NaN or infinite; `total` is a loss whose gradients are not there yet."""
     guilty = _first(((name, value) for name, value in model.named_parameters()), "the weight")
@@ -28,27 +32,31 @@ def not_a_number(
     return DataError(
         f"{what} is no longer a number",
         got=", ".join(parts),
-        fix=f"{_mend(rate)}, and look for extreme values in the data",
+        fix=f"{_mend(recipe)}, and look for extreme values in the data",
     )
 
 
-def exploded(value: float, first: float, where: str, rate: float) -> DataError:
+def exploded(value: float, first: float, where: str, recipe: Recipe) -> DataError:
     return DataError(
         "The loss explodes",
         got=f"{value:.3g}, {where}",
-        expected=f"less than it began with, {first:.3g}",
-        fix=_mend(rate),
+        expected=f"at most {FAR:.0f} times what it began with, {first:.3g}",
+        fix=_mend(recipe),
     )
 
 
 def is_exploding(step: int, smooth: float, first: float) -> bool:
-    """Whether the loss of late is far above that of the first steps."""
-    return step > 2 * FIRST and smooth > FAR * first
+    """Whether the loss of late is far above `first`, that of the first step, which an untrained model had."""
+    return step >= SOON and smooth > FAR * first
 
 
-def _mend(rate: float) -> str:
+def _mend(recipe: Recipe) -> str:
+    rate, high = recipe.rate, HIGH * RATES[recipe.optimiser]
+    if recipe.weight_decay * min(rate, high) > 0.5:
+        return "Start over with a lower --weight-decay, 0.01 say, and --fresh"
     # a rate out of all reason is not made reasonable by a third
-    return f"Start over with a lower rate: --rate {rate / 3 if rate < 10 else 0.01:.1g} --fresh"
+    lower = rate / 3 if rate < 10 * high else high
+    return f"Start over with a lower rate: --rate {lower:.1g} --fresh"
 
 
 def _first(values: Iterable[tuple[str, Tensor]], what: str) -> str | None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from recurra.data.datasets import Dataset, LabelledDataset, PairDataset, TextDataset
+from recurra.data.datasets import Dataset, LabelledDataset, PairDataset, TaggedDataset, TextDataset
 from recurra.errors import DataError
 from recurra.fitting.kinds.classify import Classify
 from recurra.fitting.kinds.kind import Kind
 from recurra.fitting.kinds.language import LEARNT, Language
+from recurra.fitting.kinds.tag import Tag
 from recurra.fitting.kinds.translate import Translate
 
 _BY_DATASET: dict[type, Kind[Any, Any]] = {
     TextDataset: Language(),
     LabelledDataset: Classify(),
     PairDataset: Translate(),
+    TaggedDataset: Tag(),
 }
 KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in _BY_DATASET.values()}
 

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from recurra.baselines import BaselineResult
+from recurra.data.checking import Problem
 from recurra.data.datasets import Dataset
 from recurra.errors import UsageError
 from recurra.fitting.options import FitOptions
 from recurra.layers import StackConfig
 from recurra.models import Task
-from recurra.training import Recipe
+from recurra.training import RATES, Recipe
 
 DatasetT = TypeVar("DatasetT", bound=Dataset)
 TaskT = TypeVar("TaskT", bound=Task)
@@ -51,6 +52,10 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
     def next_commands(self, task: TaskT, where: str) -> list[str]:
         """Commands to try with a fitted model in the folder `where`, quoted for a shell."""
 
+    def problems(self, train: DatasetT, other: DatasetT) -> list[Problem]:
+        """What of a validation or test set does not go with the training data, to be told to the person."""
+        return []
+
     def part(self, dataset: DatasetT) -> DatasetT:
         """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""
         return dataset
@@ -79,10 +84,6 @@ def stack_config(
         weight_drop=weight_drop if options.weight_drop is None else options.weight_drop,
         recompute=options.recompute,
     )
-
-
-RATES = {"adamw": 1.0, "muon": 1.0, "sgd": 100.0}
-"""How many times the rate of AdamW: plain steps are as long as the gradient, which is clipped to 1."""
 
 
 def recipe_of(options: FitOptions, **values: Any) -> Recipe:

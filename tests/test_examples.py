@@ -1,0 +1,30 @@
+"""The worked examples: short, and they do what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def example(name: str) -> ModuleType:
+    """An example as a module; each is shorter than 60 lines."""
+    path = EXAMPLES / f"{name}.py"
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tagging(tmp_path: Path) -> None:
+    english, chinese = example("tagging").main(tmp_path)
+    for model in (english, chinese):
+        assert model.metrics["valid"]["f1"] > 0.95 and model.metrics["valid"]["label_accuracy"] > 0.9
+    (answer,) = english.predict("what is the weather like in New York")
+    assert answer["spans"] == [{"type": "PLACE", "start": 6, "end": 8, "text": "New York"}]
+    (answer,) = chinese.predict("王小明到呼和浩特时会下雨吗")
+    assert [(span["type"], span["text"]) for span in answer["spans"]] == [("PERSON", "王小明"), ("PLACE", "呼和浩特")]
