@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NATIVE := $(wildcard native/*) CMakeLists.txt
 
-.PHONY: setup demo test kill-test lint sanitize check-processors bench docs wheel clean
+.PHONY: setup demo test kill-test lint sanitize check-processors bench quality docs wheel clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,10 @@ check-processors: setup
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
+
+# Rows of the table of quality, run again: make quality DATA=FOLDER ROWS="trec sst2". An hour and more for all.
+quality: setup
+	$(BIN)/python -m benchmarks.quality --data $(DATA) $(ROWS)
 
 docs: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"

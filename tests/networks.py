@@ -46,8 +46,8 @@ class Network:
     batch_first: bool = False
     per_step: bool = True
     tokens: bool = False
-    begin: Callable[[Any, int], Any] = lambda model, batch: model.initial_state(batch)
     wide: int | None = None
+    begin: Callable[[Any, int], Any] = lambda model, batch: model.initial_state(batch)
 
     def build(self, dtype: torch.dtype = torch.float32) -> Any:
         """A network with random parameters, biases included, in evaluation mode."""
@@ -101,6 +101,21 @@ def _classifier(cell: str, tokens: bool, **options: Any) -> Callable[[], Classif
     return lambda: Classifier(config, LabelCodec(["a", "b", "c"]), codec)
 
 
+def _tagger(cell: str, tokens: TokenCodec, **options: Any) -> Callable[[], Tagger]:
+    stack = StackConfig(cell=cell, hidden=HIDDEN, layers=2, bidirectional=options.pop("bidirectional", False))
+    tags, labels = LabelCodec(["B-a", "I-a", "O"]), LabelCodec(["x", "y"])
+    level: Any = tokens.level
+    config = TaggerConfig(
+        stack=stack, tags=3, labels=2, level=level, words=len(tokens.words), parts=len(tokens.parts),
+        once=tokens.once, width=tokens.width, embedding=INPUTS, part_embedding=3, spelling=4, **options,
+    )  # fmt: skip
+    return lambda: Tagger(config, TaggerCodecs(tokens, tags, "BIO", labels))
+
+
+WORDS = TokenCodec.learn([["abc", "def", "gh", "ijk", "lm", "no", "pq", "rs"]], "words")
+SINGLE = TokenCodec.learn([[*"abcdefgh"]], "characters", neighbours=False)
+
+
 def _translator(cell: str, **options: Any) -> Callable[[], Translator]:
     layers = options.pop("layers", 2)
     config = TranslatorConfig(
@@ -119,21 +134,6 @@ def _with_sources(model: Translator, batch: int) -> Any:
     random = torch.Generator().manual_seed(batch)
     tokens = torch.randint(0, CODEC.size, (batch, 7), generator=random)
     return model.encode_source(tokens, (torch.arange(batch) * 3 + 2) % 8)
-
-
-def _tagger(cell: str, tokens: TokenCodec, **options: Any) -> Callable[[], Tagger]:
-    stack = StackConfig(cell=cell, hidden=HIDDEN, layers=2, bidirectional=options.pop("bidirectional", False))
-    tags, labels = LabelCodec(["B-a", "I-a", "O"]), LabelCodec(["x", "y"])
-    level: Any = tokens.level
-    config = TaggerConfig(
-        stack=stack, tags=3, labels=2, level=level, words=len(tokens.words), parts=len(tokens.parts),
-        once=tokens.once, width=tokens.width, embedding=INPUTS, part_embedding=3, spelling=4, **options,
-    )  # fmt: skip
-    return lambda: Tagger(config, TaggerCodecs(tokens, tags, "BIO", labels))
-
-
-WORDS = TokenCodec.learn([["abc", "def", "gh", "ijk", "lm", "no", "pq", "rs"]], "words")
-SINGLE = TokenCodec.learn([[*"abcdefgh"]], "characters", neighbours=False)
 
 
 NETWORKS: list[Network] = [
@@ -190,6 +190,16 @@ NETWORKS: list[Network] = [
         per_step=False,
         tokens=True,
     ),
+    *(Network(f"tag-{name}", _tagger(name, WORDS), batch_first=True, tokens=True, wide=WORDS.width) for name in CELLS),
+    Network("tag-characters", _tagger("gru", SINGLE), batch_first=True, tokens=True, wide=1),
+    Network("tag-softmax", _tagger("lstm", WORDS, decoder="softmax"), batch_first=True, tokens=True, wide=WORDS.width),
+    Network(
+        "tag-both-ways",
+        _tagger("gru", WORDS, bidirectional=True),
+        batch_first=True,
+        tokens=True,
+        wide=WORDS.width,
+    ),
     *(Network(f"translate-{name}", _translator(name), batch_first=True, tokens=True) for name in CELLS),
     *(
         Network(f"translate-{name}-a-source", _translator(name), batch_first=True, tokens=True, begin=_with_sources)
@@ -201,15 +211,5 @@ NETWORKS: list[Network] = [
         batch_first=True,
         tokens=True,
         begin=_with_sources,
-    ),
-    *(Network(f"tag-{name}", _tagger(name, WORDS), batch_first=True, tokens=True, wide=WORDS.width) for name in CELLS),
-    Network("tag-characters", _tagger("gru", SINGLE), batch_first=True, tokens=True, wide=1),
-    Network("tag-softmax", _tagger("lstm", WORDS, decoder="softmax"), batch_first=True, tokens=True, wide=WORDS.width),
-    Network(
-        "tag-both-ways",
-        _tagger("gru", WORDS, bidirectional=True),
-        batch_first=True,
-        tokens=True,
-        wide=WORDS.width,
     ),
 ]

@@ -56,13 +56,6 @@ def some_state(network: Network, model: Any, batch: int = BATCH) -> Any:
     return network.run(model, network.inputs(3, batch, seed=9), network.begin(model, batch))[1]
 
 
-def fresh(model: Any, state: Any) -> Any:
-    """The initial state of a row; what is as long as a source in `state` is as long here, and empty."""
-    return map_state(
-        lambda first, now: first if first.shape == now.shape else torch.zeros_like(now), model.initial_state(1), state
-    )
-
-
 def test_1_batch_first_in_state(network: Network, chosen: str) -> None:
     model = network.build()
     state = some_state(network, model)
@@ -160,7 +153,8 @@ def test_6_resets(network: Network, chosen: str) -> None:
             outputs, now = network.run(part, x[start:t, row : row + 1], now)
             pieces.append(outputs)
             if t < STEPS:
-                now, start = fresh(part, now), t
+                # the initial state is zeros; here of the same shape, for one whose shape is that of its source
+                now, start = map_state(torch.zeros_like, now), t
         same(
             torch.cat(pieces) if network.per_step else pieces[-1],
             whole[:, row : row + 1] if network.per_step else whole[row : row + 1],

@@ -262,7 +262,7 @@ def test_word_by_word_says_a_word_for_each(tmp_path: Path) -> None:
     save_model(model, tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     assert isinstance(loaded, WordByWord) and loaded.predict(["b a"]) == model.predict(["b a"])
-    with pytest.raises(UsageError, match="no such choice"):
+    with pytest.raises(UsageError, match="nothing is searched for"):
         model.predict("a", beam=3)
 
 

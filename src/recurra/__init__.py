@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         StateError,
         UsageError,
     )
-    from recurra.fitting import FitOptions, Model, fit, load, runs
+    from recurra.fitting import Check, Comparison, FitOptions, Model, check, compare, fit, load, runs
     from recurra.kernels import backend
     from recurra.layers import Bidirectional, Block, Stack, StackConfig
     from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig, Task
@@ -33,7 +33,7 @@ _WHERE = {
     "errors": (
         "DataError", "EnvironmentFailure", "Interrupted", "ModelError", "RecurraError", "StateError", "UsageError",
     ),
-    "fitting": ("FitOptions", "Model", "fit", "load", "runs"),
+    "fitting": ("Check", "Comparison", "FitOptions", "Model", "check", "compare", "fit", "load", "runs"),
     "kernels": ("backend",),
     "layers": ("Bidirectional", "Block", "Stack", "StackConfig"),
     "models": ("Classifier", "ClassifierConfig", "LanguageModel", "LanguageModelConfig", "Task"),
@@ -49,8 +49,10 @@ __all__ = [
     "Bidirectional",
     "Block",
     "Cell",
+    "Check",
     "Classifier",
     "ClassifierConfig",
+    "Comparison",
     "DataError",
     "Elman",
     "EnvironmentFailure",
@@ -73,6 +75,8 @@ __all__ = [
     "UsageError",
     "__version__",
     "backend",
+    "check",
+    "compare",
     "fit",
     "generate",
     "load",

@@ -369,19 +369,42 @@ def character_width(character: str) -> int:
 
 
 def display_width(text: str) -> int:
-    """Columns a text takes on a terminal."""
-    return sum(map(character_width, text))
+    """Columns a text takes on a terminal; an emoji of several parts takes two."""
+    return len(text) if text.isascii() else sum(width for _, width in _shapes(text))
+
+
+def _shapes(text: str) -> Iterator[tuple[str, int]]:
+    """What is drawn as one, with its columns: a character with its marks, an emoji with its tone and all joined to it."""
+    shape, width, joins = "", 0, False
+    for character in text:
+        wide = character_width(character)
+        emoji = unicodedata.category(shape[:1] or " ") == "So"
+        if emoji and (joins or character in _TONES):
+            wide = 0  # a part of the picture before it
+        elif emoji and character == _AS_PICTURE:
+            width = 2
+        joins = character == _JOINER
+        if wide and shape:
+            yield shape, width
+            shape, width = "", 0
+        shape, width = shape + character, width + wide
+    if shape:
+        yield shape, width
+
+
+_TONES = "".join(map(chr, range(0x1F3FB, 0x1F400)))
+_JOINER, _AS_PICTURE = "\u200d", "\ufe0f"
 
 
 def _cut(text: str, width: int) -> str:
     if display_width(text) <= width:
         return text
     kept, used = [], 0
-    for character in text:
-        used += character_width(character)
+    for shape, columns in _shapes(text):
+        used += columns
         if used > width - 3:
             break
-        kept.append(character)
+        kept.append(shape)
     return "".join(kept).rstrip() + "..."
 
 

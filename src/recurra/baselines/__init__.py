@@ -1,8 +1,8 @@
 """Simple models that every result is printed beside: what a network must beat to earn its keep.
 
-Classification has the majority class and a linear model; language has modified Kneser-Ney; tagging each word's usual tag
-and a structured perceptron; translation the source itself and a table of words. All are deterministic, take seconds, and know
-only datasets and token ids.
+Classification has the majority class and a linear model; language has modified Kneser-Ney; tagging each word's usual tag and
+a structured perceptron; translation the source itself and a table of words. All are deterministic, take seconds, and know
+datasets and token ids alone.
 """
 
 from __future__ import annotations

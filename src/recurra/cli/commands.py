@@ -61,6 +61,7 @@ def fit(
     ] = None,
     beam: Annotated[int | None, typer.Option(help="Translations that are followed at a time.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
     summary: Annotated[
         str | None, typer.Option(help="Classify from the last output, the max, or by attention.")
     ] = None,
@@ -116,6 +117,28 @@ def fit(
 
 
 @app.command()
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet or .npz")],
+    valid: Annotated[str | None, typer.Option(help="Validation file.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test file.")] = None,
+    task: Annotated[str | None, typer.Option(help="language, classify, tag or translate; guessed.")] = None,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    tags: TagsColumn = None,
+    target: TargetColumn = None,
+    level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
+    json: Json = False,
+) -> None:
+    """Tell all that is known of DATA before training: how it is understood, what is wrong, what `fit` would do."""
+    choices = {name: value for name, value in locals().items() if name not in _NO_CHOICES}
+    from recurra.cli import checking
+
+    checking.check(data, valid, test, choices, json)
+
+
+@app.command()
 def predict(
     model: ModelFolder,
     inputs: Annotated[
@@ -168,6 +191,26 @@ def evaluate(
 
     columns = {"text": text, "label": label, "tags": tags, "target": target}
     using.evaluate(model, data, {**columns, "dynamic": dynamic, "cache": cache}, json)
+
+
+@app.command()
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL MODEL... DATA", help="Model folders, and data at the end.")
+    ],
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    tags: TagsColumn = None,
+    target: TargetColumn = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same rows again.")] = 0,
+    resamples: Annotated[int, typer.Option(min=100, help="How often rows are drawn again for the intervals.")] = 1000,
+    json: Json = False,
+) -> None:
+    """Measure models on the same data, with intervals that tell whether a difference can be luck."""
+    from recurra.cli import comparing
+
+    columns = {"text": text, "label": label, "tags": tags, "target": target}
+    comparing.compare(models[:-1], models[-1], columns, seed, resamples, json)
 
 
 @app.command()

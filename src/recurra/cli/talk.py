@@ -51,10 +51,10 @@ def show_answer(answer: dict[str, Any], raw: str = "") -> str:
     """An answer as a line for a person."""
     if "next" in answer:
         return "  ".join(f"{visible(item['token'])} {item['probability']:.3f}" for item in answer["next"])
-    if "translation" in answer:
-        return printable(answer["translation"]).replace("\n", "⏎")
     if "tags" in answer:
         return printable(_tagged(answer)).replace("\n", "⏎")
+    if "translation" in answer:
+        return printable(answer["translation"]).replace("\n", "⏎")
     shares = "  ".join(f"{name} {share:.3f}" for name, share in answer["probabilities"].items())
     line = f"{answer['label']}\t{shares}"
     # one line for each input, whatever it holds

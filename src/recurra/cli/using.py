@@ -19,7 +19,7 @@ from recurra.data.datasets import TextDataset
 from recurra.data.reading import read
 from recurra.errors import DataError, RecurraError
 from recurra.fitting.stopping import Stopping
-from recurra.models import Answer, Classifier, Tagger
+from recurra.models import Answer, Tagger
 from recurra.progress import table
 from recurra.streaming import Session
 
@@ -103,7 +103,7 @@ def _piece(model: recurra.Model, line: str) -> Any:
     """A line as the model reads it: text; for a tagger also a JSON list of tokens, for a model of numbers one of steps."""
     if isinstance(model.task, Tagger):
         return _tokens(line)
-    if isinstance(model.task, Classifier) and model.task.config.features is not None:
+    if getattr(model.task.config, "features", None) is not None:
         expected = "a JSON list such as [[1.0, 2.0], ...]"
         try:
             # a whole number may have more digits than Python reads

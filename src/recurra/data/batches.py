@@ -120,6 +120,31 @@ class StreamFeed:
             yield Batch(chunk[:, :-1], chunk[:, 1:], carries=index > 0)
 
 
+class BlockFeed:
+    """One stream of tokens in chunks of given sizes, one a batch, the state carried on; the target of each is the next one.
+
+    Arguments:
+    - blocks: the tokens of each, int64 [n]. The first token of all has none before it and is no target, so the chunk of
+      the first block is one shorter. A block without targets has no batch.
+    """
+
+    unit = "tokens"
+
+    def __init__(self, blocks: Sequence[Tensor]) -> None:
+        self._ids = torch.cat(list(blocks))
+        ends = torch.tensor([len(block) for block in blocks]).cumsum(0).tolist()
+        self.spans = [(max(1, first), last) for first, last in zip([0, *ends], ends, strict=False)]
+
+    def __len__(self) -> int:
+        return sum(first < last for first, last in self.spans)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        spans = [(first, last) for first, last in self.spans if first < last]
+        for first, last in spans[start:]:
+            inputs, targets = self._ids[first - 1 : last - 1], self._ids[first:last]
+            yield Batch(inputs[None], targets[None], carries=first > 1)
+
+
 GROUP, WASTE = 50, 0.04
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,17 @@ Row = str | np.ndarray | list[str]
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with the data. `line` is where it shows first, or None where it concerns the whole."""
+    """Something wrong with the data. `line` is where it shows first, or None where it concerns the whole; `lines` are all
+    places, of which the message names the first few."""
 
     line: int | None
     message: str
     fatal: bool
+    lines: tuple[int, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if self.line is not None and not self.lines:
+            object.__setattr__(self, "lines", (self.line,))
 
 
 def places(lines: Sequence[int], unit: str) -> str:
@@ -46,13 +52,17 @@ def places(lines: Sequence[int], unit: str) -> str:
 
 
 def raise_fatal(problems: Sequence[Problem], name: str) -> None:
-    """Raise one `DataError` that lists the first five fatal problems and counts the rest; return if there is none."""
+    """Raise the `fatal_error` of the fatal problems; return if there is none."""
     fatal = [problem for problem in problems if problem.fatal]
-    if not fatal:
-        return
+    if fatal:
+        raise fatal_error(fatal, name)
+
+
+def fatal_error(fatal: Sequence[Problem], name: str) -> DataError:
+    """One `DataError` that lists the first five problems and counts the rest."""
     shown = "; ".join(problem.message for problem in fatal[:_SHOWN])
     more = f"; and {len(fatal) - _SHOWN} more problems like these" if len(fatal) > _SHOWN else ""
-    raise DataError(f"{name} cannot be used as it is: {shown}{more}")
+    return DataError(f"{name} cannot be used as it is: {shown}{more}")
 
 
 def left_out(lines: Sequence[int], unit: str, one: str, many: str) -> list[Problem]:
@@ -60,7 +70,7 @@ def left_out(lines: Sequence[int], unit: str, one: str, many: str) -> list[Probl
     if not lines:
         return []
     subject, were = (f"1 row {one}", "was") if len(lines) == 1 else (f"{len(lines)} rows {many}", "were")
-    return [Problem(lines[0], f"{subject} and {were} left out ({places(lines, unit)})", fatal=False)]
+    return [Problem(lines[0], f"{subject} and {were} left out ({places(lines, unit)})", False, tuple(lines))]
 
 
 def too_few_left(kept: int, all_rows: int) -> list[Problem]:
@@ -156,9 +166,10 @@ def check_rows(data: LabelledDataset, unit: str, judge_labels: bool = True) -> l
         return [*problems, Problem(data.lines[0], message, fatal=True)]
     extra = [i for rows in groups.values() if len({data.labels[i] for i in rows}) == 1 for i in rows[1:]]
     if extra:
-        where = places(sorted(data.lines[i] for i in extra), unit)
+        where = sorted(data.lines[i] for i in extra)
         copies = "1 row is a copy" if len(extra) == 1 else f"{len(extra)} rows are copies"
-        problems.append(Problem(data.lines[min(extra)], f"{copies} of an earlier row ({where})", fatal=False))
+        message = f"{copies} of an earlier row ({places(where, unit)})"
+        problems.append(Problem(where[0], message, False, tuple(where)))
     torn = [rows for rows in groups.values() if len({data.labels[i] for i in rows}) > 1]
     if torn:
         rows = torn[0]
@@ -167,7 +178,8 @@ def check_rows(data: LabelledDataset, unit: str, judge_labels: bool = True) -> l
         times = "1 input stands" if len(torn) == 1 else f"{len(torn)} inputs stand"
         where = places([data.lines[i] for i in rows], unit)
         message = f"{times} in the data with different labels (first: {where}, labelled {labels})"
-        problems.append(Problem(data.lines[rows[0]], message, fatal=False))
+        everywhere = tuple(sorted(data.lines[i] for rows in torn for i in rows))
+        problems.append(Problem(data.lines[rows[0]], message, False, everywhere))
     return problems
 
 
@@ -190,7 +202,8 @@ def _classes(classes: Counter[str], data: LabelledDataset, unit: str) -> list[Pr
     names = ", ".join(repr(label) for label in first[:_SHOWN]) + (" …" if len(first) > _SHOWN else "")
     subject = "1 class has" if len(single) == 1 else f"{len(single)} classes have"
     message = f"{subject} a single row, too few to learn from ({names}; first at {unit} {line})"
-    return [Problem(line, message, fatal=False)]
+    lines = tuple(line for line, label in zip(data.lines, data.labels, strict=True) if label in single)
+    return [Problem(line, message, False, lines)]
 
 
 def _long(data: LabelledDataset, unit: str) -> list[Problem]:
@@ -201,7 +214,7 @@ def _long(data: LabelledDataset, unit: str) -> list[Problem]:
     longest = max(map(len, data.inputs))
     rows = "1 row is" if len(long) == 1 else f"{len(long)} rows are"
     message = f"{rows} longer than {limit:,} {what} (the longest has {longest:,}; {places(long, unit)})"
-    return [Problem(long[0], f"{message}: training will be slow", fatal=False)]
+    return [Problem(long[0], f"{message}: training will be slow", False, tuple(long))]
 
 
 def check_documents(documents: Sequence[Text], lines: Sequence[int], unit: str) -> tuple[list[Text], list[Problem]]:

@@ -21,8 +21,8 @@ PIECE = 1 << 20  # characters after which a piece ends at the next newline; no p
 BLOCK = 1 << 20  # bytes read at once
 
 
-def cut(strings: Iterable[str]) -> Iterator[str]:
-    """Strings that follow one another, as pieces of about a megabyte: small ones joined, large ones cut.
+def cut(strings: Iterable[str], size: int = PIECE) -> Iterator[str]:
+    """Strings that follow one another, as pieces of about `size`, a megabyte: small ones joined, large ones cut.
 
     Where the cuts are depends on the text alone, not on the strings it came in. They are after newlines, and in a very
     long line before a blank: no token of words or bpe reaches over these.
@@ -31,7 +31,7 @@ def cut(strings: Iterable[str]) -> Iterator[str]:
     for string in strings:
         rest += string
         start = 0
-        while (end := _end(rest, start)) is not None:
+        while (end := _end(rest, start, size)) is not None:
             yield rest[start:end]
             start = end
         if start:
@@ -40,9 +40,9 @@ def cut(strings: Iterable[str]) -> Iterator[str]:
         yield rest
 
 
-def _end(text: str, start: int) -> int | None:
+def _end(text: str, start: int, size: int) -> int | None:
     """Where the piece that begins at `start` ends, or None where that cannot be told yet."""
-    soon, last = start + PIECE, start + 2 * PIECE
+    soon, last = start + size, start + 2 * size
     newline = text.find("\n", soon, last)
     if newline >= 0:
         return newline + 1

@@ -39,6 +39,7 @@ def read(
     target: str | None = None,
     need_labels: bool = True,
     name: str | None = None,
+    lenient: bool = False,
 ) -> tuple[Dataset, Guess, list[Problem]]:
     """Read a source into a dataset.
 
@@ -51,8 +52,9 @@ def read(
     and classes are not judged.
 
     The problems returned are warnings: rows that cannot be used are left out and named. Raises `DataError` listing
-    what makes the data unusable (NaN, one class, more than half of the rows lost), `UsageError` for an unknown task,
-    `EnvironmentFailure` where the machine refuses to read the file.
+    what makes the data unusable (NaN, one class, more than half of the rows lost), unless `lenient`: then these problems
+    are returned too, the fatal ones first. `UsageError` for an unknown task, `EnvironmentFailure` where the machine refuses
+    to read the file.
     """
     check_task(task)
     columns = Columns(text, label, tags, target)
@@ -60,7 +62,8 @@ def read(
     found = choose(raw, task, columns, need_labels)
     dataset, problems = _READERS[found.task](raw, found, need_labels)
     problems.sort(key=lambda problem: (not problem.fatal, problem.line or 0))
-    raise_fatal(problems, dataset.name)
+    if not lenient:
+        raise_fatal(problems, dataset.name)
     return dataset, found, problems
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from recurra.data.pieces import cut
-from recurra.data.writing import join_words
+from recurra.data.writing import WIDTHS, join_words
 from recurra.errors import DataError, ModelError, UsageError
 from recurra.files import open_for_reading, write_file
 
@@ -48,12 +48,21 @@ class TextCodec:
     """A vocabulary of `size` tokens, numbered 0..V-1, on one `level`.
 
     `unknown` is the id of the token for everything that is not in the vocabulary; None for bpe, which can spell any
-    text in bytes. Characters keep the text as it is; words drop spaces, and keep each newline as a token.
+    text in bytes. Characters keep the text as it is; words drop spaces, and keep each newline as a token. `lowercase` and
+    `normalise` (full and half width as one, see `WIDTHS`) say what is no difference to it.
     """
 
-    def __init__(self, level: str, tokens: Sequence[str], merges: Sequence[tuple[str, str]], lowercase: bool) -> None:
+    def __init__(
+        self,
+        level: str,
+        tokens: Sequence[str],
+        merges: Sequence[tuple[str, str]],
+        lowercase: bool,
+        normalise: bool = False,
+    ) -> None:
         self.level = level
         self.lowercase = lowercase
+        self.normalise = normalise
         self._tokens = list(tokens)
         self._merges = list(merges)
         self._known: dict[str, list[int]] = {}
@@ -78,6 +87,7 @@ class TextCodec:
         size: int | None = None,
         minimum: int = 1,
         lowercase: bool = False,
+        normalise: bool = False,
     ) -> Self:
         """Learn a vocabulary: tokens that occur at least `minimum` times, the `size` most frequent of them at most.
 
@@ -85,31 +95,45 @@ class TextCodec:
         """
         _check_settings(level, size, minimum)
         if level == "characters":
-            return cls.of_counts(count_characters(texts, lowercase), size, minimum, lowercase)
-        return cls(level, *_train(level, _some(map(_without_surrogates, texts)), size, minimum, lowercase), lowercase)
+            return cls.of_counts(count_characters(texts, lowercase), size, minimum, lowercase, normalise)
+        clean = map(_without_surrogates, texts)
+        if normalise:
+            clean = (text.translate(WIDTHS) for text in clean)
+        return cls(level, *_train(level, _some(clean), size, minimum, lowercase), lowercase, normalise)
 
     @classmethod
-    def of_counts(cls, counts: np.ndarray, size: int | None = None, minimum: int = 1, lowercase: bool = False) -> Self:
+    def of_counts(
+        cls,
+        counts: np.ndarray,
+        size: int | None = None,
+        minimum: int = 1,
+        lowercase: bool = False,
+        normalise: bool = False,
+    ) -> Self:
         """A vocabulary of characters, as `learn` makes it, from what `count_characters` gives."""
         _check_settings("characters", size, minimum)
         if not counts.any():
             raise DataError("There is no text to learn a vocabulary from", got="no characters")
         counts = counts.copy()
         counts[ord(UNKNOWN)] = 0
+        if normalise:
+            for code, plain in WIDTHS.items():
+                counts[ord(plain)] += counts[code]
+                counts[code] = 0
         order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts >= minimum)]
         tokens = [UNKNOWN, *map(chr, order[: None if size is None else size - 1].tolist())]
-        return cls("characters", tokens, [], lowercase)
+        return cls("characters", tokens, [], lowercase, normalise)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text. For characters, encode(a) + encode(b) == encode(a + b)."""
         if self.level == "characters":
-            if len(text) <= _SHORT and not self.lowercase:
+            if len(text) <= _SHORT and not self.lowercase and not self.normalise:
                 # a dictionary is quicker than an array for the few characters of one push
                 ids = [self._ids.get(character, -1) for character in text]
                 if -1 not in ids:
                     return ids
             return self.encode_array(text).tolist()
-        return self._encode_chunks(_without_surrogates(text))
+        return self._encode_chunks(self._plain(text))
 
     def encode_many(self, texts: Iterable[str]) -> list[list[int]]:
         """Token ids of each text."""
@@ -121,8 +145,24 @@ class TextCodec:
             codes = _code_points(_lower(text) if self.lowercase else text)
             table = self._table
             return table[np.minimum(codes, len(table) - 1)]
-        parts = [np.array(self._encode_chunks(piece), np.int32) for piece in cut([_without_surrogates(text)])]
+        parts = [np.array(self._encode_chunks(piece), np.int32) for piece in cut([self._plain(text)])]
         return np.concatenate([np.zeros(0, np.int32), *parts])
+
+    def unknown_in(self, text: str) -> list[str]:
+        """What of a text is not in the vocabulary, as it stands there and in order; nothing for bpe, which can spell all."""
+        if self.level == "characters":
+            return [text[place] for place in np.flatnonzero(self.encode_array(text) == self.unknown).tolist()]
+        if self.level == "bpe":
+            return []
+        plain = self._plain(text)
+        found = self._tokenizer.encode(plain, add_special_tokens=False)
+        pairs = zip(found.ids, found.offsets, strict=True)
+        return [plain[start:end] for index, (start, end) in pairs if index == self.unknown]
+
+    def _plain(self, text: str) -> str:
+        """A text as the library is given it."""
+        text = _without_surrogates(text)
+        return text.translate(WIDTHS) if self.normalise else text
 
     def _encode_chunks(self, text: str) -> list[int]:
         """Ids chunk by chunk, each different chunk once: running text repeats itself, and the library is slow."""
@@ -172,7 +212,8 @@ class TextCodec:
 
     def to_text(self) -> str:
         """The content of `tokenizer.json`, which `tokenizers.Tokenizer` reads too."""
-        return self._tokenizer.to_str(pretty=False) + "\n"
+        whole = _build(self.level, self._tokens, self._merges, self.lowercase, self.normalise)
+        return whole.to_str(pretty=False) + "\n"
 
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json` into a folder."""
@@ -188,11 +229,11 @@ class TextCodec:
             raise ModelError(f"{path} is damaged", got="no model in it")
         tokens = _read_tokens(model.get("vocab"), path)
         merges = _read_merges(model.get("merges", []), set(tokens), path)
-        lowercase = values.get("normalizer") is not None
+        lowercase, normalise = _read_normalizer(values.get("normalizer"))
         for level in LEVELS:
             if (level == "bpe") != (model.get("type") == "BPE"):
                 continue
-            codec = cls(level, tokens, merges, lowercase)
+            codec = cls(level, tokens, merges, lowercase, normalise)
             if codec._is_whole() and _same_make(codec._described, values):
                 return codec
         raise ModelError(
@@ -235,18 +276,21 @@ class TextCodec:
     def _table(self) -> np.ndarray:
         """Code point → id, int32; its last row, unknown, also serves all code points beyond."""
         codes = [ord(token) for token in self._tokens]
-        table = np.zeros(max(codes) + 2, dtype=np.int32)
+        table = np.zeros(max(codes + list(WIDTHS) if self.normalise else codes) + 2, dtype=np.int32)
         table[codes] = np.arange(len(codes))
+        if self.normalise:
+            table[list(WIDTHS)] = table[[ord(plain) for plain in WIDTHS.values()]]
         return table
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
+        # what it is given has its ordinary width already: two hundred replacements would cost it more than all else
         return _build(self.level, self._tokens, self._merges, self.lowercase)
 
     @cached_property
     def _described(self) -> dict[str, Any]:
         """A small tokenizer of the same make as JSON: all of it but the vocabulary."""
-        empty = _build(self.level, self._tokens[:1], [], self.lowercase)
+        empty = _build(self.level, self._tokens[:1], [], self.lowercase, self.normalise)
         return json.loads(empty.to_str())
 
 
@@ -319,7 +363,9 @@ def _some(texts: Iterable[str]) -> Iterator[str]:
         raise DataError("There is no text to learn a vocabulary from", got=f"{count} empty texts")
 
 
-def _build(level: str, tokens: Sequence[str], merges: Sequence[tuple[str, str]], lowercase: bool) -> Tokenizer:
+def _build(
+    level: str, tokens: Sequence[str], merges: Sequence[tuple[str, str]], lowercase: bool, normalise: bool = False
+) -> Tokenizer:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     vocabulary = {token: i for i, token in enumerate(tokens)}
@@ -336,8 +382,12 @@ def _build(level: str, tokens: Sequence[str], merges: Sequence[tuple[str, str]],
             tokenizer.decoder = decoders.Fuse()
         else:
             tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), "removed", invert=True)
-    if lowercase:
-        tokenizer.normalizer = normalizers.Lowercase()
+    lower = [normalizers.Lowercase()] if lowercase else []
+    if normalise:
+        widths = [normalizers.Replace(chr(code), plain) for code, plain in WIDTHS.items()]
+        tokenizer.normalizer = normalizers.Sequence([*widths, *lower])
+    elif lower:
+        tokenizer.normalizer = lower[0]
     return tokenizer
 
 
@@ -367,6 +417,15 @@ def _train(
 
 def _in_order(vocabulary: dict[str, int]) -> list[str]:
     return sorted(vocabulary, key=vocabulary.__getitem__)
+
+
+def _read_normalizer(value: object) -> tuple[bool, bool]:
+    """(lowercase, normalise) as a file has them; `_same_make` then tells whether it has nothing else."""
+    steps = value.get("normalizers") if isinstance(value, dict) else None
+    if isinstance(steps, list):
+        last = steps[-1] if steps else None
+        return isinstance(last, dict) and last.get("type") == "Lowercase", True
+    return value is not None, False
 
 
 def _read_tokens(vocabulary: object, path: Path) -> list[str]:

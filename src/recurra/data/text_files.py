@@ -44,6 +44,10 @@ _WIDE_MARKS = {  # UTF-32 first: its little-endian mark begins with UTF-16's
 _COMMON = {
     "GB18030": "的一是不了人我在有他这中大来上个国说们到时和地为子你出会也",
     "BIG5": "的一是不了人我在有他這中大來上個國說們到時和地為子你出會也",
+    "CP950": "的一是不了人我在有他這中大來上個國說們到時和地為子你出會也",
+    "BIG5-HKSCS": "的一是不了人我在有他這中大來上個國說們到時和地為子你出會也嘅咗唔係",
+    "UTF-16LE": "的一是不了人我在有他这這中大来來上个個国國说說们們到时時和地为為子你出会會也",
+    "UTF-16BE": "的一是不了人我在有他这這中大来來上个個国國说說们們到时時和地为為子你出会會也",
     "SHIFT_JIS": "のにはをたがでてとしれさいるなもっすまんらくこりあ",
     "EUC-KR": "이다는을의가에고를하지은기로한그사리도서나어",
 }
@@ -165,6 +169,9 @@ def _refuse_nul(path: Path, blocks: Blocks, block: bytes, begin: int) -> None:
         zeros = sample[first::2].count(0)
         if zeros > 0.4 * len(sample) / 2 and sample[1 - first :: 2].count(0) == 0:
             raise _not_utf8(path, f"NUL bytes from byte {nul} on, as in {encoding}", encoding)
+    encoding = likely_encoding(sample)  # Chinese in UTF-16 has them in its newlines only
+    if encoding.startswith("UTF-16"):
+        raise _not_utf8(path, f"a NUL byte at byte {nul}, as in {encoding}", encoding)
     raise DataError(
         f"{path} is a binary file",
         got=f"a NUL byte at byte {nul}, line {_line_and_byte(blocks, nul)[0]}",
@@ -207,6 +214,14 @@ def _not_utf8(path: Path, got: str, encoding: str, flags: str = "") -> DataError
 def _wrong_encoding(path: Path, blocks: Blocks, start: int) -> DataError:
     line, byte = _line_and_byte(blocks, start)
     got = f"byte 0x{byte:02X} at byte {start}, line {line}"
+    sound_lines, other_lines, sample = _lines_by_encoding(blocks)
+    if other_lines and sound_lines * 50 >= other_lines and (encoding := likely_encoding(sample)) in _COMMON:
+        return DataError(
+            f"{path} holds lines in two encodings: {sound_lines:,} are UTF-8, {other_lines:,} probably {encoding}",
+            got=got,
+            expected="UTF-8 throughout",
+            fix=f"Convert what is in {encoding} to UTF-8 before it is joined with the rest",
+        )
     losses, sound = _broken(blocks)
     if losses * 20 <= sound:  # nearly all of it is sound UTF-8: damaged, not another encoding
         return DataError(
@@ -217,6 +232,35 @@ def _wrong_encoding(path: Path, blocks: Blocks, start: int) -> DataError:
         )
     # a byte more than is looked at tells that there is more
     return _not_utf8(path, got, likely_encoding(_head(blocks, len(_MARK) + _ENCODING_SAMPLE + 1).removeprefix(_MARK)))
+
+
+def _lines_by_encoding(blocks: Blocks) -> tuple[int, int, bytes]:
+    """How many lines beyond ASCII are sound UTF-8, how many are in another encoding throughout, and some of those.
+
+    Sound ones are counted only where a character has three bytes: two bytes of another encoding may look like one.
+    """
+    sound = other = 0
+    sample = b""
+    for line in _lines(blocks):
+        if line.isascii():
+            continue
+        text = line.decode("utf-8", "replace")
+        losses, wide = text.count("\ufffd"), sum(character > "\u07ff" for character in text)
+        if losses == 0:
+            sound += wide > 0
+        elif losses > wide - losses:  # a lost character is a wide one too
+            other += 1
+            if len(sample) < _ENCODING_SAMPLE:
+                sample += line + b"\n"
+    return sound, other, sample
+
+
+def _lines(blocks: Blocks) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks():
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    yield rest
 
 
 def _broken(blocks: Blocks) -> tuple[int, int]:

@@ -34,6 +34,7 @@ class FitOptions(Config):
     shared: bool | None = None
     beam: int | None = Field(default=None, gt=0, le=1000)
     length_penalty: float | None = Field(default=None, ge=0, le=10)
+    normalise: bool = False
     summary: Literal["last", "max", "attention"] | None = None
     class_weights: Literal["none", "balanced"] = "none"
     dropout: float | None = Field(default=None, ge=0, lt=1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from recurra.data.checking import Problem, leakage
+from recurra.data.columns import Guess
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
 from recurra.fitting.kinds import LEARNT, kind_of
@@ -27,26 +29,43 @@ class Sets:
 
 def gather(data: Any, valid: Any, test: Any, options: FitOptions) -> Sets:
     """Read what a person handed in, and hold a part back for validation where none was given."""
-    train, guess, problems = read(
-        data, task=options.task, text=options.text, label=options.label, tags=options.tags, target=options.target
-    )
-    reasons = list(guess.reasons)
-    columns: dict[str, Any] = {"text": guess.text, "label": guess.label, "tags": guess.tags, "target": guess.target}
-    held: dict[str, Dataset] = {}
+    given, guess, problems = read_all(data, valid, test, options)
+    sets = completed(given, guess, options)
+    measured_on = {"valid": sets.valid, "test": sets.test}
+    leaks = [leakage(given["train"], part) for name, part in measured_on.items() if name in given and part is not None]
+    return replace(sets, problems=[*(problem for _, problem in problems), *(leak for leak in leaks if leak)])
+
+
+def read_all(
+    data: Any, valid: Any, test: Any, options: FitOptions, lenient: bool = False
+) -> tuple[dict[str, Dataset], Guess, list[tuple[str, Problem]]]:
+    """The sets that were handed in by name, how the first was understood and the others with it, and (set, problem) of all.
+
+    With `lenient` fatal problems are among these, instead of being raised.
+    """
+    columns = {name: getattr(options, name) for name in ("task", "text", "label", "tags", "target")}
+    train, guess, found = read(data, lenient=lenient, **columns)
+    sets, problems = {"train": train}, [("train", problem) for problem in found]
+    columns = {"task": guess.task, **asdict(guess.columns)}
     for name, source in (("valid", valid), ("test", test)):
         if source is not None:
-            dataset, _, found = read(source, task=guess.task, **columns)
-            dataset = _bounded(name, dataset, reasons)
-            leak = leakage(train, dataset)
-            problems += [*found, *([] if leak is None else [leak]), *kind_of(train).problems(train, dataset)]
-            held[name] = dataset
+            sets[name], _, found = read(source, lenient=lenient, **columns)
+            found += kind_of(train).problems(train, sets[name])
+            problems += [(name, problem) for problem in found]
+    return sets, guess, problems
+
+
+def completed(given: Mapping[str, Dataset], guess: Guess, options: FitOptions) -> Sets:
+    """What a run reads of the sets that were given; a tenth of the first is held back where there is no `valid`."""
+    reasons, train = list(guess.reasons), given["train"]
+    held = {name: _bounded(name, dataset, reasons) for name, dataset in given.items() if name != "train"}
     if "valid" not in held:
         reasons.append("A tenth of the data is held back for validation; give a file of your own with --valid.")
         train, last = kind_of(train).split(train, options.seed)
         held["valid"] = _bounded("valid", last, reasons)
     if isinstance(train, TextDataset) and not train.held:
         reasons += _told_of_large(train, options)
-    return Sets(train, held["valid"], held.get("test"), reasons, problems)
+    return Sets(train, held["valid"], held.get("test"), reasons, [])
 
 
 def _bounded(name: str, dataset: Dataset, reasons: list[str]) -> Dataset:

@@ -288,13 +288,12 @@ class Tagger(Task[TaggerConfig]):
         return isinstance(raw, str)
 
     @torch.no_grad()
-    def answer(self, batch: Batch, state: Any = None, *, top: int = 5) -> tuple[list[Answer], Any]:
+    def answer(self, batch: Batch, state: Any = None, *, top: int = 5, **choices: Any) -> tuple[list[Answer], Any]:
         """The tags of each row: of the likeliest path from the beginning, by the filter where `state` goes on from another.
 
         `"decoding"` says which: "viterbi", or "filtered", where each tag is told by the tokens up to its own.
         """
-        if type(top) is not int or top < 1:
-            raise UsageError("'top' is out of range", got=top, expected="1 or more")
+        self._check_asked(top, choices)
         was_training = self.training
         self.eval()
         try:

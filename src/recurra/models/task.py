@@ -45,8 +45,6 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
     """The metric that chooses the best weights, and whether more of it is better."""
     separator: ClassVar[str] = ""
     """What stands between two lines of one stream of text."""
-    choices: ClassVar[tuple[str, ...]] = ()
-    """What `answer` takes besides: how an answer is searched for."""
     streams: ClassVar[bool] = True
     """Whether the state after one input goes on into the next; otherwise each begins anew."""
 
@@ -167,10 +165,7 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def predict(self, raw: Any, *, top: int = 5, rows: int = 64, **choices: Any) -> list[Answer]:
-        """An answer for each raw input (a list of them, or one); `choices` are those that the task has."""
-        if other := set(choices) - set(self.choices):
-            expected = ", ".join(self.choices) or "none"
-            raise UsageError("This model has no such choice", got=", ".join(sorted(other)), expected=expected)
+        """An answer for each raw input (a list of them, or one); `choices` are those of `answer`."""
         if not isinstance(raw, Iterable):
             raise DataError(
                 "There is nothing to answer for", got=type(raw).__name__, expected="a list of inputs, or a text"
@@ -182,10 +177,9 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         return answers
 
     @torch.no_grad()
-    def answer(self, batch: Batch, state: Any = None, *, top: int = 5) -> tuple[list[Answer], Any]:
-        """An answer after the last valid step of each row, and the state there."""
-        if type(top) is not int or top < 1:
-            raise UsageError("'top' is out of range", got=top, expected="1 or more")
+    def answer(self, batch: Batch, state: Any = None, *, top: int = 5, **choices: Any) -> tuple[list[Answer], Any]:
+        """An answer after the last valid step of each row, and the state there. `choices` are for tasks that have some."""
+        self._check_asked(top, choices)
         was_training = self.training
         self.eval()
         try:
@@ -193,6 +187,12 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         finally:
             self.train(was_training)
         return self.decode(outputs, top=top), state
+
+    def _check_asked(self, top: int, choices: Mapping[str, Any]) -> None:
+        if choices:
+            raise UsageError(f"A model of kind '{self.kind}' has no such choice", got=", ".join(choices))
+        if type(top) is not int or top < 1:
+            raise UsageError("'top' is out of range", got=top, expected="1 or more")
 
     def read(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """The outputs[B, ...] at the last valid step of each row, and the state there.

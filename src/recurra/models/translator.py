@@ -73,8 +73,6 @@ class Translator(Translation[TranslatorConfig]):
     answered back into the first block), so that no loop over steps is left.
     """
 
-    choices: ClassVar[tuple[str, ...]] = ("beam", "length_penalty")
-
     def __init__(self, config: TranslatorConfig, source: TextCodec, target: TextCodec) -> None:
         super().__init__()
         if config.stack.bidirectional:
@@ -234,12 +232,15 @@ class Translator(Translation[TranslatorConfig]):
         top: int = 5,
         beam: int | None = None,
         length_penalty: float | None = None,
+        **choices: Any,
     ) -> tuple[list[Answer], TranslatorState]:
         """The `top` best translations of each source, and the state before the first token of them.
 
         Each source begins anew, so no state is gone on from. `beam` and `length_penalty` are those of the configuration
         where they are not given; of a beam no more come than it is wide.
         """
+        if choices:
+            raise UsageError("A translator has no such choice", got=", ".join(choices), expected="beam, length_penalty")
         if type(top) is not int or top < 1:
             raise UsageError("'top' is out of range", got=top, expected="1 or more")
         width = self.config.beam if beam is None else beam

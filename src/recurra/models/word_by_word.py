@@ -18,7 +18,7 @@ from recurra.cells import Symbols
 from recurra.data.batches import Batch, Feed, PairFeed
 from recurra.data.datasets import PairDataset
 from recurra.data.text_codec import TextCodec
-from recurra.errors import DataError
+from recurra.errors import DataError, UsageError
 from recurra.layers import Stack, fixed_dropout
 from recurra.models.task import Answer, batch_first, embedding, time_first
 from recurra.models.translation import Translation, TranslationConfig, as_rows, codecs_in
@@ -74,8 +74,10 @@ class WordByWord(Translation[WordByWordConfig]):
         return PairFeed(sources, targets, rows, seed=seed, shuffle=training)
 
     @torch.no_grad()
-    def answer(self, batch: Batch, state: Any = None, *, top: int = 5) -> tuple[list[Answer], Any]:
+    def answer(self, batch: Batch, state: Any = None, *, top: int = 5, **choices: Any) -> tuple[list[Answer], Any]:
         """A translation of each source, the likeliest word at each step (there is but one), and the state after it."""
+        if choices:
+            raise UsageError("Word by word nothing is searched for", got=", ".join(choices), fix="Leave it out")
         was_training = self.training
         self.eval()
         try:

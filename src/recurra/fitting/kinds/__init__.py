@@ -15,8 +15,8 @@ from recurra.fitting.kinds.translate import Translate
 _BY_DATASET: dict[type, Kind[Any, Any]] = {
     TextDataset: Language(),
     LabelledDataset: Classify(),
-    PairDataset: Translate(),
     TaggedDataset: Tag(),
+    PairDataset: Translate(),
 }
 KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in _BY_DATASET.values()}
 

@@ -43,6 +43,9 @@ class Classify(Kind[LabelledDataset, Classifier]):
     ) -> Mapping[str, list[BaselineResult]]:
         return classification_baselines(training, splits["valid"], splits.get("test"))
 
+    def codecs(self, task: Classifier) -> dict[str, TextCodec]:
+        return {"text": task.codec} if isinstance(task.codec, TextCodec) else {}
+
     def next_commands(self, task: Classifier, where: str) -> list[str]:
         example = "FILE" if isinstance(task.codec, SeriesCodec) else '"..."'
         return [f"recurra predict {where} {example}", f"recurra evaluate {where} FILE"]
@@ -65,7 +68,9 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
     dropout = 0.5 if options.dropout is None else options.dropout
     if texts:
         level = options.level or default_level(texts)
-        codec = TextCodec.learn(texts, level, size=options.vocabulary, minimum=2, lowercase=level == "words")
+        codec = TextCodec.learn(
+            texts, level, size=options.vocabulary, minimum=2, lowercase=level == "words", normalise=options.normalise
+        )
         config = ClassifierConfig.from_user(
             **shared,
             stack=stack_config(options, hidden=128, dropout=dropout),
@@ -76,8 +81,8 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
             dropout_outputs=dropout,
         )
     else:
-        if options.level or options.vocabulary:
-            raise UsageError("--level and --vocabulary are for text", got="numeric sequences")
+        if options.level or options.vocabulary or options.normalise:
+            raise UsageError("--level, --vocabulary and --normalise are for text", got="numeric sequences")
         codec = SeriesCodec.learn(arrays)
         dropout = 0.2 if options.dropout is None else options.dropout
         config = ClassifierConfig.from_user(

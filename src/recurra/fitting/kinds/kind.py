@@ -16,6 +16,7 @@ from torch import Tensor
 from recurra.baselines import BaselineResult
 from recurra.data.checking import Problem
 from recurra.data.datasets import Dataset
+from recurra.data.text_codec import TextCodec
 from recurra.errors import UsageError
 from recurra.fitting.options import FitOptions
 from recurra.layers import StackConfig
@@ -55,6 +56,10 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
     def problems(self, train: DatasetT, other: DatasetT) -> list[Problem]:
         """What of a validation or test set does not go with the training data, to be told to the person."""
         return []
+
+    def codecs(self, task: TaskT) -> dict[str, TextCodec]:
+        """The vocabularies by the column of text that each reads, as `data.facts` calls it: of one input, `text`."""
+        return {}
 
     def part(self, dataset: DatasetT) -> DatasetT:
         """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""

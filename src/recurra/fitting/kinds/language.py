@@ -53,6 +53,9 @@ class Language(Kind[TextDataset, LanguageModel]):
         characters = {name: task.codec.characters(ids.tolist()) for name, ids in streams.items()}
         return language_baselines(task.ids(training).numpy(), streams, task.codec.size, characters)
 
+    def codecs(self, task: LanguageModel) -> dict[str, TextCodec]:
+        return {"text": task.codec}
+
     def next_commands(self, task: LanguageModel, where: str) -> list[str]:
         return [f'recurra generate {where} --prompt "..."', f"recurra stream {where} --state my.state"]
 
@@ -68,11 +71,12 @@ def _codec(dataset: TextDataset, options: FitOptions) -> TextCodec:
             counts = count_characters(dataset.pieces(), seen=seen)
         # a symbol seen once in a large alphabet cannot be learnt: it lends its one count to the unknown one
         minimum = 2 if np.count_nonzero(counts) > MANY_SYMBOLS else 1
-        codec = TextCodec.of_counts(counts, options.vocabulary, minimum)
+        codec = TextCodec.of_counts(counts, options.vocabulary, minimum, normalise=options.normalise)
     else:
         size, minimum = (20_000, 2) if level == "words" else (4_000, 1)
         texts = spread(dataset, LEARNT[level]).pieces()
-        codec = TextCodec.learn(texts, level, size=options.vocabulary or size, minimum=minimum)
+        size = options.vocabulary or size
+        codec = TextCodec.learn(texts, level, size=size, minimum=minimum, normalise=options.normalise)
     if codec.size < 2:
         raise DataError(
             f"{dataset.name} has no {level} that come twice, so there is nothing to learn",

@@ -1,0 +1,119 @@
+"""What is measured: data, the time it has, what is to be reached, and what simple methods reach. Nothing here runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOWER = ("loss", "perplexity")
+"""Metrics of which less is better."""
+TITLES = {
+    "loss": "nats per character",
+    "perplexity": "perplexity",
+    "accuracy": "accuracy, %",
+    "f1": "span F1, %",
+    "label_accuracy": "intent accuracy, %",
+    "bleu": "BLEU",
+}
+SPLITS = {"valid": "validation", "test": "test"}
+SHARES = ("accuracy", "f1", "label_accuracy")
+"""Metrics that are shares of one, shown in per cent."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A metric on a split with its bar and aim, and the figures of simple methods measured before, by name."""
+
+    metric: str
+    split: str
+    bar: float
+    aim: float
+    simple: tuple[tuple[str, float], ...] = ()
+
+    def reaches(self, value: float, wanted: float) -> bool:
+        """Whether a value is as good as the one wanted."""
+        return value <= wanted if self.metric in LOWER else value >= wanted
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. Paths are within the folder of data; where `whole` is given, its last tenth is held back for validation.
+
+    `options` are what the command gets besides files, minutes and seed: nothing, where the default is to be good enough.
+    `peer` trains a network of another kind for the same minutes.
+    """
+
+    name: str
+    train: str
+    minutes: float
+    goals: tuple[Goal, ...]
+    valid: str | None = None
+    test: str | None = None
+    whole: bool = False
+    seeds: tuple[int, ...] = (0,)
+    options: tuple[str, ...] = ()
+    peer: bool = False
+
+
+THREE = (0, 1, 2)
+_SHAKESPEARE = (("Kneser-Ney, 7 characters", 1.517),)
+
+
+def _shakespeare(minutes: int, bar: float, aim: float, seeds: tuple[int, ...] = (0,)) -> Row:
+    return Row(
+        f"tinyshakespeare-{minutes}", "lm/tinyshakespeare.txt", minutes,
+        (Goal("loss", "valid", bar, aim, _SHAKESPEARE),), whole=True, seeds=seeds,
+    )  # fmt: skip
+
+
+def _classify(name: str, bar: float, aim: float, linear: float, valid: bool = True) -> Row:
+    simple = (("naive-Bayes-weighted linear model", linear),)
+    return Row(
+        name, f"classify/{name}/train.tsv", 5, (Goal("accuracy", "test", bar, aim, simple),),
+        valid=f"classify/{name}/valid.tsv" if valid else None, test=f"classify/{name}/test.tsv", seeds=THREE,
+    )  # fmt: skip
+
+
+ROWS = (
+    _shakespeare(3, 1.55, 1.50, THREE),
+    _shakespeare(20, 1.48, 1.44),
+    _shakespeare(60, 1.45, 1.40),
+    Row(
+        "tang", "lm/tang.train.txt", 30, (Goal("perplexity", "test", 160, 135, (("Kneser-Ney, 6 characters", 190.1),)),),
+        valid="lm/tang.valid.txt", test="lm/tang.test.txt", peer=True,
+    ),
+    _classify("trec", 0.915, 0.93, 0.880, valid=False),
+    _classify("sst2", 0.827, 0.845, 0.812),
+    _classify("waimai", 0.909, 0.92, 0.909),
+    Row(
+        "snips", "tag/snips/train.jsonl", 10,
+        (
+            Goal("f1", "test", 0.938, 0.95, (("CRF with ordinary features", 0.936),)),
+            Goal("label_accuracy", "test", 0.975, 0.983),
+        ),
+        valid="tag/snips/valid.jsonl", test="tag/snips/test.jsonl",
+    ),
+    Row(
+        "conll2000", "tag/conll2000/train.jsonl", 20,
+        (Goal("f1", "test", 0.938, 0.945, (("CRF with ordinary features, words only", 0.923),)),),
+        test="tag/conll2000/test.jsonl",
+    ),
+    Row(
+        "resume", "tag/resume/train.jsonl", 20, (Goal("f1", "test", 0.94, 0.95, (("CRF with ordinary features", 0.939),)),),
+        valid="tag/resume/valid.jsonl", test="tag/resume/test.jsonl",
+    ),
+    Row(
+        "multi30k", "translate/multi30k.en-de/train.tsv", 60, (Goal("bleu", "test", 36, 39),),
+        valid="translate/multi30k.en-de/valid.tsv", test="translate/multi30k.en-de/test2016.tsv",
+    ),
+)  # fmt: skip
+
+
+def chosen(names: list[str]) -> list[Row]:
+    """The rows of these names, or whose name begins so; all where none is given. Raises `KeyError` for an unknown one."""
+    found = []
+    for name in names or [row.name for row in ROWS]:
+        some = [row for row in ROWS if row.name == name] or [row for row in ROWS if row.name.startswith(f"{name}-")]
+        if not some:
+            raise KeyError(name)
+        found += [row for row in some if row not in found]
+    return found
