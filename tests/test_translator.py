@@ -301,6 +301,7 @@ def test_fit_and_its_folder(tmp_path: Path, form: str) -> None:
     word = next(row for row in model.record["baselines"] if row["name"] == "word for word")
     assert word["metrics"]["bleu"] == pytest.approx(100.0) or word["metrics"]["chrf"] == pytest.approx(100.0)
     report = (tmp_path / "model" / "report.html").read_text(encoding="utf-8")
+    assert "bleu counts words by" in report
     assert "Translations" in report and ("Where it looked" in report) == (form == "attention")
     loaded = recurra.load(tmp_path / "model")
     assert loaded.predict(["one two"]) == model.predict(["one two"])

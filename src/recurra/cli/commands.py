@@ -47,6 +47,7 @@ def fit(
     tags: TagsColumn = None,
     target: TargetColumn = None,
     cell: Annotated[str, typer.Option(help="feedforward, elman, gru or lstm.")] = "gru",
+    size: Annotated[str, typer.Option(help="small, base or large: units beside what the data suggest.")] = "base",
     hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
     activation: Annotated[str | None, typer.Option(help="For feedforward and elman: tanh, relu, ...")] = None,
@@ -55,13 +56,13 @@ def fit(
     ] = None,
     level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
-    normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
     form: Annotated[str | None, typer.Option(help="Translate with attention, or word-by-word.")] = None,
     shared: Annotated[
         bool | None, typer.Option("--shared/--separate", help="One vocabulary for both languages, or two.")
     ] = None,
     beam: Annotated[int | None, typer.Option(help="Translations that are followed at a time.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
     summary: Annotated[
         str | None, typer.Option(help="Classify from the last output, the max, or by attention.")
     ] = None,

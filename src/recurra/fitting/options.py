@@ -24,17 +24,18 @@ class FitOptions(Config):
     tags: str | None = None
     target: str | None = None
     cell: str = "gru"
+    size: Literal["small", "base", "large"] = "base"
     hidden: int | None = Field(default=None, gt=0)
     layers: int | None = Field(default=None, gt=0)
     activation: str | None = None
     bidirectional: bool | None = None
     level: Literal["characters", "words", "bpe"] | None = None
     vocabulary: int | None = Field(default=None, gt=1, le=MANY)
-    normalise: bool = False
     form: Literal["attention", "word-by-word"] | None = None
     shared: bool | None = None
     beam: int | None = Field(default=None, gt=0, le=1000)
     length_penalty: float | None = Field(default=None, ge=0, le=10)
+    normalise: bool = False
     summary: Literal["last", "max", "attention"] | None = None
     class_weights: Literal["none", "balanced"] = "none"
     dropout: float | None = Field(default=None, ge=0, lt=1)

@@ -50,7 +50,7 @@ def read_all(
     for name, source in (("valid", valid), ("test", test)):
         if source is not None:
             sets[name], _, found = read(source, lenient=lenient, **columns)
-            found = [*found, *kind_of(train).problems(train, sets[name])]
+            found += kind_of(train).problems(train, sets[name])
             problems += [(name, problem) for problem in found]
     return sets, guess, problems
 

@@ -32,6 +32,7 @@ from recurra.progress import duration
 
 _SIGNS = {"better": "✓", "even": "≈", "worse": "✕", "unknown": "?"}
 _MOST_PROBLEMS = 40
+_OF_TRANSLATORS = ("form", "reading layers", "target vocabulary", "bleu counts words by")
 # Nothing may be loaded from anywhere, whatever a label or a text contains.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -351,6 +352,7 @@ def _model(record: Mapping[str, Any]) -> Html:
             ("layers × hidden", _shape(model)),
             ("parameters", whole(model.get("parameters"))),
             ("vocabulary", "" if vocabulary is None else f"{vocabulary:,.0f}{level}"),
+            *((name, model.get(name)) for name in _OF_TRANSLATORS),
             ("labels", f"{len(labels):,}: {named}" if labels else ""),
             ("folder", tag("code", record["out"]) if record.get("out") else ""),
             ("fingerprint", tag("code", record["fingerprint"]) if record.get("fingerprint") else ""),

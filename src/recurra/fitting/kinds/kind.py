@@ -53,13 +53,13 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
     def next_commands(self, task: TaskT, where: str) -> list[str]:
         """Commands to try with a fitted model in the folder `where`, quoted for a shell."""
 
-    def codecs(self, task: TaskT) -> dict[str, TextCodec]:
-        """The vocabularies by the column of text that each reads, as `data.facts` calls it: of one input, `text`."""
-        return {}
-
     def problems(self, train: DatasetT, other: DatasetT) -> list[Problem]:
         """What of a validation or test set does not go with the training data, to be told to the person."""
         return []
+
+    def codecs(self, task: TaskT) -> dict[str, TextCodec]:
+        """The vocabularies by the column of text that each reads, as `data.facts` calls it: of one input, `text`."""
+        return {}
 
     def part(self, dataset: DatasetT) -> DatasetT:
         """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""
@@ -72,6 +72,14 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
 
 # ---- what several tasks build with
 
+SIZES = {"small": 0.5, "base": 1.0, "large": 2.0}
+"""Widths beside the one that is chosen for the data; the parameters grow with the square."""
+
+
+def sized(options: FitOptions, width: int) -> int:
+    """A width as the person's `--size` has it."""
+    return max(1, round(width * SIZES[options.size]))
+
 
 def stack_config(
     options: FitOptions, hidden: int, dropout: float, *, layers: int = 1, bidirectional: bool = False,
@@ -80,7 +88,7 @@ def stack_config(
     """A stack as the person wants it; the arguments where nothing is said."""
     return StackConfig.from_user(
         cell=options.cell,
-        hidden=options.hidden or hidden,
+        hidden=options.hidden or sized(options, hidden),
         layers=options.layers or layers,
         activation=options.activation,
         bidirectional=bidirectional if options.bidirectional is None else options.bidirectional,
