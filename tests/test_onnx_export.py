@@ -42,8 +42,9 @@ MIXED = Network(
         ]
     ),
 )
+WITHOUT = [network for network in NETWORKS if network.name.startswith(("tag", "translate"))]
 ALL = [
-    *NETWORKS,
+    *(network for network in NETWORKS if network not in WITHOUT),
     *(Network(f"elman-{name}-both", lambda name=name: _both(Elman, name)) for name in kernels.ACTIVATIONS),
     *(
         Network(f"feedforward-{name}", lambda name=name: FeedForward(INPUTS, HIDDEN, activation=name))
@@ -125,7 +126,7 @@ def test_with_lengths_zero_among_them(network: Network) -> None:
         check(run(x, leaves(state), lengths), *built(x, state, lengths))
 
 
-STREAMING = [each for each in NETWORKS if each.tokens and each.name != "classify-both-ways"]
+STREAMING = [each for each in NETWORKS if each not in WITHOUT and each.tokens and each.name != "classify-both-ways"]
 
 
 @pytest.mark.parametrize("network", STREAMING, ids=lambda network: network.name)
@@ -251,3 +252,9 @@ def test_opsets_out_of_range_and_places_that_cannot_be_written(tmp_path: Path) -
         recurra.onnx.export(GRU(2, 3), opset=13)
     with pytest.raises(EnvironmentFailure, match="Cannot write"):
         recurra.onnx.export(GRU(2, 3), tmp_path)
+
+
+@pytest.mark.parametrize("network", WITHOUT, ids=lambda network: network.name)
+def test_taggers_and_translators_have_no_form_and_say_so(network: Network) -> None:
+    with pytest.raises(UsageError, match=r"This has no ONNX form\. Got: (Tagger|Translator)\. Expected: a cell"):
+        recurra.onnx.export(network.build())

@@ -19,7 +19,8 @@ from recurra.training import Position, Recipe, train
 from recurra.training.loop import _Run
 from tolerances import assert_close
 
-TASKS = [network for network in NETWORKS if network.batch_first]
+# taggers and translators have sentences of their own, and tests of their own
+TASKS = [network for network in NETWORKS if network.name.startswith(("language", "classify"))]
 RECIPE = Recipe(epochs=1, rows=3, steps=4, rate=1e-2)
 
 

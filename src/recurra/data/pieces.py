@@ -21,13 +21,13 @@ PIECE = 1 << 20  # characters after which a piece ends at the next newline; no p
 BLOCK = 1 << 20  # bytes read at once
 
 
-def cut(strings: Iterable[str], size: int = PIECE) -> Iterator[str]:
-    """Strings that follow one another, as pieces of about `size`, a megabyte: small ones joined, large ones cut.
+def cut(strings: Iterable[str], size: int | None = None) -> Iterator[str]:
+    """Strings that follow one another, as pieces of about `size`, a million if left out: small ones joined, large ones cut.
 
     Where the cuts are depends on the text alone, not on the strings it came in. They are after newlines, and in a very
     long line before a blank: no token of words or bpe reaches over these.
     """
-    rest = ""
+    rest, size = "", size or PIECE
     for string in strings:
         rest += string
         start = 0
