@@ -251,7 +251,7 @@ CASES = [
         ]
     ),
     Case("option: more memory than there is", nothing, f"fit good.tsv {FIT} --hidden 1000000", USAGE, r"does not fit into the memory.*parameters.*--hidden"),
-    Case("option: a rate too high", nothing, f"fit good.tsv {FIT} --rate 1e30", DATA, r"no longer a number.*step 2, first in the weight.*--rate 0.01 --fresh"),
+    Case("option: a rate too high", nothing, f"fit good.tsv {FIT} --rate 1e30", DATA, r"no longer a number.*step \d, .*first in the .*--rate 0.01 --fresh"),
     Case("option: top 0", nothing, "predict texts word --top 0", USAGE, r"--top"),
     # ---- where a run writes
     Case("out: a file", nothing, "fit good.tsv --epochs 1 --hidden 8 --out good.txt", USAGE, r"good\.txt is a file"),
@@ -336,7 +336,7 @@ CASES = [
     Case("model: tokenizer cut", cut("texts/tokenizer.json", 0.7), "info texts", MODEL, r"tokenizer\.json is damaged"),
     Case("model: a token that is none", lambda: put("texts/tokenizer.json", Path("texts/tokenizer.json").read_text().replace('"film"', '"\\ud800"'))(), "info texts", MODEL, r"surrogate"),
     Case("model: codec of 6000 digits", put("texts/codec.json", '{"version":' + DIGITS + "}"), "info texts", MODEL, r"codec\.json is damaged"),
-    Case("model: other labels", put("texts/codec.json", '{"version": 1, "labels": ["bad", "odd"], "series": null}'), "info texts", MODEL, r"content hash"),
+    Case("model: other labels", lambda: put("texts/codec.json", Path("texts/codec.json").read_text().replace('"good"', '"odd"'))(), "info texts", MODEL, r"content hash"),
     # ---- runs
     Case("runs: none there", lambda: Path("void").mkdir(), "runs void", USAGE, r"no runs in void.*recurra fit"),
     Case("runs: no folder", nothing, "runs nowhere", USAGE, r"no folder nowhere.*nothing"),

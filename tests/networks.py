@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from own_steps import make_minimal, make_mixture
 from recurra.cells import CELLS, GRU, Elman
 from recurra.data.codecs import LabelCodec, SeriesCodec
+from recurra.data.letters import Letters
 from recurra.data.text_codec import TextCodec
 from recurra.data.token_codec import TokenCodec
 from recurra.layers import Bidirectional, Block, Stack, StackConfig
@@ -99,6 +100,18 @@ def _classifier(cell: str, tokens: bool, **options: Any) -> Callable[[], Classif
     sizes = {"vocabulary": CODEC.size, "embedding": INPUTS} if tokens else {"features": INPUTS}
     config = ClassifierConfig(stack=stack, classes=3, **sizes, **options)
     return lambda: Classifier(config, LabelCodec(["a", "b", "c"]), codec)
+
+
+LETTERS = Letters.learn(["abc", "def", "gh"])
+
+
+def _spelled() -> Classifier:
+    words = TextCodec.learn(["a b c d e f g h"], "words")
+    config = ClassifierConfig(
+        stack=StackConfig(cell="gru", hidden=HIDDEN), classes=3, vocabulary=words.size, embedding=INPUTS,
+        letters=len(LETTERS.parts), spelling=4, summary="attention",
+    )  # fmt: skip
+    return Classifier(config, LabelCodec(["a", "b", "c"]), words, LETTERS)
 
 
 def _tagger(cell: str, tokens: TokenCodec, **options: Any) -> Callable[[], Tagger]:
@@ -190,6 +203,7 @@ NETWORKS: list[Network] = [
         per_step=False,
         tokens=True,
     ),
+    Network("classify-spelled", _spelled, batch_first=True, per_step=False, tokens=True, wide=1 + LETTERS.width),
     *(Network(f"tag-{name}", _tagger(name, WORDS), batch_first=True, tokens=True, wide=WORDS.width) for name in CELLS),
     Network("tag-characters", _tagger("gru", SINGLE), batch_first=True, tokens=True, wide=1),
     Network("tag-softmax", _tagger("lstm", WORDS, decoder="softmax"), batch_first=True, tokens=True, wide=WORDS.width),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from recurra.data.codecs import LabelCodec, SeriesCodec, TextCodec, default_level, load_codecs, save_codecs
+from recurra.data.letters import Letters
 from recurra.errors import DataError, ModelError, UsageError
 
 POEM = "床前明月光,\n疑是地上霜。😀👨‍👩‍👧 𠀀𝄞 Café\tnaïve\n"
@@ -299,13 +300,14 @@ def test_label_and_series_codecs_are_saved_together_and_come_back_exact(tmp_path
     series = SeriesCodec.learn([np.random.default_rng(1).standard_normal((9, 3)).astype(np.float32)])
     save_codecs(tmp_path, labels, series)
     assert '"好"' in (tmp_path / "codec.json").read_text(encoding="utf-8")
-    loaded_labels, loaded_series = load_codecs(tmp_path)
-    assert loaded_labels.labels == labels.labels
+    loaded = load_codecs(tmp_path)
+    loaded_series = loaded.series
+    assert loaded.labels.labels == labels.labels
     assert loaded_series is not None
     np.testing.assert_array_equal(loaded_series.mean, series.mean)
     np.testing.assert_array_equal(loaded_series.scale, series.scale)
     save_codecs(tmp_path, labels)
-    assert load_codecs(tmp_path)[1] is None
+    assert load_codecs(tmp_path).series is None
 
 
 @pytest.mark.parametrize(
@@ -324,3 +326,28 @@ def test_a_damaged_codec_is_named(tmp_path: Path, content: str, message: str) ->
     (tmp_path / "codec.json").write_text(content, encoding="utf-8")
     with pytest.raises(ModelError, match=message):
         load_codecs(tmp_path)
+
+
+# ---- words and what they are spelled with
+
+
+@given(st.text(alphabet="aB é9'-.\n\t好𠮷İΣ，", max_size=40))
+def test_each_token_has_the_word_that_it_stands_for(text: str) -> None:
+    codec = TextCodec.learn(["a b é 9 好"], "words", lowercase=True)
+    words, ids = codec.words_of(text), codec.encode(text)
+    assert len(words) == len(ids)
+    for word, index in zip(words, ids, strict=True):
+        assert word in text
+        assert codec.encode(word) == [index]
+
+
+def test_letters_spell_words_and_come_back() -> None:
+    letters = Letters.learn(["ab", "cab"])
+    assert letters.parts[4:] == ("a", "b", "c") and letters.width == 5
+    assert letters.encode(["ba", "x", "abcab"]).tolist() == [[2, 5, 4, 3, 0], [2, 1, 3, 0, 0], [2, 4, 5, 5, 3]]
+    assert letters.encode([]).shape == (0, 5)
+    again = Letters.from_json(letters.to_json())
+    assert (again.parts, again.width) == (letters.parts, letters.width)
+    for damaged in (None, {}, {"parts": ["a"], "width": 5}, {**letters.to_json(), "width": 99}):
+        with pytest.raises(ModelError, match="letters of the codec are damaged"):
+            Letters.from_json(damaged)

@@ -133,7 +133,7 @@ STREAMING = [each for each in NETWORKS if each not in WITHOUT and each.tokens an
 def test_a_sequence_in_pieces_is_the_sequence(network: Network) -> None:
     built = network.build()
     run = runtime(recurra.onnx.export(built))
-    x = network.inputs(7, 2).T.contiguous()
+    x = network.inputs(7, 2).transpose(0, 1).contiguous()
     part, pieces = leaves(random_state(built, 2)), []
     outputs, state = run(x, part, None)
     for step in range(7):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
@@ -16,12 +17,13 @@ from typing import Any, Self
 import numpy as np
 
 from recurra.data.checking import as_sequence, not_finite
+from recurra.data.letters import Letters
 from recurra.data.text_codec import TextCodec, read_json
 from recurra.data.writing import default_level
 from recurra.errors import DataError, ModelError
 from recurra.files import write_file
 
-__all__ = ["LabelCodec", "SeriesCodec", "TextCodec", "default_level", "load_codecs", "save_codecs"]
+__all__ = ["Codecs", "LabelCodec", "SeriesCodec", "TextCodec", "default_level", "load_codecs", "save_codecs"]
 
 CODEC_FILE = "codec.json"
 _VERSION = 1
@@ -165,9 +167,20 @@ def _is_finite(number: object) -> bool:
     return isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
 
 
-def codecs_text(labels: LabelCodec, series: SeriesCodec | None = None) -> str:
+@dataclass(frozen=True)
+class Codecs:
+    """What `codec.json` of a classifier holds: labels, and what reads numbers, or spells words, where there is such a one."""
+
+    labels: LabelCodec
+    series: SeriesCodec | None = None
+    letters: Letters | None = None
+
+
+def codecs_text(labels: LabelCodec, series: SeriesCodec | None = None, letters: Letters | None = None) -> str:
     """The content of `codec.json`."""
     values = {"version": _VERSION, **labels.to_json(), "series": series.to_json() if series is not None else None}
+    if letters is not None:
+        values["letters"] = letters.to_json()
     return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
 
 
@@ -176,7 +189,7 @@ def save_codecs(folder: str | Path, labels: LabelCodec, series: SeriesCodec | No
     write_file(Path(folder) / CODEC_FILE, codecs_text(labels, series))
 
 
-def load_codecs(folder: str | Path) -> tuple[LabelCodec, SeriesCodec | None]:
+def load_codecs(folder: str | Path) -> Codecs:
     """Read `codec.json`. Raises `ModelError` where it is missing, cut, altered, or of a newer version."""
     path = Path(folder) / CODEC_FILE
     values = read_json(path)
@@ -185,6 +198,7 @@ def load_codecs(folder: str | Path) -> tuple[LabelCodec, SeriesCodec | None]:
     try:
         labels = LabelCodec.from_json(values)
         series = SeriesCodec.from_json(values["series"]) if values.get("series") is not None else None
+        letters = Letters.from_json(values["letters"]) if values.get("letters") is not None else None
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    return labels, series
+    return Codecs(labels, series, letters)

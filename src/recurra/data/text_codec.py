@@ -66,6 +66,7 @@ class TextCodec:
         self._tokens = list(tokens)
         self._merges = list(merges)
         self._known: dict[str, list[int]] = {}
+        self._known_words: dict[str, list[str]] = {}
         self._size = 0  # of what is known, in characters
         self.unknown: int | None = None if level == "bpe" else 0
 
@@ -138,6 +139,19 @@ class TextCodec:
     def encode_many(self, texts: Iterable[str]) -> list[list[int]]:
         """Token ids of each text."""
         return [self.encode(text) for text in texts]
+
+    def words_of(self, text: str) -> list[str]:
+        """What stands in the text for each token of `encode`, as it is written there; for words."""
+        chunks = _CHUNKS["words"].findall(_without_surrogates(text))
+        known = self._known_words
+        new = [chunk for chunk in dict.fromkeys(chunks) if chunk not in known]
+        if new:
+            if len(known) > _KNOWN >> 3:
+                known = self._known_words = {}
+                new = list(dict.fromkeys(chunks))
+            for chunk, found in zip(new, self._tokenizer.encode_batch(new, add_special_tokens=False), strict=True):
+                known[chunk] = [chunk[first:last] for first, last in found.offsets]
+        return list(itertools.chain.from_iterable(map(known.__getitem__, chunks)))
 
     def encode_array(self, text: str) -> np.ndarray:
         """Token ids as int32 [T]: the way for texts of many megabytes."""

@@ -14,14 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from recurra.data.letters import BEGIN, END, FIRST, LONGEST, UNKNOWN, Letters, whole
 from recurra.errors import DataError, ModelError
 
 LEVELS = ("words", "characters")
-UNKNOWN = "\ufffd"
-_PAD, _BEGIN, _END = "", "\x02", "\x03"
-_FIRST = (_PAD, UNKNOWN, _BEGIN, _END)
-"""Of the characters of words: nothing, one not seen in training, and the two ends of a word."""
-_LONGEST = 20  # characters of a word that are looked at, half of them at each end
 _PUNCTUATION = re.compile(r"\w+(?:[-'’.,]\w+)*|[^\w\s]")
 
 
@@ -48,7 +44,7 @@ class TokenCodec:
         self.punctuation = punctuation
         self._words = {word: place for place, word in enumerate(self.words)}
         self._parts = {part: place for place, part in enumerate(self.parts)}
-        self._known: dict[str, np.ndarray] = {}
+        self._letters = Letters(parts, width - 1) if level == "words" else None
 
     @classmethod
     def learn(
@@ -77,8 +73,8 @@ class TokenCodec:
             parts = [UNKNOWN, *sorted(pair for pair, count in pairs.items() if count > 1)]
             width = 3 if neighbours else 1
         else:
-            parts = [*_FIRST, *sorted(set(map(_whole, chain.from_iterable(tokens))) - set(_FIRST))]
-            width = 3 + max(1, min(_LONGEST, max(map(len, tokens))))
+            letters = Letters.learn(tokens)
+            parts, width = letters.parts, 1 + letters.width
         mark = any(token in tokens for token in (".", ",", "?", "!"))
         return cls(level, [UNKNOWN, *ordered], parts, once, width, mark)
 
@@ -90,30 +86,14 @@ class TokenCodec:
 
     def encode(self, tokens: Sequence[str]) -> np.ndarray:
         """int64 [T, width] of a sentence."""
-        if self.level == "characters":
-            words = [self._words.get(plain(token), 0) for token in tokens]
-            if self.width == 1:
-                return np.array(words, dtype=np.int64)[:, None]
-            pairs = [self._parts.get(pair, 0) for pair in _pairs(tokens)]
-            return np.array([words, pairs[:-1], pairs[1:]], dtype=np.int64).T.reshape(len(tokens), 3)
-        if not tokens:
-            return np.zeros((0, self.width), dtype=np.int64)
-        return np.stack([self._word(token) for token in tokens])
-
-    def _word(self, token: str) -> np.ndarray:
-        found = self._known.get(token)
-        if found is None:
-            inside = self.width - 3
-            half = inside // 2
-            seen = token if len(token) <= inside else token[: inside - half] + token[len(token) - half :]
-            spelled = [self._parts[_BEGIN], *(self._parts.get(one, 1) for one in seen), self._parts[_END]]
-            found = np.zeros(self.width, dtype=np.int64)
-            found[0] = self._words.get(plain(token), 0)
-            found[1 : 1 + len(spelled)] = spelled
-            if len(self._known) > 1 << 18:
-                self._known = {}
-            self._known[token] = found
-        return found
+        words = [self._words.get(plain(token), 0) for token in tokens]
+        if self._letters is not None:
+            spelled = self._letters.encode(tokens)
+            return np.concatenate([np.array(words, dtype=np.int64)[:, None], spelled], axis=1)
+        if self.width == 1:
+            return np.array(words, dtype=np.int64)[:, None]
+        pairs = [self._parts.get(pair, 0) for pair in _pairs(tokens)]
+        return np.array([words, pairs[:-1], pairs[1:]], dtype=np.int64).T.reshape(len(tokens), 3)
 
     def word(self, index: int) -> str:
         """The word of an id."""
@@ -135,7 +115,7 @@ class TokenCodec:
         """Raises `ModelError` where `values` is not what `to_json` wrote."""
         if not isinstance(values, dict) or values.get("level") not in LEVELS:
             raise ModelError("The vocabulary of the codec is damaged", got=repr(values)[:80])
-        first = {"words": (UNKNOWN,), "parts": _FIRST if values["level"] == "words" else (UNKNOWN,)}
+        first = {"words": (UNKNOWN,), "parts": FIRST if values["level"] == "words" else (UNKNOWN,)}
         for name, fixed in first.items():
             listed = values.get(name)
             if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
@@ -145,7 +125,7 @@ class TokenCodec:
             if tuple(listed[: len(fixed)]) != fixed or len(set(listed)) != len(listed):
                 raise ModelError(f"The {name} of the codec are damaged", got="one is missing or stands there twice")
         once, width = values.get("once"), values.get("width")
-        widths = (1, 3) if values["level"] == "characters" else range(4, 4 + _LONGEST)
+        widths = (1, 3) if values["level"] == "characters" else range(4, 4 + LONGEST)
         if type(once) is not int or not 1 <= once <= len(values["words"]):
             raise ModelError("The vocabulary of the codec is damaged", got=f"once {once!r}")
         if type(width) is not int or width not in widths:
@@ -158,13 +138,8 @@ class TokenCodec:
 def plain(token: str) -> str:
     """A token as it is looked up: full-width forms as others, lower case, each digit as 0."""
     if not token.isascii():
-        token = unicodedata.normalize("NFKC", "".join(map(_whole, token)))
+        token = unicodedata.normalize("NFKC", "".join(map(whole, token)))
     return re.sub(r"\d", "0", token.lower())
-
-
-def _whole(character: str) -> str:
-    """The character; half a surrogate pair, which broken JSON can hold, is none."""
-    return UNKNOWN if "\ud800" <= character <= "\udfff" else character
 
 
 def level_of(sentences: Iterable[Sequence[str]]) -> str:
@@ -178,5 +153,5 @@ def level_of(sentences: Iterable[Sequence[str]]) -> str:
 
 def _pairs(tokens: Sequence[str]) -> list[str]:
     """The pairs of neighbours, one more than there are tokens: the ends have one too."""
-    spelled = [_BEGIN, *map(plain, tokens), _END]
+    spelled = [BEGIN, *map(plain, tokens), END]
     return [a + b for a, b in pairwise(spelled)]

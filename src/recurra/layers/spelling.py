@@ -21,16 +21,21 @@ class Spelling(nn.Module):
         nn.init.xavier_uniform_(self.filters)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
+    def tables(self) -> Tensor:
+        """What each character gives to each filter at each of its three places, [V, 3, outputs]; no character gives nothing.
+
+        A filter over neighbours is then three lookups added up.
+        """
+        symbols, width = self.embedding.shape
+        filters = self.filters.view(-1, 3, width).transpose(0, 1)
+        known = kernels.linear(self.embedding, filters.reshape(-1, width)).view(symbols, 3, -1)
+        return torch.cat([torch.zeros_like(known[:1]), known[1:]])
+
     def forward(self, characters: Tensor) -> Tensor:
         steps, batch, count = characters.shape
         # the same words come again and again
         flat, places = characters.flatten(0, 1).unique(dim=0, return_inverse=True)
-        # one table for each of the three places: a filter over neighbours is then three lookups added up
-        symbols, width = self.embedding.shape
-        tables = self.filters.view(-1, 3, width).transpose(0, 1)
-        known = kernels.linear(self.embedding, tables.reshape(-1, width)).view(symbols, 3, -1)
-        none = known.new_zeros(1, known.shape[2])
-        before, here, after = (torch.cat([none, known[1:, place]]) for place in range(3))
+        before, here, after = self.tables().unbind(1)
         padded = nn.functional.pad(flat, (1, 1))
         found = nn.functional.embedding(padded[:, :-2], before)
         found = found + nn.functional.embedding(padded[:, 1:-1], here)

@@ -18,11 +18,15 @@ from recurra.config import Config
 from recurra.data.batches import Batch, BucketFeed, Feed, collate
 from recurra.data.codecs import CODEC_FILE, LabelCodec, SeriesCodec, codecs_text, load_codecs
 from recurra.data.datasets import LabelledDataset
+from recurra.data.letters import Letters
 from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
 from recurra.errors import DataError, UsageError
-from recurra.layers import Stack, StackConfig, embedded_dropout, fixed_dropout, pooling
+from recurra.layers import Spelling, Stack, StackConfig, embedded_dropout, fixed_dropout, pooling
 from recurra.models.task import Answer, Task, batch_first, embedding, time_first
 from recurra.state import State, check_like, state_class
+
+LETTER = 32
+"""Numbers that a character of a word is embedded in."""
 
 
 @state_class
@@ -36,17 +40,21 @@ class ClassifierState:
 class ClassifierConfig(Config):
     """`classes` to choose from; inputs are tokens (`vocabulary`, `embedding`) or numbers (`features` a step).
 
+    With `letters` characters, words come with what they are spelled like beside them, in `spelling` numbers.
+
     `summary`: "last" answers from the last step alone, "max" from the greatest value that each unit had so far, "attention"
     from a weighted mean over all steps. `class_weights`: how much a row of each class counts in training, or None for one.
     """
 
-    later = frozenset({"class_weights"})
+    later = frozenset({"class_weights", "letters", "spelling"})
 
     stack: StackConfig = StackConfig()
     classes: int = Field(gt=0)
     vocabulary: int | None = None
     features: int | None = None
     embedding: int = Field(default=128, gt=0, le=1 << 20)
+    letters: int | None = Field(default=None, gt=0)
+    spelling: int = Field(default=64, gt=0, le=1 << 20)
     summary: Literal["last", "max", "attention"] = "last"
     class_weights: tuple[float, ...] | None = None
     dropout_tokens: float = Field(default=0.0, ge=0, lt=1)
@@ -55,23 +63,39 @@ class ClassifierConfig(Config):
 
 
 class Classifier(Task[ClassifierConfig]):
-    """Tokens[B, T] or numbers[B, T, F] -> logits[B, classes] after the last valid step."""
+    """Tokens[B, T] (or [B, T, 1 + W] with letters) or numbers[B, T, F] -> logits[B, classes] after the last valid step."""
 
     kind: ClassVar[str] = "classify"
     best: ClassVar[tuple[str, bool]] = ("accuracy", True)
 
-    def __init__(self, config: ClassifierConfig, labels: LabelCodec, codec: TextCodec | SeriesCodec) -> None:
+    def __init__(
+        self,
+        config: ClassifierConfig,
+        labels: LabelCodec,
+        codec: TextCodec | SeriesCodec,
+        letters: Letters | None = None,
+    ) -> None:
         super().__init__()
         if len(labels.labels) != config.classes:
             raise UsageError("The labels do not fit", got=f"{len(labels.labels)} labels", expected=config.classes)
         self.config = config
         self.labels = labels
         self.codec = codec
+        if (None if letters is None else len(letters.parts)) != config.letters:
+            got = "none" if letters is None else len(letters.parts)
+            raise UsageError("The letters do not fit", got=got, expected=config.letters or "none")
+        self.letters = letters
+        self.spelling: Spelling | None = None
         if isinstance(codec, TextCodec):
             if config.vocabulary != codec.size:
                 raise UsageError("The vocabulary does not fit", got=f"{codec.size} tokens", expected=config.vocabulary)
             self.embedding = embedding(codec.size, config.embedding)
             width = config.embedding
+            if letters is not None:
+                if codec.level != "words":
+                    raise UsageError("Letters are beside words", got=f"a vocabulary of {codec.level}")
+                self.spelling = Spelling(len(letters.parts), LETTER, config.spelling)
+                width += config.spelling
         else:
             if config.features != codec.features:
                 raise UsageError("The features do not fit", got=f"{codec.features} a step", expected=config.features)
@@ -94,7 +118,8 @@ class Classifier(Task[ClassifierConfig]):
         if self.embedding is None:
             x = inputs.transpose(0, 1)
         else:
-            x = Symbols(embedded_dropout(self.embedding, config.dropout_tokens, self.training), inputs.T)
+            table = embedded_dropout(self.embedding, config.dropout_tokens, self.training)
+            x = self._spelled(inputs.transpose(0, 1), table) if self.spelling is not None else Symbols(table, inputs.T)
         x = fixed_dropout(x, config.dropout_inputs, self.training)
         if not isinstance(state, ClassifierState):
             check_like(state, self.initial_state(inputs.shape[0]))
@@ -106,6 +131,11 @@ class Classifier(Task[ClassifierConfig]):
         summary = self._summarise(hidden, state.summary, lengths, resets)
         dropped = fixed_dropout(self.pooling.read(summary)[None], config.dropout_outputs, self.training)[0]
         return kernels.linear(dropped, self.head, self.bias), ClassifierState(after, summary), batch_first(inner)
+
+    def _spelled(self, tokens: Tensor, table: Tensor) -> Tensor:
+        """tokens[T, B, 1 + W], a word and its characters -> [T, B, E + S]."""
+        assert self.spelling is not None
+        return torch.cat([F.embedding(tokens[..., 0], table), self.spelling(tokens[..., 1:])], dim=2)
 
     def _summarise(self, hidden: Tensor, before: Tensor, lengths: Tensor | None, resets: Tensor | None) -> Tensor:
         """hidden[T, B, H] and the summary before it -> the summary after it; a row without steps keeps its own."""
@@ -140,7 +170,11 @@ class Classifier(Task[ClassifierConfig]):
             for item in raw:
                 if not isinstance(item, str):
                     raise DataError("This classifier reads text", got=type(item).__name__, expected="strings")
-            return [torch.tensor(ids, dtype=torch.int64) for ids in self.codec.encode_many(list(raw))]
+            encoded = [torch.tensor(ids, dtype=torch.int64) for ids in self.codec.encode_many(list(raw))]
+            if self.letters is None:
+                return encoded
+            spelled = (torch.from_numpy(self.letters.encode(self.codec.words_of(text))) for text in raw)
+            return [torch.cat([ids[:, None], parts], dim=1) for ids, parts in zip(encoded, spelled, strict=True)]
         return [torch.from_numpy(self.codec.encode(row)).to(self.bias.dtype) for row in raw]
 
     def is_one(self, raw: Any) -> bool:
@@ -190,13 +224,13 @@ class Classifier(Task[ClassifierConfig]):
     def codec_texts(self) -> dict[str, str]:
         if isinstance(self.codec, SeriesCodec):
             return {CODEC_FILE: codecs_text(self.labels, self.codec)}
-        return {CODEC_FILE: codecs_text(self.labels), TOKENIZER_FILE: self.codec.to_text()}
+        return {CODEC_FILE: codecs_text(self.labels, letters=self.letters), TOKENIZER_FILE: self.codec.to_text()}
 
     @classmethod
     def from_folder(cls, config: Any, folder: Path) -> Self:
-        labels, series = load_codecs(folder)
-        codec = TextCodec.load(folder) if series is None else series
-        return cls(ClassifierConfig.from_file(config, str(folder)), labels, codec)
+        codecs = load_codecs(folder)
+        codec = TextCodec.load(folder) if codecs.series is None else codecs.series
+        return cls(ClassifierConfig.from_file(config, str(folder)), codecs.labels, codec, codecs.letters)
 
     def summary(self) -> dict[str, Any]:
         stack = self.config.stack

@@ -13,6 +13,7 @@ from onnx import ModelProto, ValueInfoProto
 from recurra.data.codecs import SeriesCodec
 from recurra.errors import UsageError
 from recurra.files import write_file
+from recurra.layers import Spelling
 from recurra.layers.pooling import BOUND, Attention, Greatest, Last
 from recurra.models import Classifier, LanguageModel
 from recurra.onnx.description import Description, describe, kind_of
@@ -140,14 +141,20 @@ def _classifier(model: Classifier, opset: int, with_lengths: bool) -> ModelProto
         x = graph.add("Transpose", graph.input("inputs", [BATCH, TIME, described.inputs]), perm=[1, 0, 2])
         lengths = Lengths.read(graph, x) if with_lengths else None
     else:
-        tokens = graph.add("Transpose", graph.input("tokens", [BATCH, TIME], torch.int64), perm=[1, 0])
+        letters = 0 if model.letters is None else model.letters.width
+        shape: list[int | str] = [BATCH, TIME, 1 + letters] if letters else [BATCH, TIME]
+        order = [1, 0, 2] if letters else [1, 0]
+        tokens = graph.add("Transpose", graph.input("tokens", shape, torch.int64), perm=order)
         lengths = Lengths.read(graph, tokens) if with_lengths else None
-        x = graph.add("Gather", graph.constant("embedding", model.embedding.detach().cpu()), tokens, axis=0)
+        words = graph.add("Gather", tokens, graph.integer(0), axis=2) if letters else tokens
+        x = graph.add("Gather", graph.constant("embedding", model.embedding.detach().cpu()), words, axis=0)
+        if model.spelling is not None:
+            x = graph.add("Concat", x, _spelling(graph, model.spelling, tokens, letters), axis=2)
     if isinstance(model.codec, SeriesCodec):
         # the network reads standardised numbers; these make them
         about |= {f"recurra.{name}": json.dumps(getattr(model.codec, name).tolist()) for name in ("mean", "scale")}
     hidden, after = layers(graph, described, x, lengths, prefix="stack.")
-    shape: list[int | str] = [BATCH, model.pooling.size]
+    shape = [BATCH, model.pooling.size]
     before = graph.input("state.summary", shape)
     summarise = {Last: _last, Greatest: _greatest, Attention: _attention}[type(model.pooling)]
     summary, read = summarise(graph, model, hidden, before, lengths)
@@ -155,6 +162,24 @@ def _classifier(model: Classifier, opset: int, with_lengths: bool) -> ModelProto
     graph.output("logits", graph.linear(read, "head", model.head.detach().cpu(), bias), [BATCH, model.config.classes])
     _states(graph, [*after, ("summary", summary, shape)])
     return graph.model("Classifier", about)
+
+
+def _spelling(graph: Graph, spelling: Spelling, tokens: str, letters: int) -> str:
+    """tokens[T, B, 1 + W], a word and its characters -> what it is spelled like [T, B, S], as `layers.spelling`."""
+    one = graph.integers(1)
+    characters = graph.add("Slice", tokens, one, graph.integers(1 + letters), graph.integers(2))
+    none = graph.add("Mul", graph.add("Slice", characters, graph.integers(0), one, graph.integers(2)), graph.integer(0))
+    padded = graph.add("Concat", none, characters, none, axis=2)
+    found = graph.constant("spelling.bias", spelling.bias.detach().cpu())
+    for place, table in enumerate(spelling.tables().unbind(1)):
+        name = graph.constant(f"spelling.{place}", table.detach().cpu())
+        part = graph.add("Slice", padded, graph.integers(place), graph.integers(place + letters), graph.integers(2))
+        found = graph.add("Add", found, graph.add("Gather", name, part, axis=0))
+    is_none = graph.add("Unsqueeze", graph.add("Equal", characters, graph.integer(0)), graph.integers(3))
+    kept = graph.add("Where", is_none, graph.number(0.0), graph.add("Relu", found))
+    if graph.opset < 18:
+        return graph.add("ReduceMax", kept, axes=[2], keepdims=0)
+    return graph.add("ReduceMax", kept, graph.integers(2), keepdims=0)
 
 
 # hidden[T, B, H], the summary before it -> (the summary after it, what the answer is read off [B, H]), as `layers.pooling`

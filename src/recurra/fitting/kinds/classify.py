@@ -11,6 +11,7 @@ from torch import Tensor
 from recurra.baselines import BaselineResult, classification_baselines
 from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.datasets import LabelledDataset
+from recurra.data.letters import Letters
 from recurra.data.text_codec import TextCodec
 from recurra.data.writing import default_level
 from recurra.errors import DataError, UsageError
@@ -62,20 +63,24 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
     arrays = [row for row in dataset.inputs if not isinstance(row, str)]
     shared = {
         "classes": len(labels),
-        "summary": options.summary or "last",
+        "summary": options.summary or ("attention" if texts else "last"),
         "class_weights": _balanced(dataset.labels, labels) if options.class_weights == "balanced" else None,
     }
     dropout = 0.5 if options.dropout is None else options.dropout
+    letters: Letters | None = None
     if texts:
         level = options.level or default_level(texts)
         codec = TextCodec.learn(
             texts, level, size=options.vocabulary, minimum=2, lowercase=level == "words", normalise=options.normalise
         )
+        if level == "words":
+            letters = Letters.learn({word for text in texts for word in codec.words_of(text)})
         config = ClassifierConfig.from_user(
             **shared,
             stack=stack_config(options, hidden=128, dropout=dropout),
             vocabulary=codec.size,
             embedding=128,
+            letters=None if letters is None else len(letters.parts),
             dropout_tokens=0.1,
             dropout_inputs=dropout,
             dropout_outputs=dropout,
@@ -105,7 +110,7 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
         rows=rows,
         weight_decay=0.05,
     )
-    return that_fits(lambda: Classifier(config, labels, codec)), recipe
+    return that_fits(lambda: Classifier(config, labels, codec, letters)), recipe
 
 
 def _balanced(found: list[str], labels: LabelCodec) -> tuple[float, ...]:
