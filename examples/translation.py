@@ -1,7 +1,4 @@
-"""Translation on one page: English numbers into Chinese ones, "forty thousand and five" into 四万零五.
-
-python examples/translation.py [PAIRS EPOCHS]
-"""
+"""Translation on one page: English numbers into Chinese ones, "forty thousand and five" into 四万零五."""
 
 import random
 import re
@@ -16,8 +13,7 @@ from recurra.models import Translator
 
 NAMES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"""
-ONES, TENS = NAMES.split()[:20], ["", "", *NAMES.split()[20:]]
-DIGITS = "零一二三四五六七八九"
+ONES, TENS, DIGITS = NAMES.split()[:20], ["", "", *NAMES.split()[20:]], "零一二三四五六七八九"
 
 
 def english(number: int) -> str:
