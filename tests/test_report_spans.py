@@ -45,3 +45,10 @@ def test_damaged_parts_are_left_out() -> None:
 def test_spans_that_overlap_are_drawn_once() -> None:
     drawn = spans.draw([(["a", "b"], [("X", 0, 2), ("Y", 1, 2)], [("X", 0, 2), ("Y", 1, 2)])], apart=True)
     assert drawn.count("<sub>") == 1 and "a b" in drawn
+
+
+def test_the_curves_are_of_what_a_tagger_is_judged_by() -> None:
+    history = [{"step": step, "valid": {"f1": 0.5, "accuracy": 0.9, "loss": 1.0}, "loss": 1.0} for step in (1, 2, 3)]
+    found = page(history=history)
+    assert ">F1</text>" in found and found.index(">F1</text>") < found.index(">accuracy</text>")
+    assert ">F1</text>" not in page(history=[{**entry, "valid": {"loss": 1.0}} for entry in history])

@@ -91,9 +91,10 @@ def _panels(rows: Sequence[Mapping[str, Any]], steps: Sequence[float]) -> list[_
     if seen("loss"):
         loss.lines.append(_Line("validation", "valid", seen("loss"), "loss", dots=True))
     score = _Panel("Validation", 140, share=True)
-    for name, style in (("accuracy", "valid"), ("macro_f1", "second")):
-        if seen(name):
-            score.lines.append(_Line(known(name).title, style, seen(name), name, dots=True))
+    # the two most telling shares that were measured
+    shares = [name for name in ("f1", "accuracy", "macro_f1") if seen(name)][:2]
+    for name, style in zip(shares, ("valid", "second"), strict=False):
+        score.lines.append(_Line(known(name).title, style, seen(name), name, dots=True))
     rate = _Panel("Learning rate", 56)
     rates = points([row.get("rate") for row in rows])
     if any(value is not None for _, value in rates):
