@@ -64,7 +64,7 @@ def test_a_finished_run(place: Path) -> None:
         "test": record["metrics"]["test"]["accuracy"], "metrics": record["metrics"], "arguments": small["arguments"],
     }  # fmt: skip
     assert {key: small["arguments"][key] for key in ("rate", "epochs", "seed", "hidden", "classes", "summary")} == {
-        "rate": record["recipe"]["rate"], "epochs": 2, "seed": 0, "hidden": 8, "classes": 2, "summary": "attention",
+        "rate": record["recipe"]["rate"], "epochs": 2, "seed": 0, "hidden": 8, "classes": 2, "summary": "last",
     }  # fmt: skip
     language = by_name()["language"]
     assert (language["metric"], language["test"]) == ("loss", None)

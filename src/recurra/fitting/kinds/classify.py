@@ -63,7 +63,7 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
     arrays = [row for row in dataset.inputs if not isinstance(row, str)]
     shared = {
         "classes": len(labels),
-        "summary": options.summary or ("attention" if texts else "last"),
+        "summary": options.summary or "last",
         "class_weights": _balanced(dataset.labels, labels) if options.class_weights == "balanced" else None,
     }
     dropout = 0.5 if options.dropout is None else options.dropout
