@@ -314,3 +314,25 @@ def test_a_fresh_start_takes_the_name_that_is_there(tmp_path: Path, monkeypatch:
 def test_what_the_command_alone_can_do_is_said(text: str) -> None:
     with pytest.raises(UsageError, match=r"From Python one process trains\. Got: processes=2\. .*torchrun"):
         recurra.fit(text, processes=2)
+
+
+def test_a_number_of_steps_may_be_a_number() -> None:
+    assert FitOptions.from_user(checkpoint_every=5).every() == (math.inf, 5)
+    with pytest.raises(UsageError, match="checkpoint_every"):
+        FitOptions.from_user(checkpoint_every=True)
+
+
+@pytest.mark.parametrize(
+    ("choice", "task"),
+    [
+        ({"class_weights": "balanced"}, "classify"),
+        ({"form": "word-by-word"}, "translate"),
+        ({"shared": False}, "translate"),
+        ({"beam": 3}, "translate"),
+        ({"length_penalty": 0.0}, "translate"),
+    ],
+)
+def test_what_a_task_would_leave_unread_is_refused(choice: dict[str, Any], task: str) -> None:
+    option = "--" + next(iter(choice)).replace("_", "-")
+    with pytest.raises(UsageError, match=rf"{option} is for --task {task}\. Got: --task language\."):
+        recurra.fit([SENTENCES], epochs=1, quiet=True, **choice)

@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from recurra.errors import DataError
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -34,6 +36,12 @@ class Batch:
         if self.lengths is not None:
             return int(self.lengths.sum())
         return self.inputs.shape[0] * self.inputs.shape[1]
+
+    def answers(self, missing: str, expected: str) -> Tensor:
+        """The targets. Raises `DataError` in the task's words where there are none."""
+        if self.targets is None:
+            raise DataError(missing, expected=expected)
+        return self.targets
 
     def part(self, rows: slice) -> Batch:
         """Some of the rows. Steps that are padding in all of them stay."""

@@ -72,8 +72,6 @@ def fit(
             got=f"processes={choices['processes']}",
             fix="Use `recurra fit --processes N`, or start your script with torchrun",
         )
-    if isinstance(choices.get("checkpoint_every"), int | float):
-        choices["checkpoint_every"] = str(choices["checkpoint_every"])
     options = FitOptions.from_user(**choices)
     device = chosen_device(options.device)
     every = options.every()
@@ -89,7 +87,9 @@ def fit(
                 talk.note(f"note: {problem.message}")
         torch.manual_seed(options.seed)
         with passes_shown(not quiet):
-            task, recipe = kind_of(sets.train).build(sets.train, options)
+            kind = kind_of(sets.train)
+            kind.check(options)
+            task, recipe = kind.build(sets.train, options)
         folder = Path(out) if out is not None else free_name(_stem(data), fresh)
         arguments = {**options.deciding(), "data": found}
         team.check_same("data or options", json.dumps(arguments, sort_keys=True))

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from recurra.config import Config
 from recurra.errors import UsageError
 
 # beyond any machine, and within what 64 bits can count
 MANY = 1 << 31
+
+
+def _as_text(given: Any) -> Any:
+    """A number of steps may come as a number."""
+    return str(given) if type(given) in (int, float) else given
 
 
 class FitOptions(Config):
@@ -57,7 +62,7 @@ class FitOptions(Config):
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     device: str = "auto"
-    checkpoint_every: str = "60s"
+    checkpoint_every: Annotated[str, BeforeValidator(_as_text)] = "60s"
     tensorboard: bool = False
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     baselines: bool = True

@@ -251,6 +251,4 @@ class Classifier(Task[ClassifierConfig]):
 
 
 def _targets(batch: Batch) -> Tensor:
-    if batch.targets is None:
-        raise DataError("These rows have no labels", expected="a label for each row")
-    return batch.targets
+    return batch.answers("These rows have no labels", expected="a label for each row")

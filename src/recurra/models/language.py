@@ -215,6 +215,4 @@ def _as_text(raw: Any) -> str:
 
 
 def _targets(batch: Batch) -> Tensor:
-    if batch.targets is None:
-        raise DataError("This batch has no targets", expected="the next token at each step")
-    return batch.targets
+    return batch.answers("This batch has no targets", expected="the next token at each step")

@@ -521,6 +521,4 @@ class Tagger(Task[TaggerConfig]):
 
 
 def _targets(batch: Batch) -> Tensor:
-    if batch.targets is None:
-        raise DataError("These sentences have no tags", expected="a tag for each token")
-    return batch.targets
+    return batch.answers("These sentences have no tags", expected="a tag for each token")

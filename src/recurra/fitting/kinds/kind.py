@@ -27,6 +27,16 @@ DatasetT = TypeVar("DatasetT", bound=Dataset)
 TaskT = TypeVar("TaskT", bound=Task)
 
 
+ONLY_FOR = {
+    "class_weights": "classify",
+    "form": "translate",
+    "shared": "translate",
+    "beam": "translate",
+    "length_penalty": "translate",
+}
+"""Options that a single task reads. What several read is refused, where it makes no sense, by the tasks that do not."""
+
+
 class Kind(ABC, Generic[DatasetT, TaskT]):
     """One task in the eyes of `fit`."""
 
@@ -34,6 +44,14 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
     """As the model calls it: `Task.kind`."""
     shown: ClassVar[tuple[str, ...]]
     """Metrics in the table at the end of a run, the most telling first."""
+
+    def check(self, options: FitOptions) -> None:
+        """Refuse what this task would leave unread. Raises `UsageError`."""
+        defaults = FitOptions()
+        for name, task in ONLY_FOR.items():
+            if task != self.name and getattr(options, name) != getattr(defaults, name):
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} is for --task {task}", got=f"--task {self.name}", fix=f"Leave out {option}")
 
     @abstractmethod
     def split(self, dataset: DatasetT, seed: int) -> tuple[DatasetT, DatasetT]:
