@@ -383,6 +383,10 @@ def test_evaluation_of_data_without_fitting_tags(fitted: recurra.Model) -> None:
     assert fitted.evaluate({"tokens": [["call", "Eva"]], "tags": [["O", "B-NAME"]]})["f1"] == 1.0
     with pytest.raises(DataError, match="row 1 has 2 tokens but 1 tags"):
         fitted.evaluate({"tokens": [["call", "Eva"]], "tags": [["O"]]})
+    with pytest.raises(
+        DataError, match=r"has no tags\. Expected: a list of tags for each row\. Name the column with --tags"
+    ):
+        fitted.evaluate({"tokens": [["call", "Eva"]]})
 
 
 def test_settings_that_are_not_for_taggers() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -38,7 +38,7 @@ class Estimate:
     high: float
 
     def as_dict(self) -> dict[str, float]:
-        return {"value": self.value, "low": self.low, "high": self.high}
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,6 @@ class Compared:
     differences: dict[str, Estimate]
     verdict: str
     speed: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "model": self.model,
-            "metrics": {name: value.as_dict() for name, value in self.metrics.items()},
-            "differences": {name: value.as_dict() for name, value in self.differences.items()},
-            "verdict": self.verdict,
-            "speed": self.speed,
-        }
 
 
 @dataclass(frozen=True)
@@ -76,9 +66,6 @@ class Agreement:
     only_other: int
     both_wrong: int
     chance: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return dict(self.__dict__)
 
 
 @dataclass(frozen=True)
@@ -96,16 +83,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
-        return {
-            "kind": self.kind,
-            "data": self.data,
-            "rows": self.rows,
-            "metric": self.metric,
-            "unit": f"{self.unit}/s",
-            "models": [model.as_dict() for model in self.models],
-            "agreements": [agreement.as_dict() for agreement in self.agreements],
-            "notes": self.notes,
-        }
+        return {**asdict(self), "unit": f"{self.unit}/s"}
 
 
 def compare(

@@ -19,7 +19,11 @@ from recurra.training import SEGMENT, evaluate, evaluate_adapting
 
 EVALUATION_ROWS, EVALUATION_STEPS = 64, 1024
 # what the answers of rows are called, and the option that names their column
-ANSWERS = {"classify": ("label", "--label"), "tag": ("list of tags", "--tags"), "translate": ("target", "--target")}
+ANSWERS = {
+    "classify": ("labels", "a label", "--label"),
+    "tag": ("tags", "a list of tags", "--tags"),
+    "translate": ("targets", "a target", "--target"),
+}
 
 
 class Model:
@@ -144,9 +148,9 @@ def _adapting(task: Task, dataset: Dataset, rate: float | None, cache: bool) -> 
 def measure(task: Task, dataset: Dataset, rows: int | None = None) -> tuple[dict[str, float], dict[str, Tensor]]:
     """(metrics, their sums) of a task on a dataset; a text is read as one stream unless `rows` says in how many."""
     if not dataset.answered:
-        what, option = ANSWERS[task.kind]
+        what, each, option = ANSWERS[task.kind]
         raise DataError(
-            f"{dataset.name} has no {what}s", expected=f"a {what} for each row", fix=f"Name the column with {option}"
+            f"{dataset.name} has no {what}", expected=f"{each} for each row", fix=f"Name the column with {option}"
         )
     if rows is None:
         rows = 1 if isinstance(dataset, TextDataset) else EVALUATION_ROWS
