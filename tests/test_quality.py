@@ -178,3 +178,7 @@ def test_the_transformer_is_measured_on_every_character_but_the_first(length: in
     assert alphabet_of("aab") == {"a": 1, "b": 2}
     many = "".join(map(chr, range(0x4E00, 0x4E00 + 1001)))
     assert alphabet_of(many + many[:3]) == {many[0]: 1, many[1]: 2, many[2]: 3}
+
+
+def test_a_run_of_fewer_minutes_than_the_bar_allows_says_so() -> None:
+    assert "| small | 5 of 20 | 0 of 2 |" in page([replace(ROW, within=20)], [])

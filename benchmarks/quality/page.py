@@ -19,6 +19,7 @@ which runs a row again and keeps each run in `benchmarks/quality/results.jsonl`.
 there are several, the least and the greatest stand beside it. The bar is what has to be reached, the aim what is hoped for.
 The feed-forward twin has the same recipe and no state; it gets a fifth of the time. The strongest simple baseline is the best
 of those measured in the same run and of those measured before. Each run is shown with the code that it was made with.
+"5 of 20" minutes are 5 where 20 are allowed.
 """
 
 
@@ -47,7 +48,8 @@ def _last(results: Sequence[Result], row: Row, kind: str) -> list[Result]:
 def _line(row: Row, goal: Goal, runs: list[Result]) -> str:
     values = [value for run in runs if (value := run["metrics"].get(goal.split, {}).get(goal.metric)) is not None]
     seeds = f"{len(values)} of {len(row.seeds)}" if len(values) < len(row.seeds) else str(len(row.seeds))
-    start = f"| {row.name} | {row.minutes:g} | {seeds} | {SPLITS[goal.split]} {TITLES[goal.metric]} |"
+    minutes = f"{row.minutes:g}" if row.within is None else f"{row.minutes:g} of {row.within:g}"
+    start = f"| {row.name} | {minutes} | {seeds} | {SPLITS[goal.split]} {TITLES[goal.metric]} |"
     if not values:
         return f"{start} not run | {_show(goal, goal.bar)} | {_show(goal, goal.aim)} | | {_simple(goal, runs)} |"
     value = mean(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from recurra.training import Recipe
 MINUTES = 10.0
 EPOCHS = 40
 MANY_SYMBOLS = 1000
+PER_MINUTE = 1_000_000
+"""Characters that one core reads in a minute of training, at a width of 512 over a small alphabet."""
 # characters of a text that is not held from which its vocabulary is learnt; pairs of bytes take some hundred bytes each
 LEARNT = {"words": 64_000_000, "bpe": 4_000_000}
 
@@ -87,7 +90,11 @@ def _codec(dataset: TextDataset, options: FitOptions) -> TextCodec:
 
 def _model(dataset: TextDataset, options: FitOptions, codec: TextCodec) -> tuple[LanguageModel, Recipe]:
     many = codec.size > MANY_SYMBOLS
-    hidden, rows, steps, dropout = _language_size(dataset.characters)
+    chosen = options.minutes is not None or options.epochs is not None
+    minutes, epochs = (options.minutes, options.epochs) if chosen else (MINUTES, EPOCHS)
+    hidden, rows, steps, dropout = _language_size(
+        dataset.characters, _passes(dataset.characters, minutes, epochs, many)
+    )
     if many:
         # the head over a large vocabulary is most of the work: small steps make more of it
         rows, steps = min(rows, 16), min(steps, 64)
@@ -99,25 +106,29 @@ def _model(dataset: TextDataset, options: FitOptions, codec: TextCodec) -> tuple
         tied=many,
         dropout_outputs=dropout,
     )
-    chosen = options.minutes is not None or options.epochs is not None
-    recipe = recipe_of(
-        options,
-        minutes=options.minutes if chosen else MINUTES,
-        epochs=options.epochs if chosen else EPOCHS,
-        rate=4e-3,
-        rows=rows,
-        steps=steps,
-    )
+    recipe = recipe_of(options, minutes=minutes, epochs=epochs, rate=4e-3, rows=rows, steps=steps)
     return that_fits(lambda: LanguageModel(config, codec)), recipe
 
 
-def _language_size(characters: int) -> tuple[int, int, int, float]:
-    """(hidden, rows, steps, dropout) for a text: a short one needs many small steps, and drops more against rote."""
+def _passes(characters: int, minutes: float | None, epochs: int | None, many: bool) -> float:
+    """About how often a run reads its text. A head over many symbols makes each character several times as dear."""
+    there = math.inf if minutes is None else minutes * PER_MINUTE / (4 if many else 1) / max(1, characters)
+    return min(there, math.inf if epochs is None else epochs)
+
+
+def _language_size(characters: int, passes: float) -> tuple[int, int, int, float]:
+    """(hidden, rows, steps, dropout) for a text that is read so often.
+
+    A short one needs many small steps, and drops more against rote. Who has the time to read a long one often can give it
+    to a wider network, which has to be kept from learning the text by heart.
+    """
     if characters < 50_000:
         return 128, 8, 64, 0.3
     if characters < 400_000:
         return 256, 16, 64, 0.2
-    return 512, 32, 128, 0.1
+    if passes < 6:
+        return 512, 32, 128, 0.1
+    return (512, 32, 128, 0.2) if passes < 30 else (768, 32, 128, 0.3)
 
 
 def _token_losses(task: LanguageModel, dataset: TextDataset, count: int = 400) -> dict[str, list[Any]]:
