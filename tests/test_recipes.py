@@ -326,6 +326,7 @@ def test_a_number_of_steps_may_be_a_number() -> None:
     ("choice", "task"),
     [
         ({"class_weights": "balanced"}, "classify"),
+        ({"consistency": 0.0}, "classify"),
         ({"form": "word-by-word"}, "translate"),
         ({"shared": False}, "translate"),
         ({"beam": 3}, "translate"),

@@ -69,6 +69,9 @@ def fit(
     class_weights: Annotated[
         str, typer.Option(help="none; balanced: rare classes count as much as common ones.")
     ] = "none",
+    consistency: Annotated[
+        float | None, typer.Option(help="How much two readings of a row with other dropout are to agree.")
+    ] = None,
     dropout: Annotated[float | None, typer.Option(help="Share dropped in training, 0 to 1.")] = None,
     weight_drop: Annotated[float | None, typer.Option(help="Share of recurrent weights dropped in training.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,

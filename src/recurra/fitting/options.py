@@ -43,6 +43,7 @@ class FitOptions(Config):
     normalise: bool = False
     summary: Literal["last", "max", "attention"] | None = None
     class_weights: Literal["none", "balanced"] = "none"
+    consistency: float | None = Field(default=None, ge=0, le=100)
     dropout: float | None = Field(default=None, ge=0, lt=1)
     weight_drop: float | None = Field(default=None, ge=0, lt=1)
     minutes: float | None = Field(default=None, gt=0)

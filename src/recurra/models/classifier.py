@@ -44,9 +44,12 @@ class ClassifierConfig(Config):
 
     `summary`: "last" answers from the last step alone, "max" from the greatest value that each unit had so far, "attention"
     from a weighted mean over all steps. `class_weights`: how much a row of each class counts in training, or None for one.
+
+    `consistency`: each training row goes through twice, with other dropout, and so much of the distance between its two
+    answers is added to its loss (Liang et al. 2021, R-Drop).
     """
 
-    later = frozenset({"class_weights", "letters", "spelling"})
+    later = frozenset({"class_weights", "consistency", "letters", "spelling"})
 
     stack: StackConfig = StackConfig()
     classes: int = Field(gt=0)
@@ -57,6 +60,7 @@ class ClassifierConfig(Config):
     spelling: int = Field(default=64, gt=0, le=1 << 20)
     summary: Literal["last", "max", "attention"] = "last"
     class_weights: tuple[float, ...] | None = None
+    consistency: float = Field(default=0.0, ge=0)
     dropout_tokens: float = Field(default=0.0, ge=0, lt=1)
     dropout_inputs: float = Field(default=0.0, ge=0, lt=1)
     dropout_outputs: float = Field(default=0.0, ge=0, lt=1)
@@ -200,11 +204,18 @@ class Classifier(Task[ClassifierConfig]):
         return F.cross_entropy(outputs, targets, reduction="sum"), len(targets)
 
     def step_loss(self, batch: Batch, state: Any = None) -> tuple[Tensor, int, Any]:
-        outputs, state = self(batch.inputs, state, batch.lengths, batch.resets)
-        if self.config.class_weights is None:
-            return *self.loss(outputs, batch), state
-        weights, targets = outputs.new_tensor(self.config.class_weights), _targets(batch)
-        return F.cross_entropy(outputs, targets, weights, reduction="sum"), len(targets), state
+        targets = _targets(batch)
+        outputs, after = self(batch.inputs, state, batch.lengths, batch.resets)
+        loss = self._weighted(outputs, targets)
+        if self.training and self.config.consistency:
+            again, _ = self(batch.inputs, state, batch.lengths, batch.resets)
+            loss = (loss + self._weighted(again, targets)) / 2 + self.config.consistency * _distance(outputs, again)
+        return loss, len(targets), after
+
+    def _weighted(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        weights = self.config.class_weights
+        weight = None if weights is None else outputs.new_tensor(weights)
+        return F.cross_entropy(outputs, targets, weight, reduction="sum")
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         total, count = self.loss(outputs, batch)
@@ -252,3 +263,10 @@ class Classifier(Task[ClassifierConfig]):
 
 def _targets(batch: Batch) -> Tensor:
     return batch.answers("These rows have no labels", expected="a label for each row")
+
+
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    """How far two answers for the same rows lie apart: the mean of both Kullback-Leibler divergences, in nats, summed."""
+    one, other = one.log_softmax(dim=-1), other.log_softmax(dim=-1)
+    ahead = F.kl_div(one, other, reduction="sum", log_target=True)
+    return (ahead + F.kl_div(other, one, reduction="sum", log_target=True)) / 2

@@ -22,6 +22,8 @@ from recurra.models import Classifier, ClassifierConfig
 from recurra.training import Recipe
 
 SMALL = 2000
+CONSISTENCY = 1.0
+"""How much two readings of a text with other dropout are to agree."""
 
 
 class Classify(Kind[LabelledDataset, Classifier]):
@@ -81,6 +83,7 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
             vocabulary=codec.size,
             embedding=128,
             letters=None if letters is None else len(letters.parts),
+            consistency=CONSISTENCY if options.consistency is None else options.consistency,
             dropout_tokens=0.1,
             dropout_inputs=dropout,
             dropout_outputs=dropout,
@@ -94,6 +97,7 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
             **shared,
             stack=stack_config(options, hidden=128, dropout=dropout),
             features=codec.features,
+            consistency=options.consistency or 0.0,
             dropout_outputs=dropout,
         )
     # small data needs many passes: some 2,000 steps in all, in batches small enough to leave that many

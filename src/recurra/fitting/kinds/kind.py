@@ -29,6 +29,7 @@ TaskT = TypeVar("TaskT", bound=Task)
 
 ONLY_FOR = {
     "class_weights": "classify",
+    "consistency": "classify",
     "form": "translate",
     "shared": "translate",
     "beam": "translate",
