@@ -67,11 +67,11 @@ def _shakespeare(within: int, bar: float, aim: float, seeds: tuple[int, ...] = (
     )  # fmt: skip
 
 
-def _classify(name: str, bar: float, aim: float, linear: float, valid: bool = True) -> Row:
+def _classify(name: str, minutes: float, bar: float, aim: float, linear: float, valid: bool = True) -> Row:
     simple = (("naive-Bayes-weighted linear model", linear),)
     return Row(
-        name, f"classify/{name}/train.tsv", 5, (Goal("accuracy", "test", bar, aim, simple),),
-        valid=f"classify/{name}/valid.tsv" if valid else None, test=f"classify/{name}/test.tsv", seeds=THREE,
+        name, f"classify/{name}/train.tsv", minutes, (Goal("accuracy", "test", bar, aim, simple),),
+        valid=f"classify/{name}/valid.tsv" if valid else None, test=f"classify/{name}/test.tsv", seeds=THREE, within=5,
     )  # fmt: skip
 
 
@@ -83,9 +83,9 @@ ROWS = (
         "tang", "lm/tang.train.txt", 20, (Goal("perplexity", "test", 160, 135, (("Kneser-Ney, 6 characters", 190.1),)),),
         valid="lm/tang.valid.txt", test="lm/tang.test.txt", peer=True, within=30,
     ),
-    _classify("trec", 0.915, 0.93, 0.880, valid=False),
-    _classify("sst2", 0.827, 0.845, 0.812),
-    _classify("waimai", 0.909, 0.92, 0.909),
+    _classify("trec", 2, 0.915, 0.93, 0.880, valid=False),
+    _classify("sst2", 3, 0.827, 0.845, 0.812),
+    _classify("waimai", 2, 0.909, 0.92, 0.909),
     Row(
         "snips", "tag/snips/train.jsonl", 10,
         (
