@@ -18,13 +18,14 @@ from recurra.data.checking import (
     check_rows,
     check_series,
     left_out,
+    lines_of,
     raise_fatal,
     too_few_left,
 )
 from recurra.data.columns import Columns, Guess, is_missing
 from recurra.data.datasets import Dataset, LabelledDataset, TextDataset
 from recurra.data.guess import check_task, choose
-from recurra.data.pieces import whole
+from recurra.data.pieces import is_blank
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import Table
 
@@ -74,7 +75,8 @@ def _language(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[
     assert found.text is not None
     texts, problems = _texts(raw.columns[found.text], raw)
     kept, more = check_documents([text or "" for text in texts], raw.lines, raw.unit)
-    return TextDataset(kept, raw.name), [*raw.problems, *problems, *more]
+    rows = [line for line, text in zip(raw.lines, texts, strict=True) if not is_blank(text or "")]
+    return TextDataset(kept, raw.name, rows), [*raw.problems, *problems, *more]
 
 
 def _classify(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[LabelledDataset, list[Problem]]:
@@ -124,8 +126,8 @@ def _lines_as_rows(raw: Documents) -> Table:
     """Unlabelled inputs for prediction: the lines of a text file that hold something, or the given texts."""
     if not raw.from_file:
         return Table({"text": list(raw.documents)}, list(range(1, len(raw.documents) + 1)), raw.name)
-    rows = [(i, line) for i, line in enumerate(whole(raw.documents[0]).split("\n"), 1) if line.strip()]
-    return Table({"text": [line for _, line in rows]}, [i for i, _ in rows], raw.name, "line")
+    rows, problems = lines_of(raw.documents[0])
+    return Table({"text": [line for _, line in rows]}, [i for i, _ in rows], raw.name, "line", problems=problems)
 
 
 def _holds_series(values: list) -> bool:

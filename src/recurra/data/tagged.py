@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from recurra.data.checking import Problem, left_out, places, too_few_left
+from recurra.data.checking import Problem, left_out, lines_of, places, too_few_left
 from recurra.data.columns import SAMPLE, Columns, Guess, by_name, is_listed, is_missing, require
 from recurra.data.datasets import TaggedDataset
 from recurra.data.pieces import whole
@@ -188,7 +188,7 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[Tagge
     chains of spans are kept and named. Without `need_labels` a row needs tokens alone, and where some rows lack their tags
     or labels none are used."""
     if isinstance(raw, Documents):
-        return _texts(raw), []
+        return _texts(raw)
     assert found.text is not None
     values = raw.columns[found.text]
     given = raw.columns[found.tags] if found.tags is not None else [None] * len(values)
@@ -344,10 +344,11 @@ def _label(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def _texts(raw: Documents) -> TaggedDataset:
+def _texts(raw: Documents) -> tuple[TaggedDataset, list[Problem]]:
     """Texts that the model is to cut: the lines of a text file, or the given ones."""
+    problems: list[Problem] = []
     if raw.from_file:
-        rows = [(i, line) for i, line in enumerate(whole(raw.documents[0]).split("\n"), 1) if line.strip()]
+        rows, problems = lines_of(raw.documents[0])
     else:
         rows = [(i, whole(text)) for i, text in enumerate(raw.documents, 1)]
-    return TaggedDataset([line for _, line in rows], None, None, [i for i, _ in rows], raw.name)
+    return TaggedDataset([line for _, line in rows], None, None, [i for i, _ in rows], raw.name), problems

@@ -66,7 +66,13 @@ class Model:
         """
         if isinstance(raw, dict) or type(raw).__name__ in ("DataFrame", "Table"):
             # the rows of a table, not the names of its columns
-            dataset, _, _ = read(raw, task=self.kind, need_labels=False)
+            dataset, _, problems = read(raw, task=self.kind, need_labels=False)
+            lost = next((problem for problem in problems if problem.left_out), None)
+            if lost is not None:
+                raise DataError(
+                    f"Not every row can be answered: {lost.message}",
+                    fix="Drop such rows first, so that answers match rows",
+                )
             raw = dataset.raw
         return self.task.predict(raw, top=top, **choices)
 
