@@ -169,6 +169,40 @@ def test_problems(rows: list[tuple[Any, Any]], message: str) -> None:
     assert len(dataset) == (4 if "left out" in message else 5)
 
 
+ODD: list[tuple[Any, str]] = [
+    (
+        "Bartist",
+        "has a tag that is not of BIO, in which the other rows are written ('Bartist'), and was left out (line 41)",
+    ),
+    ("E-X", "has a tag that is not of BIO, in which the other rows are written ('E-X'), and was left out (line 41)"),
+    (None, "has an empty tag and was left out (line 41)"),
+    ({"x": 1}, "has a tag that is no text and was left out (line 41)"),
+    (["O"], "has a tag that is no text and was left out (line 41)"),
+]
+
+
+@pytest.mark.parametrize(("tag", "message"), ODD)
+def test_one_odd_tag_is_left_out(tmp_path: Path, tag: Any, message: str) -> None:
+    rows = [{"tokens": [*row, str(i)], "tags": [*tags, "O"]} for i, (row, tags) in enumerate(ROWS * 10)]
+    rows.append({"tokens": ["a", "b"], "tags": ["O", tag]})
+    dataset, reasons, problems = tagged(lines(rows, tmp_path / "data.jsonl"))
+    assert len(dataset) == 40 and "(BIO" in reasons[1] and problems == [f"1 row {message}"]
+
+
+def test_many_odd_tags_are_kept_and_told() -> None:
+    rows = [*ROWS, (["a"], ["Bartist"])]
+    dataset, _, problems = tagged({"tokens": [row for row, _ in rows], "tags": [tags for _, tags in rows]})
+    assert len(dataset) == 5 and problems == [
+        "1 row has a tag that is not of BIO, in which most rows are written ('Bartist'; row 5): too many to be left out, so "
+        "the tags are read as a label for each token, no spans"
+    ]
+
+
+def test_one_odd_tag_in_columns() -> None:
+    text = "\n\n".join(["the O\ncat B-X\nsat O"] * 30 + ["a O\nb Bartist"])
+    assert looks_like_conll(text.split("\n"))
+
+
 def test_an_open_span_at_the_end() -> None:
     every = [(["a", "b"], ["B-X", "E-X"])] * 3 + [(["c"], ["B-X"])]
     _, _, problems = tagged({"tokens": [row for row, _ in every], "tags": [tags for _, tags in every]})

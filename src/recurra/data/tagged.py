@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from recurra.data.columns import SAMPLE, Columns, Guess, by_name, is_listed, is_
 from recurra.data.datasets import TaggedDataset
 from recurra.data.pieces import whole
 from recurra.data.sources import Documents
-from recurra.data.spans import broken, scheme_of
+from recurra.data.spans import Majority, broken, scheme_of_most
 from recurra.data.tables import LABEL_NAMES, TEXT_NAMES, Table
 from recurra.errors import DataError
 
@@ -73,7 +73,7 @@ def choose(raw: Table, columns: Columns, need_labels: bool, asked: bool, reasons
     reasons.append(f"Task: tag. Tokens: the column {tokens!r}{told}; say otherwise with --task, --text and --tags.")
     if tags is not None:
         rows = [row for value in raw.columns[tags][:SAMPLE] if (row := _listed(value)) is not None]
-        reasons.append(f"Tags: {SCHEMES_TOLD[scheme_of(rows)]}.")
+        reasons.append(f"Tags: {SCHEMES_TOLD[scheme_of_most(rows).scheme]}.")
     if label is not None:
         reasons.append(f"A label for each sentence: the column {label!r}; say otherwise with --label COLUMN.")
     return Guess(TASK, tokens, label, reasons, tags=tags)
@@ -126,7 +126,7 @@ def _are_tags(values: list) -> bool:
     tags = Counter(tag for row in rows for tag in row)
     if _holds_lists(values):
         return 2 * len(tags) <= sum(tags.values())
-    return scheme_of(rows) != "plain" or all(tag.isupper() for tag in tags)
+    return scheme_of_most(rows).scheme != "plain" or all(tag.isupper() for tag in tags)
 
 
 def _holds_lists(values: list) -> bool:
@@ -166,8 +166,17 @@ def _listed(value: Any) -> list[str] | None:
     """Tags: a list, or words between blanks."""
     found = _as_list(value)
     if found is not None:
-        return [str(item) for item in found]
+        return [_text_of(item) for item in found]
     return value.split() if isinstance(value, str) else None
+
+
+def _text_of(item: Any) -> str:
+    """An entry of a list as text; "" for one that is none, be it missing or something with parts."""
+    return "" if is_missing(item) or _has_parts(item) else str(item)
+
+
+def _has_parts(item: Any) -> bool:
+    return is_listed(item) or isinstance(item, Mapping)
 
 
 def _tokens_of(value: Any, count: int | None) -> list[str] | None:
@@ -211,7 +220,7 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[Tagge
     left = [place for place in range(len(rows)) if place not in set(empty)]
     wrong: dict[tuple[str, str], list[int]] = {}
     for place in left if found.tags is not None else []:
-        reason = _reason(*rows[place])
+        reason = _reason(*rows[place], given[place])
         if reason is not None:
             wrong.setdefault(reason, []).append(place)
     unnamed = [place for place in left if labels is not None and _label(labels[place]) is None]
@@ -222,6 +231,10 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[Tagge
         unnamed = [place for place in unnamed if place not in bad]
         problems += left_out([raw.lines[i] for i in unnamed], raw.unit, "has no label", "have no label")
         left = [place for place in left if place not in bad.union(unnamed)]
+        most = scheme_of_most([tags for place in left if (tags := rows[place][1]) is not None])
+        problems += _odd_tags(most, [raw.lines[place] for place in left], raw.unit)
+        odd = {left[place] for place, _ in most.odd}
+        left = [place for place in left if place not in odd]
     else:
         for (one, _), some in wrong.items():
             message = f"{raw.unit} {raw.lines[some[0]]} {one}, so no tags are used"
@@ -241,16 +254,37 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[Tagge
     return dataset, problems if dataset.tags is None else problems + _judged(dataset, raw.unit, need_labels)
 
 
-def _reason(words: Sequence[str] | None, tags: Sequence[str] | None) -> tuple[str, str] | None:
-    """Why the tags of a row cannot be used, said of one and of several; None where they can."""
+def _reason(words: Sequence[str] | None, tags: Sequence[str] | None, given: Any) -> tuple[str, str] | None:
+    """Why the tags of a row cannot be used, said of one and of several; None where they can. `given` is how they came."""
     if tags is None or words is None:
         return "has no tags", "have no tags"
     if len(words) != len(tags):
         counts = f"{len(words)} tokens but {len(tags)} tags"
         return f"has {counts}", "have another number of tags than of tokens"
     if any(not tag.strip() for tag in tags):
-        return "has an empty tag", "have an empty tag"
+        some = "a tag that is no text" if any(map(_has_parts, _as_list(given) or ())) else "an empty tag"
+        return f"has {some}", f"have {some}"
     return None
+
+
+def _odd_tags(most: Majority, lines: Sequence[int], unit: str) -> list[Problem]:
+    """Rows with a tag that does not fit what nearly all rows are written in; they are left out, unless they are many."""
+    if not most.odd and not most.against:
+        return []
+    some = most.odd or most.against
+    names = list(dict.fromkeys(tag for _, tag in some))
+    shown = ", ".join(map(repr, names[:5])) + (" …" if len(names) > 5 else "")
+    where = tuple(lines[place] for place, _ in some)
+    if most.odd:
+        one, many = "has a tag that is not", "have tags that are not"
+        said = f"of {most.scheme}, in which the other rows are written ({shown}),"
+        return left_out(where, unit, f"{one} {said}", f"{many} {said}")
+    rows = "1 row has a tag that is" if len(where) == 1 else f"{len(where):,} rows have tags that are"
+    message = (
+        f"{rows} not of {most.other}, in which most rows are written ({shown}; {places(where, unit)}): too many to be left "
+        f"out, so the tags are read as {SCHEMES_TOLD[most.scheme]}"
+    )
+    return [Problem(where[0], message, False, where)]
 
 
 def _judged(dataset: TaggedDataset, unit: str, need_labels: bool) -> list[Problem]:
@@ -264,7 +298,7 @@ def _judged(dataset: TaggedDataset, unit: str, need_labels: bool) -> list[Proble
     if all(tag.lstrip("-").isdigit() for tag in counts):
         message = "the tags are numbers, so it is not known which of them make spans: give their names for that"
         problems.append(Problem(dataset.lines[0], message, fatal=False))
-    scheme = scheme_of(dataset.tags)
+    scheme = scheme_of_most(dataset.tags).scheme
     torn = [(i, place) for i, row in enumerate(dataset.tags) if (place := broken(row, scheme)) is not None]
     if torn:
         row, place = torn[0]
