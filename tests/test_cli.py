@@ -135,6 +135,14 @@ def test_a_table_is_answered_whole_or_not_at_all() -> None:
         recurra.load("texts").predict({"text": ["good", None, "fine"]})
 
 
+def test_what_is_measured_is_told() -> None:
+    Path("some.tsv").write_text(Path("rows.tsv").read_text() + "no label\t\n")
+    told = run("evaluate", "texts", "some.tsv").err
+    assert "Label: the column 'label'" in told and "note: 1 row has no label and was left out (line 22)" in told
+    assert "Measured on 20 rows of some.tsv." in told
+    assert "note: 1 row has no label" in run("compare", "texts", "texts", "some.tsv").out
+
+
 def test_lines_of_a_text_keep_their_numbers() -> None:
     Path("new.txt").write_text("the c\n\nat\n")
     Path("new.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("the c\nat", "", "on")))

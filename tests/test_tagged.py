@@ -203,6 +203,19 @@ def test_one_odd_tag_in_columns() -> None:
     assert looks_like_conll(text.split("\n"))
 
 
+def test_rows_to_measure_on() -> None:
+    rows = [ROWS[0], ROWS[0], ROWS[1], (["a"], ["Bartist"]), (["a", "b"], ["O"])]
+    dataset, reasons, problems = tagged(
+        {"tokens": [row for row, _ in rows], "tags": [tags for _, tags in rows]}, task="tag", judged=False
+    )
+    assert len(dataset) == 4 and reasons[0].startswith(
+        "Tokens: the column 'tokens', tags: 'tags'; say otherwise with --text"
+    )
+    assert problems == ["1 row has 2 tokens but 1 tags and was left out (row 5)"]
+    assert tagged({"tokens": [["a"]], "tags": [["O"]]}, task="tag", judged=False)[0].answered
+    assert not tagged({"tokens": [["a"]]}, task="tag", judged=False)[0].answered
+
+
 def test_an_open_span_at_the_end() -> None:
     every = [(["a", "b"], ["B-X", "E-X"])] * 3 + [(["c"], ["B-X"])]
     _, _, problems = tagged({"tokens": [row for row, _ in every], "tags": [tags for _, tags in every]})

@@ -39,6 +39,7 @@ def read(
     tags: str | None = None,
     target: str | None = None,
     need_labels: bool = True,
+    judged: bool = True,
     name: str | None = None,
     lenient: bool = False,
 ) -> tuple[Dataset, Guess, list[Problem]]:
@@ -49,8 +50,9 @@ def read(
     inputs are texts, arrays [T, F] or [T], or one array [N, T, F] or [N, T].
 
     `task` (language, classify, tag, translate) and the columns, by name (`text` with the inputs, `label`, `tags`, `target`
-    with the answers), are guessed where they are not given. Without `need_labels`, for prediction, inputs need no answers
-    and classes are not judged.
+    with the answers), are guessed where they are not given. Without `need_labels`, for prediction, inputs need no answers.
+    Without `judged`, for measuring, rows that lack theirs are left out, but it is no question whether one can learn from the
+    others, and data without any answers are read too.
 
     The problems returned are warnings: rows that cannot be used are left out and named. Raises `DataError` listing
     what makes the data unusable (NaN, one class, more than half of the rows lost), unless `lenient`: then these problems
@@ -60,15 +62,17 @@ def read(
     check_task(task)
     columns = Columns(text, label, tags, target)
     raw = open_source(source, name=name, task=task, wanted=columns.named)
-    found = choose(raw, task, columns, need_labels)
-    dataset, problems = _READERS[found.task](raw, found, need_labels)
+    found = choose(raw, task, columns, need_labels and judged)
+    dataset, problems = _READERS[found.task](raw, found, need_labels, judged)
     problems.sort(key=lambda problem: (not problem.fatal, problem.line or 0))
     if not lenient:
         raise_fatal(problems, dataset.name)
     return dataset, found, problems
 
 
-def _language(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[TextDataset, list[Problem]]:
+def _language(
+    raw: Documents | Table, found: Guess, need_labels: bool, judged: bool
+) -> tuple[TextDataset, list[Problem]]:
     if isinstance(raw, Documents):
         kept, problems = check_documents(raw.documents, range(1, len(raw.documents) + 1), "document")
         return TextDataset(kept, raw.name), problems
@@ -79,7 +83,9 @@ def _language(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[
     return TextDataset(kept, raw.name, rows), [*raw.problems, *problems, *more]
 
 
-def _classify(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[LabelledDataset, list[Problem]]:
+def _classify(
+    raw: Documents | Table, found: Guess, need_labels: bool, judged: bool
+) -> tuple[LabelledDataset, list[Problem]]:
     table, column = (raw, found.text) if isinstance(raw, Table) else (_lines_as_rows(raw), "text")
     assert column is not None
     values = table.columns[column]
@@ -119,7 +125,7 @@ def _classify(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[
         return dataset, too_few + [replace(problem, fatal=True) for problem in problems]
     if any(problem.fatal for problem in problems):
         return dataset, problems
-    return dataset, problems + check_rows(dataset, table.unit, judge_labels=need_labels)
+    return dataset, problems + check_rows(dataset, table.unit, judge_labels=need_labels and judged)
 
 
 def _lines_as_rows(raw: Documents) -> Table:

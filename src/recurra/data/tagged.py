@@ -70,7 +70,8 @@ def choose(raw: Table, columns: Columns, need_labels: bool, asked: bool, reasons
         others = [name for name in raw.columns if name not in (tokens, tags) and _is_single(raw.columns[name])]
         label = by_name(others, LABEL_NAMES)
     told = "" if tags is None else f", tags: {tags!r}"
-    reasons.append(f"Task: tag. Tokens: the column {tokens!r}{told}; say otherwise with --task, --text and --tags.")
+    task, otherwise = ("", "") if asked else ("Task: tag. ", "--task, ")
+    reasons.append(f"{task}Tokens: the column {tokens!r}{told}; say otherwise with {otherwise}--text and --tags.")
     if tags is not None:
         rows = [row for value in raw.columns[tags][:SAMPLE] if (row := _listed(value)) is not None]
         reasons.append(f"Tags: {SCHEMES_TOLD[scheme_of_most(rows).scheme]}.")
@@ -192,10 +193,10 @@ def _tokens_of(value: Any, count: int | None) -> list[str] | None:
     return words
 
 
-def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[TaggedDataset, list[Problem]]:
+def read(raw: Documents | Table, found: Guess, need_labels: bool, judged: bool) -> tuple[TaggedDataset, list[Problem]]:
     """Rows that can be used. Lists that do not match, empty sentences and missing tags are left out and named; broken
     chains of spans are kept and named. Without `need_labels` a row needs tokens alone, and where some rows lack their tags
-    or labels none are used."""
+    or labels none are used. Where rows are `judged`, those go that are written in another scheme than nearly all."""
     if isinstance(raw, Documents):
         return _texts(raw)
     assert found.text is not None
@@ -231,7 +232,7 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[Tagge
         unnamed = [place for place in unnamed if place not in bad]
         problems += left_out([raw.lines[i] for i in unnamed], raw.unit, "has no label", "have no label")
         left = [place for place in left if place not in bad.union(unnamed)]
-        most = scheme_of_most([tags for place in left if (tags := rows[place][1]) is not None])
+        most = scheme_of_most([tags for place in left if judged and (tags := rows[place][1]) is not None])
         problems += _odd_tags(most, [raw.lines[place] for place in left], raw.unit)
         odd = {left[place] for place, _ in most.odd}
         left = [place for place in left if place not in odd]
@@ -251,7 +252,7 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[Tagge
     few = too_few_left(len(left), len(values) + raw.lost)
     if few:
         return dataset, [*few, *(replace(problem, fatal=True) for problem in problems)]
-    return dataset, problems if dataset.tags is None else problems + _judged(dataset, raw.unit, need_labels)
+    return dataset, problems if dataset.tags is None else problems + _judged(dataset, raw.unit, need_labels and judged)
 
 
 def _reason(words: Sequence[str] | None, tags: Sequence[str] | None, given: Any) -> tuple[str, str] | None:

@@ -1,0 +1,22 @@
+"""Data to measure a model on, read as it reads them, and what is to be told of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recurra.data.datasets import Dataset, TextDataset
+from recurra.data.reading import read
+from recurra.inspection.measures import plural
+from recurra.models import Task
+
+
+def to_measure(task: Task, data: Any, **columns: Any) -> tuple[Dataset, list[str]]:
+    """(rows with their answers, sentences): the columns that are read, the rows left out, and how many there are.
+
+    Whether one could learn from the rows is no question here. Where all lack their answers, `Dataset.answered` is false.
+    """
+    dataset, guess, problems = read(data, task=task.kind, judged=False, **columns)
+    told = [f"note: {problem.message}" for problem in problems]
+    if not isinstance(dataset, TextDataset):
+        told = [*guess.reasons, *told, f"Measured on {plural(len(dataset), 'row')} of {dataset.name}."]
+    return dataset, told
