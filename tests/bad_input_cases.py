@@ -292,7 +292,7 @@ CASES = [
     Case("compare: no such data", nothing, "compare texts texts nowhere.tsv", DATA, r"No such data file"),
     Case("compare: no labels", nothing, "compare texts texts good.txt", DATA, r"(has no|without) labels"),
     Case("compare: few resamples", nothing, "compare texts texts good.tsv --resamples 3", USAGE, r"--resamples"),
-    Case("use: a label never seen", put("bad.tsv", table(label="odd")), "evaluate texts bad.tsv", DATA, r"not seen this label.*'odd'"),
+    Case("use: a label never seen", put("bad.tsv", table(label="odd")), "evaluate texts bad.tsv", DATA, r"1 label that the model does not have.*'odd'; line"),
     Case("use: no labels", nothing, "evaluate texts good.txt", DATA, r"(has no|without) labels"),
     Case("use: one token to judge", put("bad.txt", "a"), "evaluate language bad.txt", DATA, r"too short to predict.*1 token"),
     Case("use: a classifier that should write", nothing, "generate texts", USAGE, r"'classify' cannot generate"),

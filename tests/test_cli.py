@@ -108,6 +108,50 @@ def test_every_row_of_a_file_is_answered() -> None:
     assert len(run("predict", "texts", "many.jsonl").out.splitlines()) == 300
 
 
+LEFT_OUT = {
+    "csv": (
+        "al.csv",
+        "id,text\n1,very good\n2,bad,really\n3,fine\n",
+        [2, 4],
+        "3 fields, not 2 as in the header, .* (line 3)",
+    ),
+    "jsonl": ("al.jsonl", '{"text":"good"}\n{"txt":"bad"}\n{"text":null}\n{"text":"fine"}\n', [1, 4], "lines 2 and 3"),
+    "blank lines": ("al.txt", "good\n\n \nfine\n", [1, 4], "2 rows are empty and were left out (lines 2 and 3)"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "lines", "note"), LEFT_OUT.values(), ids=LEFT_OUT)
+def test_rows_without_an_answer_are_named(name: str, content: str, lines: list[int], note: str) -> None:
+    Path(name).write_text(content)
+    ending = run("predict", "texts", name, "--json")
+    assert ending.code == 0
+    assert [json.loads(line)["line"] for line in ending.out.splitlines()] == lines
+    (told,) = ending.err.splitlines()
+    assert told.startswith("note: ") and all(part in told for part in note.split(" .* "))
+
+
+def test_a_table_is_answered_whole_or_not_at_all() -> None:
+    with pytest.raises(recurra.DataError, match=r"Not every row .* empty text .*row 2.*Drop such rows"):
+        recurra.load("texts").predict({"text": ["good", None, "fine"]})
+
+
+def test_what_is_measured_is_told() -> None:
+    Path("some.tsv").write_text(Path("rows.tsv").read_text() + "no label\t\n")
+    told = run("evaluate", "texts", "some.tsv").err
+    assert "Label: the column 'label'" in told and "note: 1 row has no label and was left out (line 22)" in told
+    assert "Measured on 20 rows of some.tsv." in told
+    assert "note: 1 row has no label" in run("compare", "texts", "texts", "some.tsv").out
+
+
+def test_lines_of_a_text_keep_their_numbers() -> None:
+    Path("new.txt").write_text("the c\n\nat\n")
+    Path("new.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("the c\nat", "", "on")))
+    for name, lines in [("new.txt", [1, 3]), ("new.jsonl", [1, 1, 3])]:
+        found = [json.loads(line) for line in run("predict", "language", name, "--json").out.splitlines()]
+        assert [answer["line"] for answer in found] == lines
+    assert "line" not in json.loads(run("predict", "language", "the c", "--json").out)
+
+
 def test_the_same_seed_writes_the_same_text() -> None:
     texts = [run("generate", "language", "--seed", seed, "--length", 40).out for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]

@@ -131,3 +131,16 @@ def test_leakage_is_told(tmp_path: Path) -> None:
     other = PairDataset(["This is  sentence number 3", "new"], ["a", "b"], [1, 2], "test")
     found = leakage(train, other)
     assert found is not None and "1 of 2 inputs of test also stand in train" in found.message
+
+
+def test_pairs_to_measure_on(tmp_path: Path) -> None:
+    labels = tsv(tmp_path, [(f"a film of {i} acts", "good" if i % 2 else "bad") for i in range(30)])
+    dataset, problems = pairs(labels, task="translate", judged=False)
+    assert len(dataset) == 30 and ["the targets are 2 different texts in 30 rows" in each for each in problems] == [
+        True
+    ]
+    dataset, problems = pairs(tsv(tmp_path, [*ROWS, ("only a source", "")]), task="translate", judged=False)
+    assert len(dataset) == len(ROWS) and problems == [
+        f"1 row has an empty target and was left out (line {len(ROWS) + 2})"
+    ]
+    assert not pairs(written(tmp_path, "new.txt", "one line\n"), task="translate", judged=False)[0].answered

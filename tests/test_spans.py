@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import pytest
 
-from recurra.data.spans import SCHEMES, Span, broken, count_spans, moves_allowed, scheme_of, span_scores, spans_of
+from recurra.data.spans import (
+    SCHEMES,
+    Majority,
+    Span,
+    broken,
+    count_spans,
+    moves_allowed,
+    scheme_of,
+    scheme_of_most,
+    span_scores,
+    spans_of,
+)
 
 SENTENCES = [
     ("BIO", ["O B-X I-X O B-Y", "B-X B-X I-X"]),
@@ -72,6 +83,25 @@ BROKEN = [
     ("BMES", "B-X B-X", 1),
     ("plain", "I-X", None),
 ]
+
+
+MANY = [["B-X", "I-X", "O"], ["O", "B-Y"], ["O", "O"]] * 20
+CLOSED = [["B-X", "I-X", "E-X", "O"], ["O", "S-Y"], ["O", "O"]] * 20
+
+
+@pytest.mark.parametrize("tag", ["Bartist", "B-", "", "E-X", "M-X"])
+def test_one_odd_tag_does_not_change_the_scheme(tag: str) -> None:
+    assert scheme_of_most([*MANY, ["O", tag]]) == Majority("BIO", [(60, tag)], [])
+    if tag != "E-X":
+        assert scheme_of_most([["O", tag], *CLOSED]) == Majority("BIOES", [(0, tag)], [])
+
+
+def test_many_odd_tags_do() -> None:
+    odd = [["O", "E-X"]] * 5
+    assert scheme_of_most([*odd, *MANY]) == Majority("BIOES", [], [(place, "E-X") for place in range(5)], "BIO")
+    assert scheme_of_most([["Bartist"], *MANY[:6]]) == Majority("plain", [], [(0, "Bartist")], "BIO")
+    for sentences in (MANY, CLOSED, [["NN", "VB"], ["O"]] * 30, [["PER"], *[["O"]] * 60]):
+        assert scheme_of_most(sentences) == Majority(scheme_of(sentences), [], [])
 
 
 @pytest.mark.parametrize(("scheme", "tags", "place"), BROKEN)

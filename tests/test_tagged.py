@@ -117,8 +117,15 @@ def test_lines_with_another_number_of_columns() -> None:
     table = parse_conll("a O\nb O\n\nc\nd O\n\ne O\n\nf O\ng X O\n", "x")
     assert table.columns["tokens"] == [["a", "b"], ["e"]] and table.lost == 2
     assert [problem.message for problem in table.problems] == [
-        "2 rows have a line without the 2 columns of most lines and were left out (lines 4 and 10)"
+        "2 rows have a line without the 2 columns (a token and its tag) of most lines and were left out (lines 4 and 10)"
     ]
+
+
+def test_where_no_sentence_is_whole_the_lines_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.conll"
+    path.write_text("a B-X\nb\nc O\n\n")
+    with pytest.raises(DataError, match=r"1 of 1 rows cannot .*without the 2 columns \(a token and its tag\).*line 2"):
+        read(path)
 
 
 def test_one_column_is_for_prediction(tmp_path: Path) -> None:
@@ -167,6 +174,74 @@ def test_problems(rows: list[tuple[Any, Any]], message: str) -> None:
     dataset, _, problems = tagged({"tokens": [row for row, _ in every], "tags": [tags for _, tags in every]})
     assert any(message in problem for problem in problems), problems
     assert len(dataset) == (4 if "left out" in message else 5)
+
+
+ODD: list[tuple[Any, str]] = [
+    (
+        "Bartist",
+        "has a tag that is not of BIO, in which the other rows are written ('Bartist'), and was left out (line 41)",
+    ),
+    ("E-X", "has a tag that is not of BIO, in which the other rows are written ('E-X'), and was left out (line 41)"),
+    (None, "has an empty tag and was left out (line 41)"),
+    ({"x": 1}, "has a tag that is no text and was left out (line 41)"),
+    (["O"], "has a tag that is no text and was left out (line 41)"),
+]
+
+
+@pytest.mark.parametrize(("tag", "message"), ODD)
+def test_one_odd_tag_is_left_out(tmp_path: Path, tag: Any, message: str) -> None:
+    rows = [{"tokens": [*row, str(i)], "tags": [*tags, "O"]} for i, (row, tags) in enumerate(ROWS * 10)]
+    rows.append({"tokens": ["a", "b"], "tags": ["O", tag]})
+    dataset, reasons, problems = tagged(lines(rows, tmp_path / "data.jsonl"))
+    assert len(dataset) == 40 and "(BIO" in reasons[1] and problems == [f"1 row {message}"]
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"tokens": ["a", None]}, "has a token that is empty or no text"),
+    ({"tokens": ["a", ""]}, "has a token that is empty or no text"),
+    ({"tokens": [["a"], ["b"]]}, "has a token that is empty or no text"),
+    ({"label": ["z"]}, "has a label that is no single value"),
+    ({"label": {"z": 1}}, "has a label that is no single value"),
+]
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize(("entry", "message"), WRONG)
+def test_rows_of_the_wrong_kind_are_left_out(tmp_path: Path, entry: dict[str, Any], message: str, last: bool) -> None:
+    rows: list[dict[str, Any]] = [
+        {"tokens": row, "tags": tags, "label": "xy"[i % 2]} for i, (row, tags) in enumerate(ROWS)
+    ]
+    odd = {"tokens": ["a", "b"], "tags": ["O", "B-X"], "label": "x", **entry}
+    dataset, reasons, problems = tagged(lines([*rows, odd] if last else [odd, *rows], tmp_path / "data.jsonl"))
+    assert dataset.labels == ["x", "y", "x", "y"] and "the column 'label'" in reasons[2]
+    assert problems == [f"1 row {message} and was left out (line {5 if last else 1})"]
+
+
+def test_many_odd_tags_are_kept_and_told() -> None:
+    rows = [*ROWS, (["a"], ["Bartist"])]
+    dataset, _, problems = tagged({"tokens": [row for row, _ in rows], "tags": [tags for _, tags in rows]})
+    assert len(dataset) == 5 and problems == [
+        "1 row has a tag that is not of BIO, in which most rows are written ('Bartist'; row 5): too many to be left out, so "
+        "the tags are read as a label for each token, no spans"
+    ]
+
+
+def test_one_odd_tag_in_columns() -> None:
+    text = "\n\n".join(["the O\ncat B-X\nsat O"] * 30 + ["a O\nb Bartist"])
+    assert looks_like_conll(text.split("\n"))
+
+
+def test_rows_to_measure_on() -> None:
+    rows = [ROWS[0], ROWS[0], ROWS[1], (["a"], ["Bartist"]), (["a", "b"], ["O"])]
+    dataset, reasons, problems = tagged(
+        {"tokens": [row for row, _ in rows], "tags": [tags for _, tags in rows]}, task="tag", judged=False
+    )
+    assert len(dataset) == 4 and reasons[0].startswith(
+        "Tokens: the column 'tokens', tags: 'tags'; say otherwise with --text"
+    )
+    assert problems == ["1 row has 2 tokens but 1 tags and was left out (row 5)"]
+    assert tagged({"tokens": [["a"]], "tags": [["O"]]}, task="tag", judged=False)[0].answered
+    assert not tagged({"tokens": [["a"]]}, task="tag", judged=False)[0].answered
 
 
 def test_an_open_span_at_the_end() -> None:

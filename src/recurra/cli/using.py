@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ import recurra
 from recurra.cli.talk import say_json, show_answer, tell
 from recurra.data.checking import as_sequence
 from recurra.data.datasets import TextDataset
+from recurra.data.facts import unit_of
 from recurra.data.reading import read
 from recurra.errors import DataError, RecurraError
 from recurra.fitting.stopping import Stopping
@@ -30,51 +31,71 @@ ENDINGS = (".txt", ".tsv", ".csv", ".jsonl", ".json", ".parquet", ".npz", ".gz",
 def predict(folder: Path, inputs: str, top: int, text: str | None, choices: dict[str, Any], as_json: bool) -> None:
     model = recurra.load(folder)
     choices = {name: value for name, value in choices.items() if value is not None}
-    number = 0
     for chunk in _chunks(_inputs(model, inputs, text)):
-        for raw, answer in _answers(model, chunk, {"top": top, **choices}, number):
+        for one, answer in _answers(model, chunk, {"top": top, **choices}):
+            raw = one.raw if isinstance(one.raw, str) else None
             if as_json:
-                say_json({**({"input": raw} if isinstance(raw, str) else {}), **answer})
+                line = {} if one.line is None else {"line": one.line}
+                say_json({**line, **({} if raw is None else {"input": raw}), **answer})
             else:
-                print(show_answer(answer, raw if isinstance(raw, str) else ""), flush=True)
-        number += len(chunk)
+                print(show_answer(answer, raw or ""), flush=True)
 
 
-def _answers(
-    model: recurra.Model, chunk: list[Any], choices: dict[str, Any], before: int
-) -> Iterator[tuple[Any, Answer]]:
+class _Input(NamedTuple):
+    """What to answer for, how errors call it, and where it stands in its file."""
+
+    raw: Any
+    name: str
+    line: int | None = None
+
+
+def _answers(model: recurra.Model, chunk: list[_Input], choices: dict[str, Any]) -> Iterator[tuple[_Input, Answer]]:
     """Inputs with their answers; one that cannot be read costs no answer to those before it."""
     try:
-        yield from zip(chunk, model.predict(chunk, **choices), strict=True)
+        yield from zip(chunk, model.predict([one.raw for one in chunk], **choices), strict=True)
     except RecurraError:
-        for place, raw in enumerate(chunk, start=before + 1):
+        for one in chunk:
             try:
-                answers = model.predict([raw], **choices)
+                answers = model.predict([one.raw], **choices)
             except RecurraError as error:
-                raise type(error)(f"Input {place}: {error}") from error
-            yield raw, answers[0]
+                raise type(error)(f"{one.name}: {error}") from error
+            yield one, answers[0]
 
 
-def _inputs(model: recurra.Model, given: str, column: str | None) -> Iterator[Any]:
+def _inputs(model: recurra.Model, given: str, column: str | None) -> Iterator[_Input]:
     """What to answer for: the rows of a file, the lines of stdin, or the text itself."""
     if given == "-":
         if sys.stdin.isatty():
             tell("Type a line and press Enter; end with Ctrl-D.")
         for number, line in enumerate(sys.stdin.buffer, start=1):
-            yield _piece(model, _decoded(line, number))
+            yield _Input(_piece(model, _decoded(line, number)), f"Input {number}")
     elif os.path.isfile(given):
-        dataset, _, _ = read(given, task=model.kind, text=column, need_labels=False)
-        yield from filter(None, dataset.lines()) if isinstance(dataset, TextDataset) else dataset.raw
+        yield from _rows(model, given, column)
     elif (given.lower().endswith(ENDINGS) and " " not in given) or given.endswith(os.sep):
         raise DataError(f"No such data file: {given}", fix="See that the path is right; a text can also come on stdin")
     else:
-        yield _piece(model, given)
+        yield _Input(_piece(model, given), "Input 1")
 
 
-def _chunks(items: Iterator[Any]) -> Iterator[list[Any]]:
+def _rows(model: recurra.Model, path: str, column: str | None) -> Iterator[_Input]:
+    """The rows of a file; those without an answer are told, so that the others can be matched with theirs."""
+    dataset, _, problems = read(path, task=model.kind, text=column, need_labels=False)
+    for problem in problems:
+        if problem.left_out:
+            tell(f"note: {problem.message}")
+    unit = unit_of(dataset.name).capitalize()
+    if isinstance(dataset, TextDataset):
+        rows = ((line, text) for line, text in dataset.numbered_lines() if text)
+    else:
+        rows = zip(dataset.lines, dataset.raw, strict=True)
+    for line, raw in rows:
+        yield _Input(raw, f"{unit} {line}", line)
+
+
+def _chunks(items: Iterator[_Input]) -> Iterator[list[_Input]]:
     # a person at a terminal wants each answer at once; a file goes in batches
     size = 1 if sys.stdin.isatty() else CHUNK
-    chunk: list[Any] = []
+    chunk: list[_Input] = []
     try:
         for item in items:
             chunk.append(item)

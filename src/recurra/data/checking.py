@@ -6,14 +6,14 @@ Looks at inputs and labels that are in memory, and goes over texts in pieces; kn
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from recurra.data.datasets import Dataset, LabelledDataset, RowsDataset, TextDataset
-from recurra.data.pieces import Text, is_blank, replaced
+from recurra.data.pieces import Text, is_blank, replaced, whole
 from recurra.errors import DataError
 from recurra.progress import watch
 
@@ -30,12 +30,13 @@ Row = str | np.ndarray | list[str]
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with the data. `line` is where it shows first, or None where it concerns the whole; `lines` are all
-    places, of which the message names the first few."""
+    places, of which the message names the first few. `left_out` says whether these rows were left out."""
 
     line: int | None
     message: str
     fatal: bool
     lines: tuple[int, ...] = field(default=(), compare=False)
+    left_out: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.line is not None and not self.lines:
@@ -70,7 +71,14 @@ def left_out(lines: Sequence[int], unit: str, one: str, many: str) -> list[Probl
     if not lines:
         return []
     subject, were = (f"1 row {one}", "was") if len(lines) == 1 else (f"{len(lines)} rows {many}", "were")
-    return [Problem(lines[0], f"{subject} and {were} left out ({places(lines, unit)})", False, tuple(lines))]
+    return [Problem(lines[0], f"{subject} and {were} left out ({places(lines, unit)})", False, tuple(lines), True)]
+
+
+def lines_of(text: Text) -> tuple[list[tuple[int, str]], list[Problem]]:
+    """The lines of a text file that hold something, with their numbers, and a warning that names the others."""
+    lines = list(enumerate(whole(text).removesuffix("\n").split("\n"), 1))
+    empty = [number for number, line in lines if not line.strip()]
+    return [each for each in lines if each[1].strip()], left_out(empty, "line", "is empty", "are empty")
 
 
 def too_few_left(kept: int, all_rows: int) -> list[Problem]:
@@ -204,6 +212,22 @@ def _classes(classes: Counter[str], data: LabelledDataset, unit: str) -> list[Pr
     message = f"{subject} a single row, too few to learn from ({names}; first at {unit} {line})"
     lines = tuple(line for line, label in zip(data.lines, data.labels, strict=True) if label in single)
     return [Problem(line, message, False, lines)]
+
+
+def unseen_labels(data: LabelledDataset, known: Collection[str], whose: str, unit: str) -> list[Problem]:
+    """Labels that are not `known`: a classifier refuses them, and cannot be measured on them."""
+    strange = [(line, label) for line, label in zip(data.lines, data.labels or [], strict=False) if label not in known]
+    if not strange:
+        return []
+    labels = list(dict.fromkeys(label for _, label in strange))
+    lines = tuple(line for line, _ in strange)
+    shown = ", ".join(map(repr, labels[:_SHOWN])) + (" …" if len(labels) > _SHOWN else "")
+    count = "1 label" if len(labels) == 1 else f"{len(labels):,} labels"
+    message = (
+        f"{data.name} has {count} that {whose} does not have ({shown}; {places(lines, unit)}): no model can answer with "
+        "what it has never seen"
+    )
+    return [Problem(lines[0], message, True, lines)]
 
 
 def _long(data: LabelledDataset, unit: str) -> list[Problem]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from recurra.data.checking import left_out
-from recurra.data.spans import scheme_of
+from recurra.data.spans import scheme_of_most
 from recurra.data.tables import Table
 from recurra.errors import DataError
 
@@ -50,7 +50,7 @@ def parse_conll(text: str, name: str) -> Table:
         elif lines:
             rows.append(lines)
     columns = {_name(place, width): [[f[place] for _, f in row] for row in rows] for place in range(width)}
-    what = "1 column" if width == 1 else f"{width} columns"
+    what = {1: "1 column", 2: "2 columns (a token and its tag)"}.get(width, f"{width} columns")
     one, many = f"has a line without the {what} of most lines", f"have a line without the {what} of most lines"
     problems = left_out(wrong, "line", one, many)
     return Table(columns, [row[0][0] for row in rows], name, "line", problems=problems, lost=len(wrong))
@@ -68,9 +68,13 @@ def looks_like_conll(lines: Sequence[str]) -> bool:
     width, most = widths.most_common(1)[0] if widths else (0, 0)
     if width < 2 or most < 0.95 * len(fields):
         return False
-    tags = [sentence[-1] for sentence in fields if len(sentence) == width]
-    if scheme_of([tags]) != "plain":
+    by_sentence = [
+        [fields[-1] for _, fields in sentence if len(fields) == width and not _is_marked(fields)]
+        for sentence in sentences
+    ]
+    if scheme_of_most(by_sentence).scheme != "plain":
         return True
+    tags = [tag for row in by_sentence for tag in row]
     # names of tags and not words of a language: few, in capitals or in signs
     few = len(set(tags)) <= min(_FEW, max(2, len(tags) // 4))
     return few and len(sentences) > 1 and all(tag.isupper() or not any(map(str.isalnum, tag)) for tag in set(tags))

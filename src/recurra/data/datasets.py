@@ -9,7 +9,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -26,11 +26,12 @@ class TextDataset:
     """Documents for a next-token model. A text file is one document, newlines included.
 
     A document is a string, or a stretch of a file that is too large to be held. Who goes over them in pieces need not
-    know which.
+    know which. `rows` says where each stands in a source that holds several, counted from 1.
     """
 
     texts: Sequence[Text]
     name: str
+    rows: Sequence[int] | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -91,6 +92,15 @@ class TextDataset:
                 yield rest[:_LONGEST]
                 rest = rest[_LONGEST:]
         yield rest
+
+    def numbered_lines(self) -> Iterator[tuple[int, str]]:
+        """All lines, each with its number in the one text, or with the row of its document."""
+        if self.rows is None:
+            yield from enumerate(self.lines(), 1)
+            return
+        for row, text in zip(self.rows, self.texts, strict=True):
+            for line in TextDataset([text], self.name).lines():
+                yield row, line
 
     @cached_property
     def digest(self) -> str:

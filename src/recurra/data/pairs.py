@@ -24,6 +24,7 @@ LANGUAGES = {
     "portuguese", "pt", "ru", "russian", "spanish", "tr", "turkish", "zh", "zh-cn", "zh-tw", "zh_cn", "zh_tw", "中文", "德文",
     "德语", "日文", "日语", "法语", "英文", "英语",
 }  # fmt: skip
+_MANY, _LABELS = 20, 0.1  # rows from which on so few different targets are told
 _FEW = 0.5  # of the values different at least, or the column holds labels
 _UNEQUAL, _LETTERS = 9, 20  # a side so many times as long as the other, from so many characters on
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -101,7 +102,7 @@ def _is_written(values: list) -> bool:
     return 2 * several > len(present) and _are_different(values)
 
 
-def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[PairDataset, list[Problem]]:
+def read(raw: Documents | Table, found: Guess, need_labels: bool, judged: bool) -> tuple[PairDataset, list[Problem]]:
     """Pairs that have both sides; for prediction every source, an empty one too, so that answers stand line by line."""
     if isinstance(raw, Documents):
         if raw.from_file:
@@ -114,7 +115,7 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[PairD
     sources = [_text(value) for value in raw.columns[found.text]]
     targets = None if found.target is None else [_text(value) for value in raw.columns[found.target]]
     problems = list(raw.problems)
-    if not need_labels:
+    if not need_labels or targets is None:
         missing = [line for line, text in zip(raw.lines, targets or [], strict=False) if not text]
         if missing:
             rows = "1 row has" if len(missing) == 1 else f"{len(missing)} rows have"
@@ -122,7 +123,6 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[PairD
             problems.append(Problem(missing[0], message, False, tuple(missing)))
             targets = None
         return PairDataset([text or "" for text in sources], targets, list(raw.lines), raw.name), problems  # pyright: ignore
-    assert targets is not None
     kept: list[tuple[str, str, int]] = []
     empty: dict[str, list[int]] = {"source": [], "target": []}
     for source, target, line in zip(sources, targets, raw.lines, strict=True):
@@ -136,7 +136,8 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[PairD
     too_few = too_few_left(len(kept), len(raw.lines) + raw.lost)
     if too_few:
         return dataset, too_few + [replace(each, fatal=True) for each in problems]
-    return dataset, problems + _check(dataset, raw.unit)
+    problems += _few_targets(dataset)
+    return dataset, problems + _check(dataset, raw.unit) if judged else problems
 
 
 def _text(value: object) -> str:
@@ -146,6 +147,19 @@ def _text(value: object) -> str:
     if is_listed(value):
         value = " ".join(map(str, value))  # pyright: ignore[reportArgumentType]
     return " ".join(str(value).split())
+
+
+def _few_targets(data: PairDataset) -> list[Problem]:
+    """Targets that come again and again are more like labels."""
+    assert data.targets is not None
+    different = len(set(data.targets))
+    if len(data) < _MANY or different > _LABELS * len(data):
+        return []
+    message = (
+        f"the targets are {different} different texts in {len(data)} rows, which is more like a label than a translation: "
+        "see that the right column is taken (--target)"
+    )
+    return [Problem(data.lines[0], message, fatal=False)]
 
 
 def _check(data: PairDataset, unit: str) -> list[Problem]:

@@ -18,13 +18,14 @@ from recurra.data.checking import (
     check_rows,
     check_series,
     left_out,
+    lines_of,
     raise_fatal,
     too_few_left,
 )
-from recurra.data.columns import Columns, Guess, is_missing
+from recurra.data.columns import Columns, Guess, is_missing, label_text, without_label
 from recurra.data.datasets import Dataset, LabelledDataset, TextDataset
 from recurra.data.guess import check_task, choose
-from recurra.data.pieces import whole
+from recurra.data.pieces import is_blank
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import Table
 
@@ -38,6 +39,7 @@ def read(
     tags: str | None = None,
     target: str | None = None,
     need_labels: bool = True,
+    judged: bool = True,
     name: str | None = None,
     lenient: bool = False,
 ) -> tuple[Dataset, Guess, list[Problem]]:
@@ -48,8 +50,9 @@ def read(
     inputs are texts, arrays [T, F] or [T], or one array [N, T, F] or [N, T].
 
     `task` (language, classify, tag, translate) and the columns, by name (`text` with the inputs, `label`, `tags`, `target`
-    with the answers), are guessed where they are not given. Without `need_labels`, for prediction, inputs need no answers
-    and classes are not judged.
+    with the answers), are guessed where they are not given. Without `need_labels`, for prediction, inputs need no answers.
+    Without `judged`, for measuring, rows that lack theirs are left out, but it is no question whether one can learn from the
+    others, and data without any answers are read too.
 
     The problems returned are warnings: rows that cannot be used are left out and named. Raises `DataError` listing
     what makes the data unusable (NaN, one class, more than half of the rows lost), unless `lenient`: then these problems
@@ -59,25 +62,32 @@ def read(
     check_task(task)
     columns = Columns(text, label, tags, target)
     raw = open_source(source, name=name, task=task, wanted=columns.named)
-    found = choose(raw, task, columns, need_labels)
-    dataset, problems = _READERS[found.task](raw, found, need_labels)
+    if isinstance(raw, Table) and not raw.lines:  # nothing is left to guess from
+        raise_fatal([*too_few_left(0, raw.lost), *(replace(problem, fatal=True) for problem in raw.problems)], raw.name)
+    found = choose(raw, task, columns, need_labels and judged)
+    dataset, problems = _READERS[found.task](raw, found, need_labels, judged)
     problems.sort(key=lambda problem: (not problem.fatal, problem.line or 0))
     if not lenient:
         raise_fatal(problems, dataset.name)
     return dataset, found, problems
 
 
-def _language(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[TextDataset, list[Problem]]:
+def _language(
+    raw: Documents | Table, found: Guess, need_labels: bool, judged: bool
+) -> tuple[TextDataset, list[Problem]]:
     if isinstance(raw, Documents):
         kept, problems = check_documents(raw.documents, range(1, len(raw.documents) + 1), "document")
         return TextDataset(kept, raw.name), problems
     assert found.text is not None
     texts, problems = _texts(raw.columns[found.text], raw)
     kept, more = check_documents([text or "" for text in texts], raw.lines, raw.unit)
-    return TextDataset(kept, raw.name), [*raw.problems, *problems, *more]
+    rows = [line for line, text in zip(raw.lines, texts, strict=True) if not is_blank(text or "")]
+    return TextDataset(kept, raw.name, rows), [*raw.problems, *problems, *more]
 
 
-def _classify(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[LabelledDataset, list[Problem]]:
+def _classify(
+    raw: Documents | Table, found: Guess, need_labels: bool, judged: bool
+) -> tuple[LabelledDataset, list[Problem]]:
     table, column = (raw, found.text) if isinstance(raw, Table) else (_lines_as_rows(raw), "text")
     assert column is not None
     values = table.columns[column]
@@ -90,12 +100,13 @@ def _classify(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[
         problems += left_out([table.lines[i] for i in empty], table.unit, "has an empty text", "have an empty text")
         for i in empty:
             inputs[i] = None
-    labels = [label_text(value) for value in table.columns[found.label]] if found.label is not None else None
-    if labels is not None:
+    answers = None if found.label is None else table.columns[found.label]
+    labels = None if answers is None else list(map(label_text, answers))
+    if labels is not None and answers is not None:
         missing = [i for i, value in enumerate(labels) if value is None and inputs[i] is not None]
         where = [table.lines[i] for i in missing]
         if need_labels:
-            problems += left_out(where, table.unit, "has no label", "have no label")
+            problems += without_label([answers[i] for i in missing], where, table.unit)
             for i in missing:
                 inputs[i] = None
         elif missing:
@@ -117,15 +128,15 @@ def _classify(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[
         return dataset, too_few + [replace(problem, fatal=True) for problem in problems]
     if any(problem.fatal for problem in problems):
         return dataset, problems
-    return dataset, problems + check_rows(dataset, table.unit, judge_labels=need_labels)
+    return dataset, problems + check_rows(dataset, table.unit, judge_labels=need_labels and judged)
 
 
 def _lines_as_rows(raw: Documents) -> Table:
     """Unlabelled inputs for prediction: the lines of a text file that hold something, or the given texts."""
     if not raw.from_file:
         return Table({"text": list(raw.documents)}, list(range(1, len(raw.documents) + 1)), raw.name)
-    rows = [(i, line) for i, line in enumerate(whole(raw.documents[0]).split("\n"), 1) if line.strip()]
-    return Table({"text": [line for _, line in rows]}, [i for i, _ in rows], raw.name, "line")
+    rows, problems = lines_of(raw.documents[0])
+    return Table({"text": [line for _, line in rows]}, [i for i, _ in rows], raw.name, "line", problems=problems)
 
 
 def _holds_series(values: list) -> bool:
@@ -169,17 +180,6 @@ def _series(values: list, table: Table) -> tuple[list[np.ndarray | None], list[P
     for reason, lines in wrong.items():
         problems += left_out(lines, table.unit, reason, "each " + reason)
     return arrays, problems
-
-
-def label_text(value: object) -> str | None:
-    """A label as text: 1 and 1.0 are "1", spaces around it are dropped; None where it is missing or empty."""
-    if is_missing(value):
-        return None
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
 
 
 _READERS = {"language": _language, "classify": _classify, tagged.TASK: tagged.read, pairs.TASK: pairs.read}

@@ -15,6 +15,8 @@ SCHEMES = ("BIO", "IOB1", "BIOES", "BMES", "plain")
 BIOES: E ends and S is a span of one token. BMES: the same with M for I. plain: labels without spans."""
 
 _OUTSIDE = "O"
+_LETTERS = ("BI", "BMES", "BIES")  # what the schemes begin their tags with
+MOST = 0.95  # of the sentences that have spans: what they are written in is the scheme of all
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,9 @@ def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
         seen.update(tags)
         moves.update(pairwise((_OUTSIDE, *tags)))
     for tag in seen:
-        prefix, kind = split_tag(tag)
-        if tag != _OUTSIDE and (prefix not in ("B", "I", "M", "E", "S") or ("-" in tag and not kind)):
+        if not _is_of("BIMES", tag):
             return "plain"
-        prefixes.add(prefix)
+        prefixes.add(split_tag(tag)[0])
     prefixes.discard(_OUTSIDE)
     typed = any("-" in tag for tag in seen)
     if not prefixes or not (typed or _OUTSIDE in seen or prefixes >= {"B", "E"}):
@@ -60,6 +61,52 @@ def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
     begun_by_i = sum(count for (a, b), count in moves.items() if _begins_inside(a, b))
     begun_by_b = sum(count for (a, b), count in moves.items() if split_tag(b)[0] == "B" and not _follows(a, b))
     return "IOB1" if begun_by_i > begun_by_b else "BIO"
+
+
+@dataclass(frozen=True)
+class Majority:
+    """The scheme of nearly all sentences. `odd` are the sentences that are not written in it, by place, each with the tag
+    that shows it; `against` are those that are too many for that, and kept more than half of them from being the scheme."""
+
+    scheme: str
+    odd: list[tuple[int, str]]
+    against: list[tuple[int, str]]
+    other: str = ""
+    """The scheme that `against` are against."""
+
+
+def scheme_of_most(sentences: Sequence[Sequence[str]]) -> Majority:
+    """The scheme that the fewest sentences contradict, where `MOST` of those with spans agree; else `scheme_of` all."""
+    scheme = scheme_of(sentences)
+    least = _contradictions(sentences, scheme) if scheme != "plain" else len(sentences) + 1
+    spanned = sum(any(tag != _OUTSIDE for tag in tags) for tags in sentences)
+    found = Majority(scheme, [], [])
+    for letters in _LETTERS if least else ():
+        odd = [(place, tag) for place, tags in enumerate(sentences) if (tag := _stranger(tags, letters)) is not None]
+        if not odd or 2 * len(odd) >= spanned:
+            continue
+        places = {place for place, _ in odd}
+        rest = [tags for place, tags in enumerate(sentences) if place not in places]
+        other = scheme_of(rest)
+        contradictions = len(odd) + _contradictions(rest, other)
+        if other == "plain" or contradictions >= least:
+            continue
+        least = contradictions
+        found = Majority(other, odd, []) if len(odd) <= (1 - MOST) * spanned else Majority(scheme, [], odd, other)
+    return found
+
+
+def _is_of(letters: str, tag: str) -> bool:
+    prefix, kind = split_tag(tag)
+    return tag == _OUTSIDE or (len(prefix) == 1 and prefix in letters and ("-" not in tag or kind != ""))
+
+
+def _stranger(tags: Sequence[str], letters: str) -> str | None:
+    return next((tag for tag in tags if not _is_of(letters, tag)), None)
+
+
+def _contradictions(sentences: Sequence[Sequence[str]], scheme: str) -> int:
+    return sum(broken(tags, scheme) is not None for tags in sentences)
 
 
 def _begins_inside(before: str, tag: str) -> bool:

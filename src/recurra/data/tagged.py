@@ -11,12 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from recurra.data.checking import Problem, left_out, places, too_few_left
-from recurra.data.columns import SAMPLE, Columns, Guess, by_name, is_listed, is_missing, require
+from recurra.data.checking import Problem, left_out, lines_of, places, too_few_left
+from recurra.data.columns import (
+    SAMPLE,
+    Columns,
+    Guess,
+    by_name,
+    first_values,
+    has_parts,
+    is_listed,
+    is_missing,
+    label_text,
+    require,
+    without_label,
+)
 from recurra.data.datasets import TaggedDataset
 from recurra.data.pieces import whole
 from recurra.data.sources import Documents
-from recurra.data.spans import broken, scheme_of
+from recurra.data.spans import Majority, broken, scheme_of_most
 from recurra.data.tables import LABEL_NAMES, TEXT_NAMES, Table
 from recurra.errors import DataError
 
@@ -70,10 +82,11 @@ def choose(raw: Table, columns: Columns, need_labels: bool, asked: bool, reasons
         others = [name for name in raw.columns if name not in (tokens, tags) and _is_single(raw.columns[name])]
         label = by_name(others, LABEL_NAMES)
     told = "" if tags is None else f", tags: {tags!r}"
-    reasons.append(f"Task: tag. Tokens: the column {tokens!r}{told}; say otherwise with --task, --text and --tags.")
+    task, otherwise = ("", "") if asked else ("Task: tag. ", "--task, ")
+    reasons.append(f"{task}Tokens: the column {tokens!r}{told}; say otherwise with {otherwise}--text and --tags.")
     if tags is not None:
         rows = [row for value in raw.columns[tags][:SAMPLE] if (row := _listed(value)) is not None]
-        reasons.append(f"Tags: {SCHEMES_TOLD[scheme_of(rows)]}.")
+        reasons.append(f"Tags: {SCHEMES_TOLD[scheme_of_most(rows).scheme]}.")
     if label is not None:
         reasons.append(f"A label for each sentence: the column {label!r}; say otherwise with --label COLUMN.")
     return Guess(TASK, tokens, label, reasons, tags=tags)
@@ -126,17 +139,22 @@ def _are_tags(values: list) -> bool:
     tags = Counter(tag for row in rows for tag in row)
     if _holds_lists(values):
         return 2 * len(tags) <= sum(tags.values())
-    return scheme_of(rows) != "plain" or all(tag.isupper() for tag in tags)
+    return scheme_of_most(rows).scheme != "plain" or all(tag.isupper() for tag in tags)
 
 
 def _holds_lists(values: list) -> bool:
-    first = next((row for value in values[:_LOOKED_AT] if (row := _as_list(value))), None)
-    return first is not None and all(isinstance(item, (str, int, np.integer)) for item in first)
+    """Lists of texts or of whole numbers, most of them."""
+    rows = _lists(values)
+    return 2 * sum(all(isinstance(item, (str, int, np.integer)) for item in row) for row in rows) > len(rows)
 
 
 def _holds_numbers(values: list) -> bool:
-    first = next((row for value in values[:_LOOKED_AT] if (row := _as_list(value))), None)
-    return first is not None and not isinstance(first[0], str)
+    rows = _lists(values)
+    return 2 * sum(not isinstance(row[0], str) for row in rows) > len(rows)
+
+
+def _lists(values: list) -> list[list[Any]]:
+    return [row for value in values[:_LOOKED_AT] if (row := _as_list(value))]
 
 
 def _holds_texts(values: list) -> bool:
@@ -144,7 +162,9 @@ def _holds_texts(values: list) -> bool:
 
 
 def _is_single(values: list) -> bool:
-    return not any(is_listed(value) for value in values[:_LOOKED_AT])
+    """Not lists, but for a few that are then told."""
+    present = first_values(values[:_LOOKED_AT])
+    return 2 * sum(map(has_parts, present)) <= len(present)
 
 
 def _as_list(value: Any) -> list[Any] | None:
@@ -166,15 +186,20 @@ def _listed(value: Any) -> list[str] | None:
     """Tags: a list, or words between blanks."""
     found = _as_list(value)
     if found is not None:
-        return [str(item) for item in found]
+        return [_text_of(item) for item in found]
     return value.split() if isinstance(value, str) else None
+
+
+def _text_of(item: Any) -> str:
+    """An entry of a list as text; "" for one that is none, be it missing or something with parts."""
+    return "" if is_missing(item) or has_parts(item) else str(item)
 
 
 def _tokens_of(value: Any, count: int | None) -> list[str] | None:
     """Tokens: a list, or a text cut at its blanks or into its characters, as gives `count` of them."""
     found = _as_list(value)
     if found is not None:
-        return [item if isinstance(item, str) else str(item) for item in found]
+        return [_text_of(item) for item in found]
     if not isinstance(value, str):
         return None
     words, characters = value.split(), [character for character in value if not character.isspace()]
@@ -183,12 +208,12 @@ def _tokens_of(value: Any, count: int | None) -> list[str] | None:
     return words
 
 
-def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[TaggedDataset, list[Problem]]:
+def read(raw: Documents | Table, found: Guess, need_labels: bool, judged: bool) -> tuple[TaggedDataset, list[Problem]]:
     """Rows that can be used. Lists that do not match, empty sentences and missing tags are left out and named; broken
     chains of spans are kept and named. Without `need_labels` a row needs tokens alone, and where some rows lack their tags
-    or labels none are used."""
+    or labels none are used. Where rows are `judged`, those go that are written in another scheme than nearly all."""
     if isinstance(raw, Documents):
-        return _texts(raw), []
+        return _texts(raw)
     assert found.text is not None
     values = raw.columns[found.text]
     given = raw.columns[found.tags] if found.tags is not None else [None] * len(values)
@@ -208,20 +233,29 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[Tagge
     ]
     problems = list(raw.problems)
     problems += left_out([raw.lines[i] for i in empty], raw.unit, "has no tokens", "have no tokens")
-    left = [place for place in range(len(rows)) if place not in set(empty)]
+    torn = [place for place, (words, _) in enumerate(rows) if isinstance(words, list) and "" in words]
+    odd = "that is empty or no text", "that are empty or no text"
+    problems += left_out([raw.lines[i] for i in torn], raw.unit, f"has a token {odd[0]}", f"have tokens {odd[1]}")
+    without = {*empty, *torn}
+    left = [place for place in range(len(rows)) if place not in without]
     wrong: dict[tuple[str, str], list[int]] = {}
     for place in left if found.tags is not None else []:
-        reason = _reason(*rows[place])
+        reason = _reason(*rows[place], given[place])
         if reason is not None:
             wrong.setdefault(reason, []).append(place)
-    unnamed = [place for place in left if labels is not None and _label(labels[place]) is None]
+    unnamed = [place for place in left if labels is not None and label_text(labels[place]) is None]
     if need_labels:
         for (one, many), some in wrong.items():
             problems += left_out([raw.lines[i] for i in some], raw.unit, one, many)
         bad = {place for some in wrong.values() for place in some}
         unnamed = [place for place in unnamed if place not in bad]
-        problems += left_out([raw.lines[i] for i in unnamed], raw.unit, "has no label", "have no label")
+        if labels is not None:
+            problems += without_label([labels[i] for i in unnamed], [raw.lines[i] for i in unnamed], raw.unit)
         left = [place for place in left if place not in bad.union(unnamed)]
+        most = scheme_of_most([tags for place in left if judged and (tags := rows[place][1]) is not None])
+        problems += _odd_tags(most, [raw.lines[place] for place in left], raw.unit)
+        odd = {left[place] for place, _ in most.odd}
+        left = [place for place in left if place not in odd]
     else:
         for (one, _), some in wrong.items():
             message = f"{raw.unit} {raw.lines[some[0]]} {one}, so no tags are used"
@@ -231,26 +265,47 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool) -> tuple[Tagge
     dataset = TaggedDataset(
         [words for place in left if (words := rows[place][0]) is not None],
         None if found.tags is None or (wrong and not need_labels) else tags,
-        None if labels is None else [name for place in left if (name := _label(labels[place])) is not None],
+        None if labels is None else [name for place in left if (name := label_text(labels[place])) is not None],
         [raw.lines[place] for place in left],
         raw.name,
     )
     few = too_few_left(len(left), len(values) + raw.lost)
     if few:
         return dataset, [*few, *(replace(problem, fatal=True) for problem in problems)]
-    return dataset, problems if dataset.tags is None else problems + _judged(dataset, raw.unit, need_labels)
+    return dataset, problems if dataset.tags is None else problems + _judged(dataset, raw.unit, need_labels and judged)
 
 
-def _reason(words: Sequence[str] | None, tags: Sequence[str] | None) -> tuple[str, str] | None:
-    """Why the tags of a row cannot be used, said of one and of several; None where they can."""
+def _reason(words: Sequence[str] | None, tags: Sequence[str] | None, given: Any) -> tuple[str, str] | None:
+    """Why the tags of a row cannot be used, said of one and of several; None where they can. `given` is how they came."""
     if tags is None or words is None:
         return "has no tags", "have no tags"
     if len(words) != len(tags):
         counts = f"{len(words)} tokens but {len(tags)} tags"
         return f"has {counts}", "have another number of tags than of tokens"
     if any(not tag.strip() for tag in tags):
-        return "has an empty tag", "have an empty tag"
+        some = "a tag that is no text" if any(map(has_parts, _as_list(given) or ())) else "an empty tag"
+        return f"has {some}", f"have {some}"
     return None
+
+
+def _odd_tags(most: Majority, lines: Sequence[int], unit: str) -> list[Problem]:
+    """Rows with a tag that does not fit what nearly all rows are written in; they are left out, unless they are many."""
+    if not most.odd and not most.against:
+        return []
+    some = most.odd or most.against
+    names = list(dict.fromkeys(tag for _, tag in some))
+    shown = ", ".join(map(repr, names[:5])) + (" …" if len(names) > 5 else "")
+    where = tuple(lines[place] for place, _ in some)
+    if most.odd:
+        one, many = "has a tag that is not", "have tags that are not"
+        said = f"of {most.scheme}, in which the other rows are written ({shown}),"
+        return left_out(where, unit, f"{one} {said}", f"{many} {said}")
+    rows = "1 row has a tag that is" if len(where) == 1 else f"{len(where):,} rows have tags that are"
+    message = (
+        f"{rows} not of {most.other}, in which most rows are written ({shown}; {places(where, unit)}): too many to be left "
+        f"out, so the tags are read as {SCHEMES_TOLD[most.scheme]}"
+    )
+    return [Problem(where[0], message, False, where)]
 
 
 def _judged(dataset: TaggedDataset, unit: str, need_labels: bool) -> list[Problem]:
@@ -264,7 +319,7 @@ def _judged(dataset: TaggedDataset, unit: str, need_labels: bool) -> list[Proble
     if all(tag.lstrip("-").isdigit() for tag in counts):
         message = "the tags are numbers, so it is not known which of them make spans: give their names for that"
         problems.append(Problem(dataset.lines[0], message, fatal=False))
-    scheme = scheme_of(dataset.tags)
+    scheme = scheme_of_most(dataset.tags).scheme
     torn = [(i, place) for i, row in enumerate(dataset.tags) if (place := broken(row, scheme)) is not None]
     if torn:
         row, place = torn[0]
@@ -336,18 +391,11 @@ def _each(labels: list[str] | None) -> list[list[str]] | None:
     return None if labels is None else [[label] for label in labels]
 
 
-def _label(value: Any) -> str | None:
-    if is_missing(value):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
-
-
-def _texts(raw: Documents) -> TaggedDataset:
+def _texts(raw: Documents) -> tuple[TaggedDataset, list[Problem]]:
     """Texts that the model is to cut: the lines of a text file, or the given ones."""
+    problems: list[Problem] = []
     if raw.from_file:
-        rows = [(i, line) for i, line in enumerate(whole(raw.documents[0]).split("\n"), 1) if line.strip()]
+        rows, problems = lines_of(raw.documents[0])
     else:
         rows = [(i, whole(text)) for i, text in enumerate(raw.documents, 1)]
-    return TaggedDataset([line for _, line in rows], None, None, [i for i, _ in rows], raw.name)
+    return TaggedDataset([line for _, line in rows], None, None, [i for i, _ in rows], raw.name), problems

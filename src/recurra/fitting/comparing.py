@@ -16,11 +16,11 @@ import torch
 
 from recurra.data.datasets import TextDataset
 from recurra.data.intervals import LEVEL, RESAMPLES, interval, mcnemar, resampled
-from recurra.data.reading import read
 from recurra.errors import UsageError
 from recurra.fitting.fitted import Model, load, measure
 from recurra.fitting.per_row import Sums, per_row, text_blocks
 from recurra.fitting.splits import MEASURED, measured
+from recurra.fitting.to_measure import to_measure
 from recurra.inspection.kinds import KINDS
 from recurra.inspection.measures import known, plural, show
 from recurra.models import Classifier, LanguageModel, Task
@@ -110,8 +110,7 @@ def compare(
     loaded = [model if isinstance(model, Model) else load(model) for model in models]
     names = _names(models, loaded)
     _check_alike(names, loaded)
-    dataset, _, _ = read(data, task=loaded[0].kind, need_labels=False, **columns)
-    notes: list[str] = []
+    dataset, notes = to_measure(loaded[0].task, data, **columns)
     if isinstance(dataset, TextDataset) and not dataset.held:
         notes.append(f"Of {dataset.characters:,} characters the first {MEASURED:,} are measured.")
         dataset = measured(dataset)

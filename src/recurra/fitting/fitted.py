@@ -13,7 +13,9 @@ from recurra.baselines import NGramCache
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
 from recurra.errors import DataError, UsageError
+from recurra.fitting.to_measure import to_measure
 from recurra.models import Answer, LanguageModel, Task, fingerprint, load_model, save_model
+from recurra.progress import Progress
 from recurra.streaming import Session, generate
 from recurra.training import SEGMENT, evaluate, evaluate_adapting
 
@@ -66,25 +68,30 @@ class Model:
         """
         if isinstance(raw, dict) or type(raw).__name__ in ("DataFrame", "Table"):
             # the rows of a table, not the names of its columns
-            dataset, _, _ = read(raw, task=self.kind, need_labels=False)
+            dataset, _, problems = read(raw, task=self.kind, need_labels=False)
+            lost = next((problem for problem in problems if problem.left_out), None)
+            if lost is not None:
+                raise DataError(
+                    f"Not every row can be answered: {lost.message}",
+                    fix="Drop such rows first, so that answers match rows",
+                )
             raw = dataset.raw
         return self.task.predict(raw, top=top, **choices)
 
     def evaluate(
         self, data: Any, *, text: str | None = None, label: str | None = None, tags: str | None = None,
-        target: str | None = None, dynamic: float | None = None, cache: bool = False,
+        target: str | None = None, dynamic: float | None = None, cache: bool = False, quiet: bool = False,
     ) -> dict[str, float]:  # fmt: skip
-        """The metrics on data of any form that `fit` takes.
+        """The metrics on data of any form that `fit` takes; what they do not tell is noted on stderr, unless `quiet`.
 
         A language model may learn on while it reads, by about `dynamic` a step and weight (0.0003, say), and have an n-gram
         `cache` of what it read beside it; the model itself stays as it is.
         """
-        # whether the classes are fit to learn from is no question here
-        dataset, _, problems = read(
-            data, task=self.kind, text=text, label=label, tags=tags, target=target, need_labels=False
-        )
-        if not dataset.answered and problems:
-            raise DataError(f"{dataset.name} has no answers to compare with: {problems[0].message}")
+        columns = {"text": text, "label": label, "tags": tags, "target": target}
+        dataset, told = to_measure(self.task, data, **columns)
+        with Progress(quiet=quiet) as talk:
+            for sentence in told:
+                talk.note(sentence)
         if dynamic is None and not cache:
             return measure(self.task, dataset)[0]
         return _adapting(self.task, dataset, dynamic, cache)
