@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,9 +15,10 @@ import torch
 
 from recurra.data.datasets import TextDataset
 from recurra.data.intervals import LEVEL, RESAMPLES, interval, mcnemar, resampled
+from recurra.data.measures import bits_per_character
 from recurra.data.reading import read
 from recurra.errors import UsageError
-from recurra.fitting.fitted import Model, load, measure
+from recurra.fitting.fitted import Model, load, measure, notes_on
 from recurra.fitting.per_row import Sums, per_row, text_blocks
 from recurra.fitting.splits import MEASURED, measured
 from recurra.inspection.kinds import KINDS
@@ -150,6 +150,8 @@ def compare(
     ]
     rows = len(next(iter(sums[0].values())))
     what = f"{rows:,} blocks of the text" if blocks is not None else f"the {rows:,} rows"
+    for name, model, found in zip(names, loaded, sums, strict=True):
+        notes += [f"{name}: {note}" for note in notes_on(model.task, _total(found))]
     notes += [
         *told,
         f"Intervals of {LEVEL:.0%}: {resamples:,} resamples of {what}, drawn by seed {seed}, alike for all models.",
@@ -204,7 +206,8 @@ def _figures(task: Task, sums: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def _bits_per_character(sums: Mapping[str, Any]) -> Mapping[str, float]:
-    return {"bits_per_character": float(sums["nats"]) / (float(sums["text"]) * math.log(2))}
+    nats, characters, hidden = (float(sums[name]) for name in ("nats", "text", "hidden"))
+    return {"bits_per_character": bits_per_character(nats, characters, hidden)}
 
 
 def _total(sums: Sums) -> dict[str, np.ndarray]:
