@@ -151,7 +151,7 @@ def compare(
     rows = len(next(iter(sums[0].values())))
     what = f"{rows:,} blocks of the text" if blocks is not None else f"the {rows:,} rows"
     for name, model, found in zip(names, loaded, sums, strict=True):
-        notes += [f"{name}: {note}" for note in notes_on(model.task, _total(found))]
+        notes += [f"{name}: {note}" for note in notes_on(model.task, dataset, _total(found))]
     notes += [
         *told,
         f"Intervals of {LEVEL:.0%}: {resamples:,} resamples of {what}, drawn by seed {seed}, alike for all models.",

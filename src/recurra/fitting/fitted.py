@@ -10,11 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from recurra.baselines import NGramCache
-from recurra.data.datasets import Dataset, TextDataset
+from recurra.data.datasets import Dataset, TaggedDataset, TextDataset
 from recurra.data.measures import SPELLING
 from recurra.data.reading import read
+from recurra.data.tagged import unknown_to
 from recurra.errors import DataError, UsageError
-from recurra.models import Answer, LanguageModel, Task, fingerprint, load_model, save_model
+from recurra.models import Answer, LanguageModel, Tagger, Task, fingerprint, load_model, save_model
 from recurra.progress import Progress
 from recurra.streaming import Session, generate
 from recurra.training import SEGMENT, evaluate, evaluate_adapting
@@ -94,7 +95,7 @@ class Model:
         else:
             metrics, sums = _adapting(self.task, dataset, dynamic, cache)
         with Progress(quiet=quiet) as talk:
-            for note in notes_on(self.task, sums):
+            for note in notes_on(self.task, dataset, sums):
                 talk.note(f"note: {note}")
         return metrics
 
@@ -156,8 +157,11 @@ def _adapting(
     return evaluate_adapting(task, feed, rate=rate, cache=NGramCache(task.codec.size) if cache else None)
 
 
-def notes_on(task: Task, sums: Mapping[str, Any]) -> list[str]:
-    """What the metrics that come from `sums` do not tell, in sentences."""
+def notes_on(task: Task, dataset: Dataset, sums: Mapping[str, Any]) -> list[str]:
+    """What the metrics that come from the `sums` of a dataset do not tell, in sentences."""
+    if isinstance(task, Tagger) and isinstance(dataset, TaggedDataset):
+        tags, labels = task.codecs.tags.labels, () if task.codecs.labels is None else task.codecs.labels.labels
+        return [problem.message for problem in unknown_to(tags, labels, dataset)]
     if not isinstance(task, LanguageModel):
         return []
     share = float(sums["unknown"]) / float(sums["count"])

@@ -31,9 +31,12 @@ def gather(data: Any, valid: Any, test: Any, options: FitOptions) -> Sets:
     """Read what a person handed in, and hold a part back for validation where none was given."""
     given, guess, problems = read_all(data, valid, test, options)
     sets = completed(given, guess, options)
+    found = [problem for _, problem in problems]
+    if "valid" not in given:
+        found += kind_of(sets.train).problems(sets.train, sets.valid)
     measured_on = {"valid": sets.valid, "test": sets.test}
     leaks = [leakage(given["train"], part) for name, part in measured_on.items() if name in given and part is not None]
-    return replace(sets, problems=[*(problem for _, problem in problems), *(leak for leak in leaks if leak)])
+    return replace(sets, problems=[*found, *(leak for leak in leaks if leak)])
 
 
 def read_all(
