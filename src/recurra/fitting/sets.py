@@ -11,7 +11,7 @@ from recurra.data.checking import Problem, leakage
 from recurra.data.columns import Guess
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
-from recurra.fitting.kinds import LEARNT, kind_of
+from recurra.fitting.kinds import LEARNT, for_one_task, kind_of
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import COUNTED, measured
 
@@ -47,7 +47,13 @@ def read_all(
     With `lenient` fatal problems are among these, instead of being raised.
     """
     columns = {name: getattr(options, name) for name in ("task", "text", "label", "tags", "target")}
+    decided = for_one_task(options)
+    tasks = {*decided.values(), *(["tag"] if options.tags else []), *(["translate"] if options.target else [])}
+    if decided and options.task is None and len(tasks) == 1:
+        columns["task"] = tasks.pop()
     train, guess, found = read(data, lenient=lenient, **columns)
+    if columns["task"] != options.task:
+        guess.reasons.append(f"Task: {guess.task}, since {' and '.join(decided)} makes sense for that alone.")
     sets, problems = {"train": train}, [("train", problem) for problem in found]
     columns = {"task": guess.task, **asdict(guess.columns)}
     for name, source in (("valid", valid), ("test", test)):
