@@ -134,6 +134,8 @@ def compare(
     draws = [resampled(found, metric, resamples, seed) for metric, found in zip(metrics, sums, strict=True)]
     ranked = sorted(range(len(loaded)), key=lambda place: figures[place][decisive], reverse=known(decisive).higher)
     best = ranked[0]
+    pairs = {pair: _agreement(names, loaded, sums, *pair) for pair in combinations(ranked, 2)}
+    chances = {pair: found.chance for pair, found in pairs.items() if found}
     compared = [
         Compared(
             names[place],
@@ -143,7 +145,7 @@ def compare(
                 name: _estimate(value - figures[best][name], draws[place][name] - draws[best][name])
                 for name, value in figures[place].items()
             },
-            _verdict(decisive, names[best], figures[place], figures[best], draws[place], draws[best], place == best),
+            _verdict(decisive, names[best], draws[place], draws[best], chances.get((best, place)), place == best),
             speeds[place],
         )
         for place in ranked
@@ -158,9 +160,15 @@ def compare(
     ]
     if rows < 50:
         notes.append(f"From {rows} of them no interval can be trusted much: give more data.")
-    agreements = [_agreement(names, loaded, sums, one, other) for one, other in combinations(ranked, 2)]
     return Comparison(
-        loaded[0].kind, dataset.name, rows, decisive, unit, compared, [found for found in agreements if found], notes
+        loaded[0].kind,
+        dataset.name,
+        rows,
+        decisive,
+        unit,
+        compared,
+        [found for found in pairs.values() if found],
+        notes,
     )
 
 
@@ -221,18 +229,20 @@ def _estimate(value: float, drawn: np.ndarray) -> Estimate:
 def _verdict(
     metric: str,
     best_name: str,
-    figures: Mapping[str, float],
-    best: Mapping[str, float],
     drawn: Mapping[str, np.ndarray],
     best_drawn: Mapping[str, np.ndarray],
+    chance: float | None,
     is_best: bool,
 ) -> str:
-    """In words how it stands to the best model."""
+    """In words how it stands to the best model; `chance` is that of McNemar's test, None where there is none."""
     if is_best:
         return "the best here"
     low, high = interval(drawn[metric] - best_drawn[metric])
     if low <= 0 <= high:
         return f"the difference from {best_name} can be luck"
+    if chance is not None and chance >= 1 - LEVEL:
+        # of two tests the one that doubts is heard
+        return f"the difference from {best_name} can be luck, by McNemar's test"
     # the one with the smaller amount of difference is the cautious thing to say
     least = min(abs(low), abs(high))
     size = f"{least * 100:.1f} points" if known(metric).share else show(metric, least)
