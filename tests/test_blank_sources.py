@@ -1,4 +1,4 @@
-"""Sources of which there is nothing to say."""
+"""Sources of which there is nothing to say, and answers too short for BLEU."""
 
 from __future__ import annotations
 
@@ -27,3 +27,13 @@ def test_blanks_are_an_empty_source(choices: dict[str, Any], blank: str) -> None
     assert full["translation"] == alone["translation"] == ""
     session = recurra.Session(model.task)
     assert session.push(blank)["translation"] == "" and session.steps == 0
+
+
+def test_answers_without_four_words_have_no_bleu_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    model = model_of(form="word-by-word", level="words")
+    assert model.evaluate(SHORT)["bleu"] == 0.0
+    assert "no answer has four words" in capsys.readouterr().err
+    assert any("no answer has four words" in note for note in recurra.compare([model] * 2, SHORT, quiet=True).notes)
+    long = {name: [f"{text} {text} {text}" for text in texts] for name, texts in SHORT.items()}
+    model.evaluate(long)
+    assert capsys.readouterr().err == ""

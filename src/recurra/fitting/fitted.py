@@ -14,8 +14,9 @@ from recurra.data.datasets import Dataset, TaggedDataset, TextDataset
 from recurra.data.measures import SPELLING
 from recurra.data.reading import read
 from recurra.data.tagged import unknown_to
+from recurra.data.translation_measures import without_bleu
 from recurra.errors import DataError, UsageError
-from recurra.models import Answer, LanguageModel, Tagger, Task, fingerprint, load_model, save_model
+from recurra.models import Answer, LanguageModel, Tagger, Task, Translation, fingerprint, load_model, save_model
 from recurra.progress import Progress
 from recurra.streaming import Session, generate
 from recurra.training import SEGMENT, evaluate, evaluate_adapting
@@ -162,6 +163,10 @@ def notes_on(task: Task, dataset: Dataset, sums: Mapping[str, Any]) -> list[str]
     if isinstance(task, Tagger) and isinstance(dataset, TaggedDataset):
         tags, labels = task.codecs.tags.labels, () if task.codecs.labels is None else task.codecs.labels.labels
         return [problem.message for problem in unknown_to(tags, labels, dataset)]
+    if isinstance(task, Translation) and without_bleu(sums["bleu"]):
+        return [
+            "BLEU counts runs of up to four words, and no answer has four words: it is 0 whatever they say; see chrF."
+        ]
     if not isinstance(task, LanguageModel):
         return []
     share = float(sums["unknown"]) / float(sums["count"])
