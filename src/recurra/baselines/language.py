@@ -21,16 +21,17 @@ def language_baselines(
     train: np.ndarray,
     evaluations: dict[str, np.ndarray],
     vocabulary: int,
-    characters: dict[str, int] | None = None,
+    characters: dict[str, float] | None = None,
+    hidden: dict[str, float] | None = None,
     *,
     highest: int = HIGHEST,
 ) -> dict[str, list[BaselineResult]]:
     """Train a modified Kneser-Ney model on `train` [tokens] and measure it on each set of `evaluations`.
 
     Token ids are below `vocabulary`. Each set is one stream that starts without a history. The order, at most
-    `highest`, is the one with the lowest loss on the set "valid". `characters` says how many characters each
-    set spells out, for bits per character. Returns a list of results for each set; a set without tokens gets
-    an empty list. Raises DataError where an id is outside the vocabulary.
+    `highest`, is the one with the lowest loss on the set "valid". For bits per character `characters` says how many
+    each set spells out, and `hidden` how many of these stand behind unknown tokens. Returns a list of results for
+    each set; a set without tokens gets an empty list. Raises DataError where an id is outside the vocabulary.
     """
     started = time.perf_counter()
     for name, ids in {"train": train, **evaluations}.items():
@@ -61,6 +62,8 @@ def language_baselines(
         detail += f", trained on the last {len(used):,} of {len(train):,} tokens"
     results: dict[str, list[BaselineResult]] = {split: [] for split in evaluations}
     for split, total in nats.items():
-        metrics = language_measures(total, len(evaluations[split]), (characters or {}).get(split, 0))
+        metrics = language_measures(
+            total, len(evaluations[split]), (characters or {}).get(split, 0), (hidden or {}).get(split, 0)
+        )
         results[split].append(BaselineResult(NAME, metrics, seconds, detail))
     return results

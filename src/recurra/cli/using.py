@@ -18,27 +18,34 @@ from recurra.data.checking import as_sequence
 from recurra.data.datasets import TextDataset
 from recurra.data.facts import unit_of
 from recurra.data.reading import read
-from recurra.errors import DataError, RecurraError
+from recurra.errors import DataError, RecurraError, UsageError
 from recurra.fitting.stopping import Stopping
-from recurra.models import Answer, Tagger
+from recurra.models import Answer, Tagger, Translator
 from recurra.progress import table
 from recurra.streaming import Session
 
 CHUNK = 256
+TOP = 5  # answers, where nobody says how many
 ENDINGS = (".txt", ".tsv", ".csv", ".jsonl", ".json", ".parquet", ".npz", ".gz", ".conll", ".bio", ".bmes")
 
 
-def predict(folder: Path, inputs: str, top: int, text: str | None, choices: dict[str, Any], as_json: bool) -> None:
+def predict(
+    folder: Path, inputs: str, top: int | None, text: str | None, choices: dict[str, Any], as_json: bool
+) -> None:
     model = recurra.load(folder)
     choices = {name: value for name, value in choices.items() if value is not None}
+    if top is not None and isinstance(model.task, Translator):
+        width = choices.get("beam", model.task.config.beam)
+        if 0 < width < top:
+            tell(f"note: a beam of {width} has no more than {width} translations; for {top} of them take --beam {top}")
     for chunk in _chunks(_inputs(model, inputs, text)):
-        for one, answer in _answers(model, chunk, {"top": top, **choices}):
+        for one, answer in _answers(model, chunk, {"top": top or TOP, **choices}):
             raw = one.raw if isinstance(one.raw, str) else None
             if as_json:
                 line = {} if one.line is None else {"line": one.line}
                 say_json({**line, **({} if raw is None else {"input": raw}), **answer})
             else:
-                print(show_answer(answer, raw or ""), flush=True)
+                print(show_answer(answer, one.raw, all_of_them=top is not None), flush=True)
 
 
 class _Input(NamedTuple):
@@ -53,6 +60,9 @@ def _answers(model: recurra.Model, chunk: list[_Input], choices: dict[str, Any])
     """Inputs with their answers; one that cannot be read costs no answer to those before it."""
     try:
         yield from zip(chunk, model.predict([one.raw for one in chunk], **choices), strict=True)
+    except UsageError:
+        # an option is at fault, and no input
+        raise
     except RecurraError:
         for one in chunk:
             try:
@@ -64,6 +74,8 @@ def _answers(model: recurra.Model, chunk: list[_Input], choices: dict[str, Any])
 
 def _inputs(model: recurra.Model, given: str, column: str | None) -> Iterator[_Input]:
     """What to answer for: the rows of a file, the lines of stdin, or the text itself."""
+    if column is not None and not os.path.isfile(given):
+        raise UsageError("--text names a column of a file", got="lines on stdin" if given == "-" else "a text")
     if given == "-":
         if sys.stdin.isatty():
             tell("Type a line and press Enter; end with Ctrl-D.")

@@ -21,7 +21,8 @@ class Batch:
     """What a model reads at once, batch first.
 
     inputs[B, T] whole numbers or [B, T, F] numbers; targets as the task has them, or None; lengths[B] int64 or None;
-    resets[B, T] bool or None. `carries`: the state after the previous batch goes on into this one.
+    resets[B, T] bool or None. `carries`: the state after the previous batch goes on into this one. `unknown_length`: how many
+    characters of the text an unknown token hides, on average.
     """
 
     inputs: Tensor
@@ -29,6 +30,7 @@ class Batch:
     lengths: Tensor | None = None
     resets: Tensor | None = None
     carries: bool = False
+    unknown_length: float = 1.0
 
     @property
     def units(self) -> int:
@@ -54,7 +56,7 @@ class Batch:
     def _each(self, function: Callable[[Tensor], Tensor]) -> Batch:
         optional = (None if value is None else function(value) for value in (self.targets, self.lengths, self.resets))
         targets, lengths, resets = optional
-        return Batch(function(self.inputs), targets, lengths, resets, self.carries)
+        return Batch(function(self.inputs), targets, lengths, resets, self.carries, self.unknown_length)
 
 
 class Feed(Protocol):
@@ -96,14 +98,24 @@ class StreamFeed:
     - steps: the length of a chunk.
     - shift: move the cuts from epoch to epoch (training), or cover every token (evaluation).
     - most: tokens of a batch at most, by shorter chunks of as many streams.
+    - unknown_length: as in `Batch`.
     """
 
     unit = "tokens"
 
     def __init__(
-        self, ids: Ids, rows: int, steps: int, *, seed: int = 0, shift: bool = False, most: int | None = None
+        self,
+        ids: Ids,
+        rows: int,
+        steps: int,
+        *,
+        seed: int = 0,
+        shift: bool = False,
+        most: int | None = None,
+        unknown_length: float = 1.0,
     ) -> None:
         self._ids = ids
+        self._unknown_length = unknown_length
         self._steps = steps
         self._seed = seed
         # a stream should be some chunks long, or carrying its state means nothing
@@ -125,7 +137,7 @@ class StreamFeed:
             first, last = index * self._steps, min((index + 1) * self._steps, per_row)
             # a token more than the inputs: the last target
             chunk = torch.stack([self._ids[begin + first : begin + last + 1] for begin in begins])
-            yield Batch(chunk[:, :-1], chunk[:, 1:], carries=index > 0)
+            yield Batch(chunk[:, :-1], chunk[:, 1:], carries=index > 0, unknown_length=self._unknown_length)
 
 
 class BlockFeed:
@@ -134,11 +146,13 @@ class BlockFeed:
     Arguments:
     - blocks: the tokens of each, int64 [n]. The first token of all has none before it and is no target, so the chunk of
       the first block is one shorter. A block without targets has no batch.
+    - unknown_length: as in `Batch`.
     """
 
     unit = "tokens"
 
-    def __init__(self, blocks: Sequence[Tensor]) -> None:
+    def __init__(self, blocks: Sequence[Tensor], unknown_length: float = 1.0) -> None:
+        self._unknown_length = unknown_length
         self._ids = torch.cat(list(blocks))
         ends = torch.tensor([len(block) for block in blocks]).cumsum(0).tolist()
         self.spans = [(max(1, first), last) for first, last in zip([0, *ends], ends, strict=False)]
@@ -150,7 +164,7 @@ class BlockFeed:
         spans = [(first, last) for first, last in self.spans if first < last]
         for first, last in spans[start:]:
             inputs, targets = self._ids[first - 1 : last - 1], self._ids[first:last]
-            yield Batch(inputs[None], targets[None], carries=first > 1)
+            yield Batch(inputs[None], targets[None], carries=first > 1, unknown_length=self._unknown_length)
 
 
 GROUP, WASTE = 50, 0.04

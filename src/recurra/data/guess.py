@@ -60,7 +60,8 @@ def choose(raw: Documents | Table, task: str | None, columns: Columns, need_labe
         reasons.append(
             f"The first row looks like data, so the columns are called {names}; add a header row to name them."
         )
-    for other in (tagged, pairs):
+    # the names of two columns say more than what can be seen in them
+    for other in (pairs, tagged) if pairs.are_named(raw, columns) else (tagged, pairs):
         if task == other.TASK or (task is None and other.looks_like(raw, columns)):
             return other.choose(raw, columns, need_labels, asked=task is not None, reasons=reasons)
     if columns.tags or columns.target:

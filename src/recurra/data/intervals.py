@@ -37,13 +37,18 @@ def resampled(
 ) -> dict[str, np.ndarray]:
     """Each metric of each resample, [R]. `metrics` turns sums over rows into figures.
 
-    The same rows and `seed` are the same draws, so that the results of two models can be subtracted.
+    The same rows and `seed` are the same draws, so that the results of two models can be subtracted. A metric that some
+    resamples do not have is left out.
     """
     found: list[Mapping[str, float]] = []
     for drawn in draws(len(next(iter(sums.values()))), resamples, seed):
         totals = {name: _weighted(np.asarray(values), drawn) for name, values in sums.items()}
         found += [metrics({name: values[place] for name, values in totals.items()}) for place in range(len(drawn))]
-    return {name: np.array([figures[name] for figures in found]) for name in found[0]}
+    return {
+        name: np.array([figures[name] for figures in found])
+        for name in found[0]
+        if all(name in figures for figures in found)
+    }
 
 
 def _weighted(values: np.ndarray, drawn: np.ndarray) -> np.ndarray:

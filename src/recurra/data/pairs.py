@@ -40,6 +40,12 @@ def looks_like(raw: Table, columns: Columns) -> bool:
     return source is not None and target is not None and _are_different(raw.columns[target])
 
 
+def are_named(raw: Table, columns: Columns) -> bool:
+    """Whether two columns are called source and target, or something of that kind, and none was asked for as tags."""
+    names = list(raw.columns)
+    return columns.tags is None and None not in (by_name(names, SOURCE_NAMES), by_name(names, TARGET_NAMES))
+
+
 def choose(raw: Table, columns: Columns, need_labels: bool, asked: bool, reasons: list[str]) -> Guess:
     for name, option in ((columns.text, "--text"), (columns.target, "--target")):
         if name is not None and (option == "--text" or need_labels or name in raw.columns):

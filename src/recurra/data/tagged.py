@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -366,13 +366,19 @@ def _copies(dataset: TaggedDataset, unit: str) -> list[Problem]:
 
 def unknown(train: TaggedDataset, other: TaggedDataset, unit: str = "line") -> list[Problem]:
     """Tags and labels of `other` that training does not have: a model can only miss them."""
+    return unknown_to({tag for row in train.tags or () for tag in row}, set(train.labels or ()), other, unit)
+
+
+def unknown_to(
+    tags: Collection[str], labels: Collection[str], other: TaggedDataset, unit: str = "line"
+) -> list[Problem]:
+    """Those of `other` that are not among the `tags` and `labels` of the training data; where these are none, all may be."""
     problems = []
-    pairs: list[tuple[str, list[list[str]] | None, list[list[str]] | None]] = [
-        ("tag", train.tags, other.tags),
-        ("label", _each(train.labels), _each(other.labels)),
+    pairs: list[tuple[str, Collection[str], list[list[str]] | None]] = [
+        ("tag", tags, other.tags),
+        ("label", labels, _each(other.labels)),
     ]
-    for what, known, rows in pairs:
-        names = {name for row in known or () for name in row}
+    for what, names, rows in pairs:
         if not names:
             continue
         new = Counter(name for row in rows or () for name in row if name not in names)
@@ -381,7 +387,7 @@ def unknown(train: TaggedDataset, other: TaggedDataset, unit: str = "line") -> l
             shown = ", ".join(map(repr, list(new)[:5])) + (" …" if len(new) > 5 else "")
             message = (
                 f"{other.name} has {what}s that the training data have not ({shown}; {sum(new.values())} in all, first at "
-                f"{unit} {lines[0]}): the model can only miss them"
+                f"{unit} {lines[0]}): the model can only miss them, and no loss is told"
             )
             problems.append(Problem(lines[0], message, False, lines))
     return problems

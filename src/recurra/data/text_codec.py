@@ -214,15 +214,30 @@ class TextCodec:
         except UnicodeDecodeError:
             return "".join(f"<{byte:02X}>" for byte in data)
 
-    def characters(self, ids: Iterable[int]) -> int:
-        """How many characters the tokens spell out: what bits per character are counted by."""
-        return sum(self._widths[index] for index in ids) if self.level != "bpe" else len(self.decode(ids))
+    def characters(self, ids: Iterable[int], unknown_length: float = 1.0) -> float:
+        """How many characters the tokens spell out, and unknown ones hide: what bits per character are counted by."""
+        listed = list(ids)
+        if self.level == "bpe":
+            return len(self.decode(listed))
+        return sum(map(self._widths.__getitem__, listed)) + unknown_length * listed.count(0)
 
     @cached_property
     def _widths(self) -> list[int]:
-        """Characters of each token; a word brings the space before it."""
+        """Characters of each token, none of the unknown one; a word brings the space before it."""
         space = 1 if self.level == "words" else 0
-        return [1 if index == self.unknown else len(token) + space for index, token in enumerate(self._tokens)]
+        return [space + (0 if index == self.unknown else len(token)) for index, token in enumerate(self._tokens)]
+
+    def unknown_length(self, texts: Iterable[str]) -> float:
+        """How many characters a token that is not in the vocabulary hides, on average over texts; 1 where there is none."""
+        if self.level != "words":
+            return 1.0
+        tokens = characters = 0
+        for text in map(self._plain, texts):
+            ids = self._encode_chunks(text)
+            if 0 in ids:
+                hidden = [len(word) for index, word in zip(ids, self.words_of(text), strict=True) if index == 0]
+                tokens, characters = tokens + len(hidden), characters + sum(hidden)
+        return characters / tokens if tokens else 1.0
 
     def to_text(self) -> str:
         """The content of `tokenizer.json`, which `tokenizers.Tokenizer` reads too."""

@@ -48,6 +48,12 @@ def statistics(said: Sequence[str], wanted: Sequence[str], words: str) -> dict[s
     return found
 
 
+def without_bleu(sums: Any) -> bool:
+    """Whether no text that is behind the `bleu` of `statistics` has four words: then it is 0 even where all are right."""
+    # lengths of texts and references, right n-grams of each order, all n-grams of each order
+    return not sums[-1]
+
+
 def scores(sums: Mapping[str, np.ndarray], words: str) -> dict[str, float]:
     """`bleu` (Papineni et al. 2002) and `chrf` (Popović 2015), 0 to 100, of what `statistics` summed up."""
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,8 +15,9 @@ import torch
 
 from recurra.data.datasets import TextDataset
 from recurra.data.intervals import LEVEL, RESAMPLES, interval, mcnemar, resampled
+from recurra.data.measures import bits_per_character
 from recurra.errors import UsageError
-from recurra.fitting.fitted import Model, load, measure
+from recurra.fitting.fitted import Model, load, measure, notes_on
 from recurra.fitting.per_row import Sums, per_row, text_blocks
 from recurra.fitting.splits import MEASURED, measured
 from recurra.fitting.to_measure import to_measure
@@ -133,6 +133,8 @@ def compare(
     draws = [resampled(found, metric, resamples, seed) for metric, found in zip(metrics, sums, strict=True)]
     ranked = sorted(range(len(loaded)), key=lambda place: figures[place][decisive], reverse=known(decisive).higher)
     best = ranked[0]
+    pairs = {pair: _agreement(names, loaded, sums, *pair) for pair in combinations(ranked, 2)}
+    chances = {pair: found.chance for pair, found in pairs.items() if found}
     compared = [
         Compared(
             names[place],
@@ -142,22 +144,30 @@ def compare(
                 name: _estimate(value - figures[best][name], draws[place][name] - draws[best][name])
                 for name, value in figures[place].items()
             },
-            _verdict(decisive, names[best], figures[place], figures[best], draws[place], draws[best], place == best),
+            _verdict(decisive, names[best], draws[place], draws[best], chances.get((best, place)), place == best),
             speeds[place],
         )
         for place in ranked
     ]
     rows = len(next(iter(sums[0].values())))
     what = f"{rows:,} blocks of the text" if blocks is not None else f"the {rows:,} rows"
+    for name, model, found in zip(names, loaded, sums, strict=True):
+        notes += [f"{name}: {note}" for note in notes_on(model.task, dataset, _total(found))]
     notes += [
         *told,
         f"Intervals of {LEVEL:.0%}: {resamples:,} resamples of {what}, drawn by seed {seed}, alike for all models.",
     ]
     if rows < 50:
         notes.append(f"From {rows} of them no interval can be trusted much: give more data.")
-    agreements = [_agreement(names, loaded, sums, one, other) for one, other in combinations(ranked, 2)]
     return Comparison(
-        loaded[0].kind, dataset.name, rows, decisive, unit, compared, [found for found in agreements if found], notes
+        loaded[0].kind,
+        dataset.name,
+        rows,
+        decisive,
+        unit,
+        compared,
+        [found for found in pairs.values() if found],
+        notes,
     )
 
 
@@ -203,7 +213,8 @@ def _figures(task: Task, sums: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def _bits_per_character(sums: Mapping[str, Any]) -> Mapping[str, float]:
-    return {"bits_per_character": float(sums["nats"]) / (float(sums["text"]) * math.log(2))}
+    nats, characters, hidden = (float(sums[name]) for name in ("nats", "text", "hidden"))
+    return {"bits_per_character": bits_per_character(nats, characters, hidden)}
 
 
 def _total(sums: Sums) -> dict[str, np.ndarray]:
@@ -217,18 +228,20 @@ def _estimate(value: float, drawn: np.ndarray) -> Estimate:
 def _verdict(
     metric: str,
     best_name: str,
-    figures: Mapping[str, float],
-    best: Mapping[str, float],
     drawn: Mapping[str, np.ndarray],
     best_drawn: Mapping[str, np.ndarray],
+    chance: float | None,
     is_best: bool,
 ) -> str:
-    """In words how it stands to the best model."""
+    """In words how it stands to the best model; `chance` is that of McNemar's test, None where there is none."""
     if is_best:
         return "the best here"
     low, high = interval(drawn[metric] - best_drawn[metric])
     if low <= 0 <= high:
         return f"the difference from {best_name} can be luck"
+    if chance is not None and chance >= 1 - LEVEL:
+        # of two tests the one that doubts is heard
+        return f"the difference from {best_name} can be luck, by McNemar's test"
     # the one with the smaller amount of difference is the cautious thing to say
     least = min(abs(low), abs(high))
     size = f"{least * 100:.1f} points" if known(metric).share else show(metric, least)

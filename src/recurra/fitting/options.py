@@ -87,5 +87,14 @@ class FitOptions(Config):
         return number * {"s": 1, "m": 60, "h": 3600}[found[2]], None
 
 
+_SWITCHED_OFF = {"bidirectional": "--causal", "shared": "--separate"}
+
+
+def typed(name: str, value: Any) -> str:
+    """The option that gives a choice its value, as it is typed."""
+    option = name.replace("_", "-")
+    return _SWITCHED_OFF.get(name, f"--no-{option}") if value is False else f"--{option}"
+
+
 # how the work is shared out and shown; the result is the same, but for the last digits
 _NOT_DECIDING = {"accumulate", "baselines", "checkpoint_every", "compile", "device", "recompute", "tensorboard"}

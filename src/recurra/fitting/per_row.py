@@ -43,7 +43,8 @@ def text_blocks(dataset: TextDataset) -> list[str]:
 
 
 def _per_block(task: LanguageModel, blocks: list[str]) -> Sums:
-    feed = BlockFeed([torch.tensor(task.codec.encode(block), dtype=torch.int64) for block in blocks])
+    length = task.codec.unknown_length(blocks)
+    feed = BlockFeed([torch.tensor(task.codec.encode(block), dtype=torch.int64) for block in blocks], length)
     measured = _chunks(task, feed)
     some: list[dict[str, Tensor] | None] = [next(measured) if first < last else None for first, last in feed.spans]
     known = next((sums for sums in some if sums is not None), None)
@@ -53,7 +54,7 @@ def _per_block(task: LanguageModel, blocks: list[str]) -> Sums:
     sums = _stacked([found or nothing for found in some])
     # models that read other tokens can be compared only by the characters that stand in the text
     sums["text"] = np.array([len(block) for block in blocks], dtype=np.float64)
-    sums["text"][0] -= task.codec.characters(task.codec.encode(blocks[0])[:1])
+    sums["text"][0] -= task.codec.characters(task.codec.encode(blocks[0])[:1], length)
     return sums
 
 

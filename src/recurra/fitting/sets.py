@@ -11,7 +11,7 @@ from recurra.data.checking import Problem, leakage, raise_fatal
 from recurra.data.columns import Guess
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
-from recurra.fitting.kinds import LEARNT, kind_of
+from recurra.fitting.kinds import LEARNT, for_one_task, kind_of
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import COUNTED, measured
 
@@ -34,6 +34,8 @@ def gather(data: Any, valid: Any, test: Any, options: FitOptions) -> Sets:
     measured_on = {"valid": sets.valid, "test": sets.test}
     leaks = [leakage(given["train"], part) for name, part in measured_on.items() if name in given and part is not None]
     told = [_of_its_file(name, problem, given) for name, problem in problems]
+    if "valid" not in given:
+        told += kind_of(sets.train).problems(sets.train, sets.valid)
     return replace(sets, problems=[*told, *(leak for leak in leaks if leak)])
 
 
@@ -55,7 +57,13 @@ def read_all(
     With `lenient` fatal problems are among these, instead of being raised.
     """
     columns = {name: getattr(options, name) for name in ("task", "text", "label", "tags", "target")}
+    decided = for_one_task(options)
+    tasks = {*decided.values(), *(["tag"] if options.tags else []), *(["translate"] if options.target else [])}
+    if decided and options.task is None and len(tasks) == 1:
+        columns["task"] = tasks.pop()
     train, guess, found = read(data, lenient=lenient, **columns)
+    if columns["task"] != options.task:
+        guess.reasons.append(f"Task: {guess.task}, since {' and '.join(decided)} makes sense for that alone.")
     sets, problems = {"train": train}, [("train", problem) for problem in found]
     columns = {"task": guess.task, **asdict(guess.columns)}
     for name, source in (("valid", valid), ("test", test)):

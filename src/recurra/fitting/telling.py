@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recurra.fitting.kinds import KINDS
-from recurra.fitting.options import FitOptions
+from recurra.fitting.options import FitOptions, typed
 from recurra.inspection.measures import items
 from recurra.models import Task
 from recurra.progress import table
@@ -21,11 +21,7 @@ def same_again(data: Any, places: dict[str, Any], options: FitOptions) -> str:
     if all(isinstance(value, (str, Path)) for value in (data, *given.values())):
         words = ["recurra", "fit", str(data)]
         for name, value in {**given, **chosen}.items():
-            option = f"--{name.replace('_', '-')}"
-            if isinstance(value, bool):
-                words.append(option if value else f"--no-{option[2:]}")
-            else:
-                words += [option, str(value)]
+            words += [typed(name, value)] if isinstance(value, bool) else [typed(name, value), str(value)]
         return shlex.join(words)
     told = [repr(data) if isinstance(data, str) else "data"]
     for name, value in {**given, **chosen}.items():
@@ -60,8 +56,9 @@ def result_table(record: dict[str, Any], folder: Path) -> str:
     ]
     told = {"valid": "validation", "test": "test"}[split]
     following = "\n".join(f"  {command}" for command in record["next"])
+    notes = "".join(f"note: {note}\n" for note in record["notes"])
     return (
-        f"\nOn the {told} set:\n{table(lines, ['', *names, 'time'])}\n\n"
+        f"\nOn the {told} set:\n{table(lines, ['', *names, 'time'])}\n{notes}\n"
         f"{streaming_lines(record['streaming'])}\n\n"
         f"Model: {folder}   report: {folder / 'report.html'}\nNext:\n{following}"
     )

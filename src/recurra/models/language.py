@@ -113,7 +113,9 @@ class LanguageModel(Task[LanguageModelConfig]):
             )
         # whoever measures has the logits of a whole batch; training has not
         most = None if training else LOGITS // self.codec.size
-        return StreamFeed(tokens, rows, steps, seed=seed, shift=training, most=most)
+        # training asks only for the loss, which takes an unknown token as one
+        length = 1.0 if training else self.codec.unknown_length(dataset.stream("\n"))
+        return StreamFeed(tokens, rows, steps, seed=seed, shift=training, most=most, unknown_length=length)
 
     def ids(self, dataset: TextDataset) -> Tensor:
         """All tokens of a dataset as one stream, for one that fits into memory."""
@@ -171,20 +173,23 @@ class LanguageModel(Task[LanguageModelConfig]):
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         total, count = self.loss(outputs, batch)
-        right = (outputs.argmax(dim=-1) == batch.targets).sum()
-        characters = sum(self.codec.characters(row) for row in _targets(batch).tolist())
+        targets = _targets(batch)
+        unknown = torch.zeros((), dtype=torch.int64) if self.codec.unknown is None else (targets == 0).sum()
+        characters = self.codec.characters(targets.flatten().tolist(), batch.unknown_length)
         return {
             "nats": total.double(),
             "count": torch.tensor(count),
-            "right": right,
-            "characters": torch.tensor(characters),
+            "right": (outputs.argmax(dim=-1) == targets).sum(),
+            "characters": torch.tensor(characters, dtype=torch.float64),
+            "unknown": unknown,
+            "hidden": unknown.double() * batch.unknown_length,
         }
 
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         from recurra.data.measures import language_measures
 
         count = float(sums["count"])
-        measured = language_measures(float(sums["nats"]), count, float(sums["characters"]))
+        measured = language_measures(float(sums["nats"]), count, float(sums["characters"]), float(sums["hidden"]))
         return {**measured, "accuracy": float(sums["right"]) / count}
 
     # ---- on disk

@@ -32,6 +32,8 @@ from recurra.models.task import Answer, Task, batch_first, embedding, time_first
 from recurra.state import State, check_like, state_class
 
 _VERSION = 1
+_UNSEEN = -2
+"""What stands for a label that training has not seen."""
 _FORBIDDEN = -1e4
 """What is added to the score of a move that the scheme does not know, when the likeliest path is looked for."""
 
@@ -252,7 +254,7 @@ class Tagger(Task[TaggerConfig]):
         labels = self.codecs.labels
         if labels is not None and dataset.labels is not None:
             known = {label: place for place, label in enumerate(labels.labels)}
-            targets[:, 0] = torch.tensor([known.get(label, -2) for label in dataset.labels])
+            targets[:, 0] = torch.tensor([known.get(label, _UNSEEN) for label in dataset.labels])
         return BucketFeed(inputs, targets, rows, seed=seed, shuffle=training)
 
     @cached_property
@@ -440,6 +442,7 @@ class Tagger(Task[TaggerConfig]):
             "tokens": torch.tensor(sum(lengths)),
             "right": torch.tensor(right),
             "spans": spans,
+            "unscored": ((targets[:, 1:] >= self.config.tags).any(dim=1) | (targets[:, 0] == _UNSEEN)).sum(),
         }
         if self.config.labels and steps:
             label = targets[:, 0]
@@ -458,8 +461,10 @@ class Tagger(Task[TaggerConfig]):
         return (*sorted({tag if plain else split_tag(tag)[1] for tag in tags}), "")
 
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """There is no loss where a sentence has a tag or a label unknown to training."""
         count, tokens = float(sums["count"]), float(sums["tokens"])
-        loss = {"loss": float(sums["nats"]) / max(1.0, count)}
+        # one that leaves out what the model does not know would flatter it
+        loss = {} if sums["unscored"] else {"loss": float(sums["nats"]) / max(1.0, count)}
         found = {**loss, **span_scores(self.by_type(sums)), "accuracy": float(sums["right"]) / max(1.0, tokens)}
         if "labels" in sums and sums["labels"][1]:
             found["label_accuracy"] = float(sums["labels"][0]) / float(sums["labels"][1])

@@ -61,7 +61,8 @@ class Translation(Task[ConfigT]):
         for item in raw:
             if not isinstance(item, str):
                 raise DataError("A translator reads text", got=type(item).__name__, expected="strings")
-        return collate(as_rows(self.codec, raw))
+        # as in a table, of blanks there is nothing to translate
+        return collate(as_rows(self.codec, [text if text.strip() else "" for text in raw]))
 
     def is_one(self, raw: Any) -> bool:
         return isinstance(raw, str)

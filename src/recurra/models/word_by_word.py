@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,12 @@ class WordByWordConfig(TranslationConfig):
 
 
 class WordByWord(Translation[WordByWordConfig]):
-    """Source tokens[B, T] -> logits[B, T, V] of the target token at the same step. Its state is the stack's."""
+    """Source tokens[B, T] -> logits[B, T, V] of the target token at the same step. Its state is the stack's.
+
+    A word out for each word in: so what is read next goes on from the state, as one source in pieces.
+    """
+
+    streams: ClassVar[bool] = True
 
     def __init__(self, config: WordByWordConfig, source: TextCodec, target: TextCodec) -> None:
         super().__init__()

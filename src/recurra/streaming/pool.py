@@ -15,7 +15,7 @@ from torch import Tensor
 from recurra.errors import DataError, UsageError
 from recurra.models import Task
 from recurra.state import check_like, leaves, map_state, merge, select
-from recurra.streaming.session import Session, as_tokens
+from recurra.streaming.session import Session, as_tokens, needs_the_whole
 from recurra.streaming.stepper import keep
 
 
@@ -27,7 +27,7 @@ class Pool:
 
     def __init__(self, model: Task, rows: int, state: Any = None) -> None:
         if not model.causal:
-            raise UsageError("A bidirectional model needs the whole sequence, so it cannot stream")
+            raise needs_the_whole()
         if type(rows) is not int or rows < 1:
             raise UsageError("'rows' is out of range", got=rows, expected="1 or more")
         template = model.initial_state(rows)

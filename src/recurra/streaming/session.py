@@ -29,6 +29,14 @@ class Snapshot:
     steps: int
 
 
+def needs_the_whole() -> UsageError:
+    """The error for a model that reads both ways, where one is asked for that streams."""
+    return UsageError(
+        "A bidirectional model needs the whole sequence, so it cannot stream",
+        fix="Use predict, or fit a model with --causal, which reads forward only",
+    )
+
+
 def as_tokens(model: Task, tokens: Any) -> list[int]:
     """Tokens as whole numbers that the model has. Refuses others, and models that deal in none."""
     if model.symbols is None:
@@ -52,10 +60,7 @@ class Session:
 
     def __init__(self, model: Task, state: Any = None, *, steps: int = 0) -> None:
         if not model.causal:
-            raise UsageError(
-                "A bidirectional model needs the whole sequence, so it cannot stream",
-                fix="Use predict, or fit a model without --bidirectional",
-            )
+            raise needs_the_whole()
         template = model.initial_state(1)
         if state is not None:
             check_like(state, template)

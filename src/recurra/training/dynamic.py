@@ -29,8 +29,8 @@ MEMORY = 0.995
 
 def evaluate_adapting(
     model: LanguageModel, feed: Feed, *, rate: float | None = None, cache: NGramCache | None = None
-) -> dict[str, float]:
-    """The metrics of `model` over one stream, read in order and only once.
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """(metrics, the sums they come from) of `model` over one stream, read in order and only once.
 
     Arguments:
     - feed: a feed of one row; its segments are the steps of learning.
@@ -47,7 +47,8 @@ def evaluate_adapting(
     # thousands of small calls: on a busy machine each would wait for threads that give it nothing
     torch.set_num_threads(1)
     try:
-        return model.metrics(_sums(model, feed, learner, cache))
+        sums = _sums(model, feed, learner, cache)
+        return model.metrics(sums), sums
     finally:
         torch.set_num_threads(threads)
 

@@ -276,9 +276,11 @@ class _Run:
     def _measure(self, event: Event, on_best: Callable[[], None]) -> None:
         position, (name, more_is_better) = self._position, self._model.best
         metrics, _ = evaluate(self._model, self._valid, self._workers, quick=True)
-        if not math.isfinite(metrics["loss"]):
+        # there is none where a row has an answer that training has not seen
+        loss = metrics.get("loss", 0.0)
+        if not math.isfinite(loss):
             where = f"in the validation after step {position.step}"
-            raise trouble.not_a_number("The loss", metrics["loss"], where, self._model, self._recipe)
+            raise trouble.not_a_number("The loss", loss, where, self._model, self._recipe)
         self._checked = position.step
         event["valid"] = metrics
         total, count = position.recent
@@ -288,8 +290,8 @@ class _Run:
         position.recent = [0.0, 0]
         best = position.best
         # equal counts are told apart by the loss
-        rank = (metrics[name] if more_is_better else -metrics[name], -metrics["loss"])
-        event["best"] = best is None or rank > (best[name] if more_is_better else -best[name], -best["loss"])
+        rank = (metrics[name] if more_is_better else -metrics[name], -loss)
+        event["best"] = best is None or rank > (best[name] if more_is_better else -best[name], -best.get("loss", 0.0))
         position.history.append(dict(event))
         if event["best"]:
             position.best = metrics

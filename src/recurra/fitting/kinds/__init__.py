@@ -7,7 +7,7 @@ from typing import Any
 from recurra.data.datasets import Dataset, LabelledDataset, PairDataset, TaggedDataset, TextDataset
 from recurra.errors import DataError
 from recurra.fitting.kinds.classify import Classify
-from recurra.fitting.kinds.kind import Kind
+from recurra.fitting.kinds.kind import Kind, for_one_task
 from recurra.fitting.kinds.language import LEARNT, Language
 from recurra.fitting.kinds.tag import Tag
 from recurra.fitting.kinds.translate import Translate
@@ -28,4 +28,4 @@ def kind_of(dataset: Dataset) -> Kind[Any, Any]:
     return _BY_DATASET[type(dataset)]
 
 
-__all__ = ["KINDS", "LEARNT", "Kind", "kind_of"]
+__all__ = ["KINDS", "LEARNT", "Kind", "for_one_task", "kind_of"]

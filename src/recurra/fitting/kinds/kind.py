@@ -18,7 +18,7 @@ from recurra.data.checking import Problem
 from recurra.data.datasets import Dataset
 from recurra.data.text_codec import TextCodec
 from recurra.errors import UsageError
-from recurra.fitting.options import FitOptions
+from recurra.fitting.options import FitOptions, typed
 from recurra.layers import StackConfig
 from recurra.models import Task
 from recurra.training import RATES, Recipe
@@ -38,6 +38,13 @@ ONLY_FOR = {
 """Options that a single task reads. What several read is refused, where it makes no sense, by the tasks that do not."""
 
 
+def for_one_task(options: FitOptions) -> dict[str, str]:
+    """What was chosen that one task alone reads, as it is typed, and that task."""
+    defaults = FitOptions()
+    chosen = {name: value for name in ONLY_FOR if (value := getattr(options, name)) != getattr(defaults, name)}
+    return {typed(name, value): ONLY_FOR[name] for name, value in chosen.items()}
+
+
 class Kind(ABC, Generic[DatasetT, TaskT]):
     """One task in the eyes of `fit`."""
 
@@ -48,10 +55,8 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
 
     def check(self, options: FitOptions) -> None:
         """Refuse what this task would leave unread. Raises `UsageError`."""
-        defaults = FitOptions()
-        for name, task in ONLY_FOR.items():
-            if task != self.name and getattr(options, name) != getattr(defaults, name):
-                option = f"--{name.replace('_', '-')}"
+        for option, task in for_one_task(options).items():
+            if task != self.name:
                 raise UsageError(f"{option} is for --task {task}", got=f"--task {self.name}", fix=f"Leave out {option}")
 
     @abstractmethod

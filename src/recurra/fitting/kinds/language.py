@@ -53,8 +53,11 @@ class Language(Kind[TextDataset, LanguageModel]):
     ) -> Mapping[str, list[BaselineResult]]:
         streams = {name: task.ids(part).numpy() for name, part in splits.items()}
         # the network predicts all but the first token; what it is compared with counts the same characters
-        characters = {name: task.codec.characters(ids.tolist()) for name, ids in streams.items()}
-        return language_baselines(task.ids(training).numpy(), streams, task.codec.size, characters)
+        lengths = {name: task.codec.unknown_length(part.stream("\n")) for name, part in splits.items()}
+        characters = {name: task.codec.characters(ids.tolist(), lengths[name]) for name, ids in streams.items()}
+        unknown = -1 if task.codec.unknown is None else task.codec.unknown
+        hidden = {name: lengths[name] * float((ids == unknown).sum()) for name, ids in streams.items()}
+        return language_baselines(task.ids(training).numpy(), streams, task.codec.size, characters, hidden)
 
     def codecs(self, task: LanguageModel) -> dict[str, TextCodec]:
         return {"text": task.codec}
