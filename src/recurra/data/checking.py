@@ -6,7 +6,7 @@ Looks at inputs and labels that are in memory, and goes over texts in pieces; kn
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -212,6 +212,23 @@ def _classes(classes: Counter[str], data: LabelledDataset, unit: str) -> list[Pr
     message = f"{subject} a single row, too few to learn from ({names}; first at {unit} {line})"
     lines = tuple(line for line, label in zip(data.lines, data.labels, strict=True) if label in single)
     return [Problem(line, message, False, lines)]
+
+
+def unseen_labels(data: LabelledDataset, known: Collection[str], whose: str, unit: str) -> list[Problem]:
+    """Labels that are not `known`: a classifier refuses them, and cannot be measured on them."""
+    strange = [(line, label) for line, label in zip(data.lines, data.labels or [], strict=False) if label not in known]
+    if not strange:
+        return []
+    labels = list(dict.fromkeys(label for _, label in strange))
+    lines = tuple(line for line, _ in strange)
+    shown = ", ".join(map(repr, labels[:_SHOWN])) + (" …" if len(labels) > _SHOWN else "")
+    count = "1 label" if len(labels) == 1 else f"{len(labels):,} labels"
+    there = ", ".join(map(repr, sorted(known)[:_SHOWN])) + (" …" if len(known) > _SHOWN else "")
+    message = (
+        f"{data.name} has {count} that {whose} does not have ({shown}; {places(lines, unit)}), which has {there}: no "
+        "model can answer with what it has never seen"
+    )
+    return [Problem(lines[0], message, True, lines)]
 
 
 def _long(data: LabelledDataset, unit: str) -> list[Problem]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -11,9 +10,9 @@ from typing import Any
 
 import torch
 
-from recurra.data.checking import Problem, fatal_error, places
-from recurra.data.datasets import Dataset, LabelledDataset, TaggedDataset
-from recurra.data.facts import Facts, Lines, facts_of, overlap_dict, overlap_of, unit_of, view
+from recurra.data.checking import Problem, fatal_error
+from recurra.data.datasets import Dataset, TaggedDataset
+from recurra.data.facts import Facts, Lines, facts_of, overlap_dict, overlap_of, view
 from recurra.data.overlap import Overlap
 from recurra.data.text_codec import TextCodec
 from recurra.errors import RecurraError
@@ -21,7 +20,6 @@ from recurra.fitting.kinds import kind_of
 from recurra.fitting.options import FitOptions
 from recurra.fitting.sets import completed, read_all
 from recurra.fitting.telling import same_again
-from recurra.inspection.measures import plural
 from recurra.models import Task
 from recurra.progress import passes_shown
 from recurra.training import Recipe
@@ -130,9 +128,6 @@ def _look(found: Check, data: Any, valid: Any, test: Any, options: FitOptions) -
     for one, other in combinations(given, 2):
         found.overlaps[one, other], shared = overlap_of(given[one], given[other])
         found.problems += [(other, problem) for problem in shared]
-    for name, dataset in given.items():
-        if name != "train":
-            found.problems += [(name, problem) for problem in _unseen(given["train"], dataset)]
     fatal = [(name, problem) for name, problem in found.problems if problem.fatal]
     if fatal:
         name = fatal[0][0]
@@ -153,25 +148,6 @@ def _look(found: Check, data: Any, valid: Any, test: Any, options: FitOptions) -
             }
             if isinstance(sets.train, TaggedDataset) and isinstance(dataset, TaggedDataset):
                 found.unknown[name]["tokens"] = _new_tokens(sets.train, dataset)
-
-
-def _unseen(train: Dataset, other: Dataset) -> Iterable[Problem]:
-    """Labels that the training data do not have: a classifier refuses them, and cannot be measured on them."""
-    if not isinstance(train, LabelledDataset) or not isinstance(other, LabelledDataset):
-        return
-    known = set(train.labels or ())
-    strange = [
-        (line, label) for line, label in zip(other.lines, other.labels or [], strict=False) if label not in known
-    ]
-    if train.labels and strange:
-        labels = list(dict.fromkeys(label for _, label in strange))
-        lines = tuple(line for line, _ in strange)
-        shown = ", ".join(map(repr, labels[:5])) + (" …" if len(labels) > 5 else "")
-        message = (
-            f"{other.name} has {plural(len(labels), 'label')} that {train.name} does not have ({shown}; "
-            f"{places(lines, unit_of(other.name))}): no model can answer with what it has never seen"
-        )
-        yield Problem(lines[0], message, True, lines)
 
 
 def _unknown(codec: TextCodec, lines: Lines) -> Unknown:

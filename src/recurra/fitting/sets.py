@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from recurra.data.checking import Problem, leakage
+from recurra.data.checking import Problem, leakage, raise_fatal
 from recurra.data.columns import Guess
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
@@ -33,7 +33,18 @@ def gather(data: Any, valid: Any, test: Any, options: FitOptions) -> Sets:
     sets = completed(given, guess, options)
     measured_on = {"valid": sets.valid, "test": sets.test}
     leaks = [leakage(given["train"], part) for name, part in measured_on.items() if name in given and part is not None]
-    return replace(sets, problems=[*(problem for _, problem in problems), *(leak for leak in leaks if leak)])
+    told = [_of_its_file(name, problem, given) for name, problem in problems]
+    return replace(sets, problems=[*told, *(leak for leak in leaks if leak)])
+
+
+def _of_its_file(name: str, problem: Problem, given: Mapping[str, Dataset]) -> Problem:
+    """The same problem; where there is more than one file it is said of which."""
+    file = given[name].name
+    if len(given) == 1 or problem.message.startswith(file):
+        return problem
+    others = [dataset.name for dataset in given.values()]
+    whose = file if others.count(file) == 1 else f"{file} ({name})"
+    return replace(problem, message=f"{whose}: {problem.message}")
 
 
 def read_all(
@@ -51,6 +62,8 @@ def read_all(
         if source is not None:
             sets[name], _, found = read(source, lenient=lenient, **columns)
             found += kind_of(train).problems(train, sets[name])
+            if not lenient:
+                raise_fatal(found, sets[name].name)
             problems += [(name, problem) for problem in found]
     return sets, guess, problems
 

@@ -9,8 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from recurra.baselines import BaselineResult, classification_baselines
+from recurra.data.checking import Problem, unseen_labels
 from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.datasets import LabelledDataset
+from recurra.data.facts import unit_of
 from recurra.data.letters import Letters
 from recurra.data.text_codec import TextCodec
 from recurra.data.writing import default_level
@@ -32,6 +34,9 @@ class Classify(Kind[LabelledDataset, Classifier]):
 
     def split(self, dataset: LabelledDataset, seed: int) -> tuple[LabelledDataset, LabelledDataset]:
         return split_rows(dataset, seed)
+
+    def problems(self, train: LabelledDataset, other: LabelledDataset) -> list[Problem]:
+        return unseen_labels(other, set(train.labels or ()), train.name, unit_of(other.name))
 
     def part(self, dataset: LabelledDataset) -> LabelledDataset:
         return every_nth(dataset)
