@@ -404,3 +404,10 @@ def test_importing_loads_no_table_or_tokenizer_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_label_that_is_a_list_is_left_out() -> None:
+    texts = ["good", "bad", "fine", "odd"]
+    dataset, _, problems = read({"text": texts, "label": ["x", "y", "x", ["z"]]})
+    assert isinstance(dataset, LabelledDataset) and dataset.labels == ["x", "y", "x"]
+    assert "1 row has a label that is no single value and was left out (row 4)" in [each.message for each in problems]

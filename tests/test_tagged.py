@@ -189,6 +189,27 @@ def test_one_odd_tag_is_left_out(tmp_path: Path, tag: Any, message: str) -> None
     assert len(dataset) == 40 and "(BIO" in reasons[1] and problems == [f"1 row {message}"]
 
 
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"tokens": ["a", None]}, "has a token that is empty or no text"),
+    ({"tokens": ["a", ""]}, "has a token that is empty or no text"),
+    ({"tokens": [["a"], ["b"]]}, "has a token that is empty or no text"),
+    ({"label": ["z"]}, "has a label that is no single value"),
+    ({"label": {"z": 1}}, "has a label that is no single value"),
+]
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize(("entry", "message"), WRONG)
+def test_rows_of_the_wrong_kind_are_left_out(tmp_path: Path, entry: dict[str, Any], message: str, last: bool) -> None:
+    rows: list[dict[str, Any]] = [
+        {"tokens": row, "tags": tags, "label": "xy"[i % 2]} for i, (row, tags) in enumerate(ROWS)
+    ]
+    odd = {"tokens": ["a", "b"], "tags": ["O", "B-X"], "label": "x", **entry}
+    dataset, reasons, problems = tagged(lines([*rows, odd] if last else [odd, *rows], tmp_path / "data.jsonl"))
+    assert dataset.labels == ["x", "y", "x", "y"] and "the column 'label'" in reasons[2]
+    assert problems == [f"1 row {message} and was left out (line {5 if last else 1})"]
+
+
 def test_many_odd_tags_are_kept_and_told() -> None:
     rows = [*ROWS, (["a"], ["Bartist"])]
     dataset, _, problems = tagged({"tokens": [row for row, _ in rows], "tags": [tags for _, tags in rows]})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
 
+from recurra.data.checking import Problem, left_out
 from recurra.data.tables import Table
 from recurra.errors import DataError
 
@@ -73,6 +74,32 @@ def first_values(values: list) -> list:
 
 def is_listed(value: object) -> bool:
     return isinstance(value, (list, tuple, np.ndarray))
+
+
+def has_parts(value: object) -> bool:
+    """A list or a record, where a single value belongs."""
+    return is_listed(value) or isinstance(value, Mapping)
+
+
+def label_text(value: object) -> str | None:
+    """A label as text: 1 and 1.0 are "1", spaces around it are dropped; None for what is none."""
+    if is_missing(value) or has_parts(value):
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() or None
+
+
+def without_label(values: Sequence[object], lines: Sequence[int], unit: str) -> list[Problem]:
+    """Warnings that rows were left out because of their labels, which `label_text` reads as None."""
+    odd = [line for value, line in zip(values, lines, strict=True) if has_parts(value)]
+    missing = [line for value, line in zip(values, lines, strict=True) if not has_parts(value)]
+    return [
+        *left_out(missing, unit, "has no label", "have no label"),
+        *left_out(odd, unit, "has a label that is no single value", "have labels that are no single values"),
+    ]
 
 
 def is_missing(value: object) -> bool:

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from recurra.data import pairs, tagged
-from recurra.data.columns import SAMPLE, Columns, Guess, by_name, first_values, is_listed, require
+from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, is_listed, require
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import LABEL_NAMES, SERIES_NAMES, TEXT_NAMES, Table
 from recurra.errors import DataError, UsageError
@@ -180,9 +180,10 @@ def _find_label(raw: Table, text: str) -> tuple[str | None, str]:
 
 def _could_be_label(values: list) -> bool:
     """Single values that come again: not lists, and not another one in nearly every row, as translations are."""
-    if any(is_listed(value) for value in values[:SAMPLE]):
+    first = first_values(values)
+    if 2 * sum(map(has_parts, first)) > len(first):
         return False
-    present = [str(value) for value in first_values(values)]
+    present = [str(value) for value in first]
     return len(present) < _MANY or len(set(present)) <= 0.9 * len(present)
 
 

@@ -22,7 +22,7 @@ from recurra.data.checking import (
     raise_fatal,
     too_few_left,
 )
-from recurra.data.columns import Columns, Guess, is_missing
+from recurra.data.columns import Columns, Guess, is_missing, label_text, without_label
 from recurra.data.datasets import Dataset, LabelledDataset, TextDataset
 from recurra.data.guess import check_task, choose
 from recurra.data.pieces import is_blank
@@ -98,12 +98,13 @@ def _classify(
         problems += left_out([table.lines[i] for i in empty], table.unit, "has an empty text", "have an empty text")
         for i in empty:
             inputs[i] = None
-    labels = [label_text(value) for value in table.columns[found.label]] if found.label is not None else None
-    if labels is not None:
+    answers = None if found.label is None else table.columns[found.label]
+    labels = None if answers is None else list(map(label_text, answers))
+    if labels is not None and answers is not None:
         missing = [i for i, value in enumerate(labels) if value is None and inputs[i] is not None]
         where = [table.lines[i] for i in missing]
         if need_labels:
-            problems += left_out(where, table.unit, "has no label", "have no label")
+            problems += without_label([answers[i] for i in missing], where, table.unit)
             for i in missing:
                 inputs[i] = None
         elif missing:
@@ -177,17 +178,6 @@ def _series(values: list, table: Table) -> tuple[list[np.ndarray | None], list[P
     for reason, lines in wrong.items():
         problems += left_out(lines, table.unit, reason, "each " + reason)
     return arrays, problems
-
-
-def label_text(value: object) -> str | None:
-    """A label as text: 1 and 1.0 are "1", spaces around it are dropped; None where it is missing or empty."""
-    if is_missing(value):
-        return None
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
 
 
 _READERS = {"language": _language, "classify": _classify, tagged.TASK: tagged.read, pairs.TASK: pairs.read}

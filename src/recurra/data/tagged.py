@@ -5,14 +5,26 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from recurra.data.checking import Problem, left_out, lines_of, places, too_few_left
-from recurra.data.columns import SAMPLE, Columns, Guess, by_name, is_listed, is_missing, require
+from recurra.data.columns import (
+    SAMPLE,
+    Columns,
+    Guess,
+    by_name,
+    first_values,
+    has_parts,
+    is_listed,
+    is_missing,
+    label_text,
+    require,
+    without_label,
+)
 from recurra.data.datasets import TaggedDataset
 from recurra.data.pieces import whole
 from recurra.data.sources import Documents
@@ -131,13 +143,18 @@ def _are_tags(values: list) -> bool:
 
 
 def _holds_lists(values: list) -> bool:
-    first = next((row for value in values[:_LOOKED_AT] if (row := _as_list(value))), None)
-    return first is not None and all(isinstance(item, (str, int, np.integer)) for item in first)
+    """Lists of texts or of whole numbers, most of them."""
+    rows = _lists(values)
+    return 2 * sum(all(isinstance(item, (str, int, np.integer)) for item in row) for row in rows) > len(rows)
 
 
 def _holds_numbers(values: list) -> bool:
-    first = next((row for value in values[:_LOOKED_AT] if (row := _as_list(value))), None)
-    return first is not None and not isinstance(first[0], str)
+    rows = _lists(values)
+    return 2 * sum(not isinstance(row[0], str) for row in rows) > len(rows)
+
+
+def _lists(values: list) -> list[list[Any]]:
+    return [row for value in values[:_LOOKED_AT] if (row := _as_list(value))]
 
 
 def _holds_texts(values: list) -> bool:
@@ -145,7 +162,9 @@ def _holds_texts(values: list) -> bool:
 
 
 def _is_single(values: list) -> bool:
-    return not any(is_listed(value) for value in values[:_LOOKED_AT])
+    """Not lists, but for a few that are then told."""
+    present = first_values(values[:_LOOKED_AT])
+    return 2 * sum(map(has_parts, present)) <= len(present)
 
 
 def _as_list(value: Any) -> list[Any] | None:
@@ -173,18 +192,14 @@ def _listed(value: Any) -> list[str] | None:
 
 def _text_of(item: Any) -> str:
     """An entry of a list as text; "" for one that is none, be it missing or something with parts."""
-    return "" if is_missing(item) or _has_parts(item) else str(item)
-
-
-def _has_parts(item: Any) -> bool:
-    return is_listed(item) or isinstance(item, Mapping)
+    return "" if is_missing(item) or has_parts(item) else str(item)
 
 
 def _tokens_of(value: Any, count: int | None) -> list[str] | None:
     """Tokens: a list, or a text cut at its blanks or into its characters, as gives `count` of them."""
     found = _as_list(value)
     if found is not None:
-        return [item if isinstance(item, str) else str(item) for item in found]
+        return [_text_of(item) for item in found]
     if not isinstance(value, str):
         return None
     words, characters = value.split(), [character for character in value if not character.isspace()]
@@ -218,19 +233,24 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool, judged: bool) 
     ]
     problems = list(raw.problems)
     problems += left_out([raw.lines[i] for i in empty], raw.unit, "has no tokens", "have no tokens")
-    left = [place for place in range(len(rows)) if place not in set(empty)]
+    torn = [place for place, (words, _) in enumerate(rows) if isinstance(words, list) and "" in words]
+    odd = "that is empty or no text", "that are empty or no text"
+    problems += left_out([raw.lines[i] for i in torn], raw.unit, f"has a token {odd[0]}", f"have tokens {odd[1]}")
+    without = {*empty, *torn}
+    left = [place for place in range(len(rows)) if place not in without]
     wrong: dict[tuple[str, str], list[int]] = {}
     for place in left if found.tags is not None else []:
         reason = _reason(*rows[place], given[place])
         if reason is not None:
             wrong.setdefault(reason, []).append(place)
-    unnamed = [place for place in left if labels is not None and _label(labels[place]) is None]
+    unnamed = [place for place in left if labels is not None and label_text(labels[place]) is None]
     if need_labels:
         for (one, many), some in wrong.items():
             problems += left_out([raw.lines[i] for i in some], raw.unit, one, many)
         bad = {place for some in wrong.values() for place in some}
         unnamed = [place for place in unnamed if place not in bad]
-        problems += left_out([raw.lines[i] for i in unnamed], raw.unit, "has no label", "have no label")
+        if labels is not None:
+            problems += without_label([labels[i] for i in unnamed], [raw.lines[i] for i in unnamed], raw.unit)
         left = [place for place in left if place not in bad.union(unnamed)]
         most = scheme_of_most([tags for place in left if judged and (tags := rows[place][1]) is not None])
         problems += _odd_tags(most, [raw.lines[place] for place in left], raw.unit)
@@ -245,7 +265,7 @@ def read(raw: Documents | Table, found: Guess, need_labels: bool, judged: bool) 
     dataset = TaggedDataset(
         [words for place in left if (words := rows[place][0]) is not None],
         None if found.tags is None or (wrong and not need_labels) else tags,
-        None if labels is None else [name for place in left if (name := _label(labels[place])) is not None],
+        None if labels is None else [name for place in left if (name := label_text(labels[place])) is not None],
         [raw.lines[place] for place in left],
         raw.name,
     )
@@ -263,7 +283,7 @@ def _reason(words: Sequence[str] | None, tags: Sequence[str] | None, given: Any)
         counts = f"{len(words)} tokens but {len(tags)} tags"
         return f"has {counts}", "have another number of tags than of tokens"
     if any(not tag.strip() for tag in tags):
-        some = "a tag that is no text" if any(map(_has_parts, _as_list(given) or ())) else "an empty tag"
+        some = "a tag that is no text" if any(map(has_parts, _as_list(given) or ())) else "an empty tag"
         return f"has {some}", f"have {some}"
     return None
 
@@ -369,14 +389,6 @@ def unknown(train: TaggedDataset, other: TaggedDataset, unit: str = "line") -> l
 
 def _each(labels: list[str] | None) -> list[list[str]] | None:
     return None if labels is None else [[label] for label in labels]
-
-
-def _label(value: Any) -> str | None:
-    if is_missing(value):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
 
 
 def _texts(raw: Documents) -> tuple[TaggedDataset, list[Problem]]:
