@@ -117,8 +117,15 @@ def test_lines_with_another_number_of_columns() -> None:
     table = parse_conll("a O\nb O\n\nc\nd O\n\ne O\n\nf O\ng X O\n", "x")
     assert table.columns["tokens"] == [["a", "b"], ["e"]] and table.lost == 2
     assert [problem.message for problem in table.problems] == [
-        "2 rows have a line without the 2 columns of most lines and were left out (lines 4 and 10)"
+        "2 rows have a line without the 2 columns (a token and its tag) of most lines and were left out (lines 4 and 10)"
     ]
+
+
+def test_where_no_sentence_is_whole_the_lines_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.conll"
+    path.write_text("a B-X\nb\nc O\n\n")
+    with pytest.raises(DataError, match=r"1 of 1 rows cannot .*without the 2 columns \(a token and its tag\).*line 2"):
+        read(path)
 
 
 def test_one_column_is_for_prediction(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def parse_conll(text: str, name: str) -> Table:
         elif lines:
             rows.append(lines)
     columns = {_name(place, width): [[f[place] for _, f in row] for row in rows] for place in range(width)}
-    what = "1 column" if width == 1 else f"{width} columns"
+    what = {1: "1 column", 2: "2 columns (a token and its tag)"}.get(width, f"{width} columns")
     one, many = f"has a line without the {what} of most lines", f"have a line without the {what} of most lines"
     problems = left_out(wrong, "line", one, many)
     return Table(columns, [row[0][0] for row in rows], name, "line", problems=problems, lost=len(wrong))

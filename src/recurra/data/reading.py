@@ -62,6 +62,8 @@ def read(
     check_task(task)
     columns = Columns(text, label, tags, target)
     raw = open_source(source, name=name, task=task, wanted=columns.named)
+    if isinstance(raw, Table) and not raw.lines:  # nothing is left to guess from
+        raise_fatal([*too_few_left(0, raw.lost), *(replace(problem, fatal=True) for problem in raw.problems)], raw.name)
     found = choose(raw, task, columns, need_labels and judged)
     dataset, problems = _READERS[found.task](raw, found, need_labels, judged)
     problems.sort(key=lambda problem: (not problem.fatal, problem.line or 0))
