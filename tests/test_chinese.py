@@ -12,9 +12,9 @@ import pytest
 import recurra
 from bad_input_cases import run
 from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.data.encodings import likely_encoding
 from recurra.data.reading import read
 from recurra.data.text_codec import TextCodec
-from recurra.data.text_files import likely_encoding
 from recurra.errors import DataError
 from recurra.progress import _cut, display_width, table
 

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from recurra.data.checking import Problem
 from recurra.data.datasets import LabelledDataset, TextDataset
+from recurra.data.encodings import likely_encoding
 from recurra.data.guess import Guess
 from recurra.data.reading import read
-from recurra.data.text_files import likely_encoding
 from recurra.errors import DataError
 
 Write = Callable[[str, str | bytes], Path]
@@ -395,6 +395,47 @@ def test_the_likely_encoding_tells_scripts_apart() -> None:
     assert likely_encoding("これはペンです。わたしの名前は田中といいます。".encode("shift_jis")) == "SHIFT_JIS"
     assert likely_encoding("이것은 책입니다. 나는 학교에 가고 있다.".encode("euc-kr")) == "EUC-KR"
     assert likely_encoding("Über süße Äpfel für Jürgen: él está aquí, señor".encode("latin-1")) == "WINDOWS-1252"
+
+
+SHORT = [
+    ("好吃" * 50, "gbk", "GB18030"),
+    ("好\tB\n吃\tE\n\n", "gbk", "GB18030"),
+    ("北\tB\n京\tE\n\n" * 3, "big5", "BIG5"),
+    ("東\tB\n京\tE\n\n" * 5, "shift_jis", "SHIFT_JIS"),
+    ("寿司\tB\nは\tO\n", "shift_jis", "SHIFT_JIS"),
+    ("Äpfel", "latin-1", "WINDOWS-1252"),
+    ("“hi” it’s — fine", "cp1252", "WINDOWS-1252"),
+]
+
+
+@pytest.mark.parametrize(("text", "encoding", "named"), SHORT)
+def test_short_texts_are_told_by_their_ordinary_characters(
+    tmp_path: Path, text: str, encoding: str, named: str
+) -> None:
+    path = tmp_path / "a.conll"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(DataError, match=f"is probably {named}"):
+        read(path)
+
+
+def test_what_cannot_be_told_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("안녕".encode("euc-kr"))
+    with pytest.raises(
+        DataError, match=r"may be EUC-KR or GB18030 or BIG5, and is too short.*reads right: iconv -f EUC-KR"
+    ):
+        read(path)
+    path.write_bytes("привет, мир\n".encode("cp1251"))
+    with pytest.raises(DataError, match=r"what it is in cannot be told.*byte 0xEF at byte 0.*Save it as UTF-8"):
+        read(path)
+
+
+@pytest.mark.parametrize("text", ["Привет, «мир» — это. ", "l’été à côté, garçon ", "καλημέρα κόσμε ", "好吃的 "])
+def test_damaged_text_is_utf8_in_any_script(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes((text * 20).encode() + b"\xff\n")
+    with pytest.raises(DataError, match="is UTF-8 with 1 broken character"):
+        read(path)
 
 
 def test_importing_loads_no_table_or_tokenizer_library() -> None:

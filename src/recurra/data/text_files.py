@@ -11,11 +11,13 @@ import itertools
 import os
 import stat
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
 from recurra.data import pieces
+from recurra.data.encodings import ASIAN, SAMPLE, is_damaged_utf8, likely_encoding, likely_encodings
 from recurra.data.pieces import FileText, Text, TextFile, text_decoder, waiting
 from recurra.errors import DataError
 from recurra.files import disk_errors, open_for_reading
@@ -40,18 +42,6 @@ _WIDE_MARKS = {  # UTF-32 first: its little-endian mark begins with UTF-16's
     b"\xff\xfe": "UTF-16LE",
     b"\xfe\xff": "UTF-16BE",
 }
-# The most frequent characters of running text in each script: they tell two encodings that both decode apart.
-_COMMON = {
-    "GB18030": "的一是不了人我在有他这中大来上个国说们到时和地为子你出会也",
-    "BIG5": "的一是不了人我在有他這中大來上個國說們到時和地為子你出會也",
-    "CP950": "的一是不了人我在有他這中大來上個國說們到時和地為子你出會也",
-    "BIG5-HKSCS": "的一是不了人我在有他這中大來上個國說們到時和地為子你出會也嘅咗唔係",
-    "UTF-16LE": "的一是不了人我在有他这這中大来來上个個国國说說们們到时時和地为為子你出会會也",
-    "UTF-16BE": "的一是不了人我在有他这這中大来來上个個国國说說们們到时時和地为為子你出会會也",
-    "SHIFT_JIS": "のにはをたがでてとしれさいるなもっすまんらくこりあ",
-    "EUC-KR": "이다는을의가에고를하지은기로한그사리도서나어",
-}
-_ENCODING_SAMPLE = 200_000  # bytes
 _MARK = codecs.BOM_UTF8
 
 Blocks = Callable[[], Iterable[bytes]]
@@ -164,7 +154,7 @@ def _refuse_nul(path: Path, blocks: Blocks, block: bytes, begin: int) -> None:
     if place < 0:
         return
     nul = begin + place
-    sample = _head(blocks, _ENCODING_SAMPLE)
+    sample = _head(blocks, SAMPLE)
     for first, encoding in ((1, "UTF-16LE"), (0, "UTF-16BE")):
         zeros = sample[first::2].count(0)
         if zeros > 0.4 * len(sample) / 2 and sample[1 - first :: 2].count(0) == 0:
@@ -215,15 +205,16 @@ def _wrong_encoding(path: Path, blocks: Blocks, start: int) -> DataError:
     line, byte = _line_and_byte(blocks, start)
     got = f"byte 0x{byte:02X} at byte {start}, line {line}"
     sound_lines, other_lines, sample = _lines_by_encoding(blocks)
-    if other_lines and sound_lines * 50 >= other_lines and (encoding := likely_encoding(sample)) in _COMMON:
+    if other_lines and sound_lines * 50 >= other_lines and (encoding := likely_encoding(sample)) in ASIAN:
         return DataError(
             f"{path} holds lines in two encodings: {sound_lines:,} are UTF-8, {other_lines:,} probably {encoding}",
             got=got,
             expected="UTF-8 throughout",
             fix=f"Convert what is in {encoding} to UTF-8 before it is joined with the rest",
         )
-    losses, sound = _broken(blocks)
-    if losses * 20 <= sound:  # nearly all of it is sound UTF-8: damaged, not another encoding
+    counts = _counts(blocks)
+    if is_damaged_utf8(counts):
+        losses = counts["\ufffd"]
         return DataError(
             f"{path} is UTF-8 with {losses} broken character{'s' * (losses > 1)}",
             got=got,
@@ -231,7 +222,14 @@ def _wrong_encoding(path: Path, blocks: Blocks, start: int) -> DataError:
             fix=f"Drop what is broken with: iconv -c -f UTF-8 -t UTF-8 {path} > {path}.clean",
         )
     # a byte more than is looked at tells that there is more
-    return _not_utf8(path, got, likely_encoding(_head(blocks, len(_MARK) + _ENCODING_SAMPLE + 1).removeprefix(_MARK)))
+    likely = likely_encodings(_head(blocks, len(_MARK) + SAMPLE + 1).removeprefix(_MARK))
+    if len(likely) == 1:
+        return _not_utf8(path, got, likely[0])
+    known, see = "what it is in cannot be told", "Save it as UTF-8 where it was written"
+    if likely:
+        known = f"it may be {' or '.join(likely)}, and is too short to tell"
+        see = f"See which of them reads right: iconv -f {likely[0]} -t UTF-8 {path}"
+    return DataError(f"{path} is not UTF-8 text; {known}", got=got, expected="UTF-8", fix=see)
 
 
 def _lines_by_encoding(blocks: Blocks) -> tuple[int, int, bytes]:
@@ -250,7 +248,7 @@ def _lines_by_encoding(blocks: Blocks) -> tuple[int, int, bytes]:
             sound += wide > 0
         elif losses > wide - losses:  # a lost character is a wide one too
             other += 1
-            if len(sample) < _ENCODING_SAMPLE:
+            if len(sample) < SAMPLE:
                 sample += line + b"\n"
     return sound, other, sample
 
@@ -263,31 +261,10 @@ def _lines(blocks: Blocks) -> Iterator[bytes]:
     yield rest
 
 
-def _broken(blocks: Blocks) -> tuple[int, int]:
-    """How many characters beyond ASCII are broken, and how many are sound."""
+def _counts(blocks: Blocks) -> Counter[str]:
+    """How often each character is there; broken ones are counted as U+FFFD."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-    losses = beyond = 0
+    counts: Counter[str] = Counter()
     for block in itertools.chain(blocks(), [b""]):
-        string = decoder.decode(block, final=not block)
-        losses += string.count("\ufffd")
-        beyond += len(string) - len(string.encode("ascii", "ignore"))
-    return losses, beyond - losses
-
-
-def likely_encoding(data: bytes) -> str:
-    """The iconv name of the encoding that reads `data`, which is not UTF-8, as the most ordinary text."""
-    sample = data[:_ENCODING_SAMPLE]
-    best, best_score = "WINDOWS-1252", 0.02  # accented letters read as rare characters score less
-    for encoding, common in _COMMON.items():
-        try:
-            text = sample.decode(encoding, "strict" if len(sample) == len(data) else "ignore")
-        except UnicodeDecodeError:
-            continue
-        other = [character for character in text if character > "\x7f"]
-        asian = sum("\u2e80" <= character <= "\uffef" for character in other)
-        if not other or asian < 0.8 * len(other):
-            continue
-        score = sum(character in common for character in other) / len(other)
-        if score > best_score:
-            best, best_score = encoding, score
-    return best
+        counts.update(decoder.decode(block, final=not block))
+    return counts
