@@ -222,7 +222,7 @@ CASES = [
     Case("data: nothing twice", put("bad.txt", " ".join(f"w{i}" for i in range(300))), f"fit bad.txt --level words {FIT}", DATA, r"come twice.*--level characters"),
     # ---- other files of a run
     Case("valid: none there", nothing, f"fit good.tsv --valid nowhere.tsv {FIT}", DATA, r"No such data file: nowhere"),
-    Case("valid: a label never seen", put("bad.tsv", table(label="odd")), f"fit good.tsv --valid bad.tsv {FIT}", DATA, r"not seen this label.*'odd'.*'bad', 'good'"),
+    Case("valid: a label never seen", put("bad.tsv", table(label="odd")), f"fit good.tsv --valid bad.tsv {FIT}", DATA, r"1 label that good.tsv does not have.*'odd'; lines 3, 5.*'bad', 'good'"),
     Case("valid: of another kind", nothing, f"fit good.tsv --valid good.txt {FIT}", DATA, r"without columns"),
     Case("test: other features", arrays("bad.npz", x=noise(20, 3, 5), y=LABELS), f"fit good.npz --test bad.npz {FIT}", DATA, r"number of features.*5.*2"),
     # ---- options
@@ -292,7 +292,7 @@ CASES = [
     Case("compare: no such data", nothing, "compare texts texts nowhere.tsv", DATA, r"No such data file"),
     Case("compare: no labels", nothing, "compare texts texts good.txt", DATA, r"(has no|without) labels"),
     Case("compare: few resamples", nothing, "compare texts texts good.tsv --resamples 3", USAGE, r"--resamples"),
-    Case("use: a label never seen", put("bad.tsv", table(label="odd")), "evaluate texts bad.tsv", DATA, r"1 label that the model does not have.*'odd'; line"),
+    Case("use: a label never seen", put("bad.tsv", table(label="odd")), "evaluate texts bad.tsv", DATA, r"1 label that the model does not have.*'odd'; line.*'bad', 'good'"),
     Case("use: no labels", nothing, "evaluate texts good.txt", DATA, r"(has no|without) labels"),
     Case("use: one token to judge", put("bad.txt", "a"), "evaluate language bad.txt", DATA, r"too short to predict.*1 token"),
     Case("use: a classifier that should write", nothing, "generate texts", USAGE, r"'classify' cannot generate"),

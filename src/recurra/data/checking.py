@@ -223,9 +223,10 @@ def unseen_labels(data: LabelledDataset, known: Collection[str], whose: str, uni
     lines = tuple(line for line, _ in strange)
     shown = ", ".join(map(repr, labels[:_SHOWN])) + (" …" if len(labels) > _SHOWN else "")
     count = "1 label" if len(labels) == 1 else f"{len(labels):,} labels"
+    there = ", ".join(map(repr, sorted(known)[:_SHOWN])) + (" …" if len(known) > _SHOWN else "")
     message = (
-        f"{data.name} has {count} that {whose} does not have ({shown}; {places(lines, unit)}): no model can answer with "
-        "what it has never seen"
+        f"{data.name} has {count} that {whose} does not have ({shown}; {places(lines, unit)}), which has {there}: no "
+        "model can answer with what it has never seen"
     )
     return [Problem(lines[0], message, True, lines)]
 

@@ -56,9 +56,8 @@ _STANDARDS = {
 }
 WESTERN = "WINDOWS-1252"
 _CAPITALS, _SMALL = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒŠŽ", "àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿßœšž"
-_SIGNS = "–—‘’“”„‹›™•…€£§©®°«»¡¿·½\xa0"
-# accented letters stand alone among others, or two small ones side by side; signs stand anywhere
-_WESTERN_RUN = re.compile(f"[{_SIGNS}]*(?:[{_CAPITALS + _SMALL}]|[{_SMALL}]{{2}})?[{_SIGNS}]*")
+_SIGNS = "–—‘’“”„™•…€£§©®°«»¡¿·½\xa0"
+_WORDS = "àáâéèêíìóòôúùåäöæøÀÁÉÈÍÓÔÅÄÖ"  # letters that are words by themselves
 _ENOUGH = 2.0  # characters that speak for an encoding more than for another, from which it is taken
 _LIKELY = 0.5  # of the characters ordinary at least
 
@@ -122,8 +121,18 @@ def _in_use(character: str, standard: str) -> bool:
 
 def _western(text: str, other: int) -> float:
     """The share of characters beyond ASCII that stand as they do in words of Latin letters."""
-    runs = re.findall(r"[^\x00-\x7f]+", text)
-    return sum(len(run) for run in runs if _WESTERN_RUN.fullmatch(run)) / other if other else 0.0
+    runs = re.finditer(r"[^\x00-\x7f]+", text)
+    return sum(len(run[0]) for run in runs if _is_western(text, *run.span())) / other if other else 0.0
+
+
+def _is_western(text: str, start: int, end: int) -> bool:
+    """Whether what is beyond ASCII there is a sign, or a letter within a word, or two small ones side by side."""
+    letters = text[start:end].strip(_SIGNS)
+    if not letters or (len(letters) == 1 and letters in _WORDS):
+        return True
+    within = text[max(0, start - 1) : start].isalpha() or text[end : end + 1].isalpha()
+    known = _CAPITALS + _SMALL if len(letters) == 1 else _SMALL
+    return within and len(letters) <= 2 and all(letter in known for letter in letters)
 
 
 def is_damaged_utf8(counts: Mapping[str, int]) -> bool:
