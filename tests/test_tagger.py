@@ -391,5 +391,5 @@ def test_evaluation_of_data_without_fitting_tags(fitted: recurra.Model) -> None:
 
 def test_settings_that_are_not_for_taggers() -> None:
     data = {key: [row[key] for row in sentences(20)] for key in ("tokens", "tags")}
-    with pytest.raises(UsageError, match="--level bpe, --summary and --normalise are not for taggers"):
+    with pytest.raises(UsageError, match="--level bpe is not for taggers"):
         recurra.fit(data, level="bpe", quiet=True)

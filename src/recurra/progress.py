@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 if TYPE_CHECKING:
     from rich.live import Live
 
+_SHARES = ("f1", "precision", "recall", "accuracy", "label_accuracy", "macro_f1")
 _FIRST_CHOICE = ("f1", "accuracy", "macro_f1", "loss")
 _RATE_WINDOW = 10.0  # seconds over which units per second are averaged
 _LIVE_PAUSE = 0.1  # seconds between two drawings of the live line
@@ -332,7 +333,7 @@ def _telling(metrics: Mapping[str, float]) -> str:
 
 
 def _measure(name: str, value: float) -> str:
-    if name in ("f1", "accuracy", "macro_f1") and math.isfinite(value):
+    if name in _SHARES and math.isfinite(value):
         return f"{value * 100:.1f} %"
     return f"{value:.3f}"
 

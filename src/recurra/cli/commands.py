@@ -148,7 +148,9 @@ def predict(
     inputs: Annotated[
         str, typer.Argument(metavar="[FILE|TEXT|-]", help="A file, a text, or - for lines on stdin.")
     ] = "-",
-    top: Top = 5,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="How many of the likeliest to show; 5 (of translations: 1).")
+    ] = None,
     text: TextColumn = None,
     beam: Annotated[int | None, typer.Option(help="Of a translator: translations followed at a time.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,

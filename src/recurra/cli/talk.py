@@ -7,6 +7,8 @@ import math
 import sys
 from typing import Any
 
+from recurra.data.writing import default_level
+
 # what turns the direction of all that follows; words written from right to left need none of it
 _TURNING = {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
@@ -47,21 +49,22 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def show_answer(answer: dict[str, Any], raw: str = "") -> str:
-    """An answer as a line for a person."""
+def show_answer(answer: dict[str, Any], raw: Any = "", *, all_of_them: bool = False) -> str:
+    """The answer to `raw` as a line for a person; of translations the best, or `all_of_them`, parted by tabs."""
     if "next" in answer:
         return "  ".join(f"{visible(item['token'])} {item['probability']:.3f}" for item in answer["next"])
     if "tags" in answer:
-        return printable(_tagged(answer)).replace("\n", "⏎")
+        return printable(_tagged(answer, raw)).replace("\n", "⏎")
     if "translation" in answer:
-        return printable(answer["translation"]).replace("\n", "⏎")
+        texts = [each["text"] for each in answer["best"]] if all_of_them else [answer["translation"]]
+        return "\t".join(printable(text).replace("\n", "⏎").replace("\t", "⇥") for text in texts)
     shares = "  ".join(f"{name} {share:.3f}" for name, share in answer["probabilities"].items())
     line = f"{answer['label']}\t{shares}"
     # one line for each input, whatever it holds
-    return printable(f"{line}\t{raw}" if raw else line).replace("\n", "⏎")
+    return printable(f"{line}\t{raw}" if isinstance(raw, str) and raw else line).replace("\n", "⏎")
 
 
-def _tagged(answer: dict[str, Any]) -> str:
+def _tagged(answer: dict[str, Any], raw: Any) -> str:
     """Tokens with their spans in brackets, or each with its tag; the label of the sentence first."""
     tokens, tags = answer["tokens"], answer["tags"]
     if "spans" in answer:
@@ -73,7 +76,9 @@ def _tagged(answer: dict[str, Any]) -> str:
     else:
         marked = [f"{token}/{tag}" for token, tag in zip(tokens, tags, strict=True)]
     # characters of a text without spaces stand as they came
-    line = ("" if all(len(token) == 1 for token in tokens) else " ").join(marked)
+    whole = "".join(tokens)
+    together = raw.strip() == whole if isinstance(raw, str) and raw else default_level([whole]) == "characters"
+    line = ("" if together and all(len(token) == 1 for token in tokens) else " ").join(marked)
     return f"{answer['label']}\t{line}" if "label" in answer else line
 
 

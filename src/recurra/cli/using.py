@@ -17,26 +17,33 @@ from recurra.cli.talk import say_json, show_answer, tell
 from recurra.data.checking import as_sequence
 from recurra.data.datasets import TextDataset
 from recurra.data.reading import read
-from recurra.errors import DataError, RecurraError
+from recurra.errors import DataError, RecurraError, UsageError
 from recurra.fitting.stopping import Stopping
-from recurra.models import Answer, Tagger
+from recurra.models import Answer, Tagger, Translator
 from recurra.progress import table
 from recurra.streaming import Session
 
 CHUNK = 256
+TOP = 5  # answers, where nobody says how many
 ENDINGS = (".txt", ".tsv", ".csv", ".jsonl", ".json", ".parquet", ".npz", ".gz", ".conll", ".bio", ".bmes")
 
 
-def predict(folder: Path, inputs: str, top: int, text: str | None, choices: dict[str, Any], as_json: bool) -> None:
+def predict(
+    folder: Path, inputs: str, top: int | None, text: str | None, choices: dict[str, Any], as_json: bool
+) -> None:
     model = recurra.load(folder)
     choices = {name: value for name, value in choices.items() if value is not None}
+    if top is not None and isinstance(model.task, Translator):
+        width = choices.get("beam", model.task.config.beam)
+        if 0 < width < top:
+            tell(f"note: a beam of {width} has no more than {width} translations; for {top} of them take --beam {top}")
     number = 0
     for chunk in _chunks(_inputs(model, inputs, text)):
-        for raw, answer in _answers(model, chunk, {"top": top, **choices}, number):
+        for raw, answer in _answers(model, chunk, {"top": top or TOP, **choices}, number):
             if as_json:
                 say_json({**({"input": raw} if isinstance(raw, str) else {}), **answer})
             else:
-                print(show_answer(answer, raw if isinstance(raw, str) else ""), flush=True)
+                print(show_answer(answer, raw, all_of_them=top is not None), flush=True)
         number += len(chunk)
 
 
@@ -46,6 +53,9 @@ def _answers(
     """Inputs with their answers; one that cannot be read costs no answer to those before it."""
     try:
         yield from zip(chunk, model.predict(chunk, **choices), strict=True)
+    except UsageError:
+        # an option is at fault, and no input
+        raise
     except RecurraError:
         for place, raw in enumerate(chunk, start=before + 1):
             try:
@@ -57,6 +67,8 @@ def _answers(
 
 def _inputs(model: recurra.Model, given: str, column: str | None) -> Iterator[Any]:
     """What to answer for: the rows of a file, the lines of stdin, or the text itself."""
+    if column is not None and not os.path.isfile(given):
+        raise UsageError("--text names a column of a file", got="lines on stdin" if given == "-" else "a text")
     if given == "-":
         if sys.stdin.isatty():
             tell("Type a line and press Enter; end with Ctrl-D.")

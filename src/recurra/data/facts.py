@@ -14,6 +14,7 @@ import numpy as np
 
 from recurra.data.characters import Finding, Scripts, find_odd, find_scripts
 from recurra.data.checking import Problem, places
+from recurra.data.conll import ENDINGS
 from recurra.data.datasets import Dataset, LabelledDataset, PairDataset, RowsDataset, TaggedDataset, TextDataset
 from recurra.data.lengths import Lengths
 from recurra.data.overlap import Overlap, Row, Twins, find_copies, find_leaks
@@ -113,9 +114,12 @@ _VIEWS: dict[type, Callable[[Any], View]] = {
 }
 
 
+_LINES = (".txt", ".tsv", ".tab", ".csv", ".jsonl", ".ndjson", *ENDINGS)
+
+
 def unit_of(name: str) -> str:
     """What rows of a source are numbered in: the lines of a file of text, else rows."""
-    return "line" if name.removesuffix(".gz").endswith((".txt", ".tsv", ".tab", ".csv", ".jsonl", ".ndjson")) else "row"
+    return "line" if name.removesuffix(".gz").endswith(_LINES) else "row"
 
 
 @dataclass(frozen=True)
@@ -243,7 +247,7 @@ def _odd_problems(odd: Mapping[str, list[Finding]], scripts: Mapping[str, Script
 
 def _copy_problems(copies: Overlap, seen: View) -> Iterator[Problem]:
     what = "long line" if seen.classes == {} and seen.unit == "line" and len(seen.texts) == 1 else "row"
-    told = [(copies.loose, "but for case, width and space a copy of an earlier one")]
+    told = [(copies.loose, "a copy of an earlier one but for case, width and space")]
     if not seen.named:
         told = [
             (copies.exact, "a copy of an earlier one"),

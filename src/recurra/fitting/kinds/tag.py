@@ -44,8 +44,11 @@ class Tag(Kind[TaggedDataset, Tagger]):
     def build(
         self, dataset: TaggedDataset, options: FitOptions, twin_of: Tagger | None = None
     ) -> tuple[Tagger, Recipe]:
-        if options.level == "bpe" or options.summary or options.normalise:
-            raise UsageError("--level bpe, --summary and --normalise are not for taggers", got="a tagger")
+        given = {"--level bpe": options.level == "bpe", "--summary": options.summary, "--normalise": options.normalise}
+        refused = [option for option, value in given.items() if value]
+        if refused:
+            are = "is" if len(refused) == 1 else "are"
+            raise UsageError(f"{' and '.join(refused)} {are} not for taggers", fix="Leave it out")
         if dataset.tags is None:
             raise DataError(f"{dataset.name} has no tags", expected="a tag for each token")
         dropout = 0.5 if options.dropout is None else options.dropout
