@@ -11,6 +11,7 @@ import torch
 import recurra
 from recurra import kernels
 from recurra.cli.talk import printable, say_json, tell
+from recurra.fitting.fitted import record_in
 from recurra.fitting.telling import streaming_lines
 from recurra.inspection.measures import items, part
 from recurra.progress import table
@@ -18,8 +19,8 @@ from recurra.progress import table
 
 def info(folder: Path, as_json: bool) -> None:
     model = recurra.load(folder)
-    if not model.record and (folder / "record.json").is_file():
-        tell(f"note: {folder / 'record.json'} is empty or damaged, so nothing is known of how the model was made")
+    if record_in(folder) is None:
+        tell(f"note: {folder / 'record.json'} is damaged, so nothing is known of how the model was made")
     about: dict[str, Any] = {
         "kind": model.kind,
         "model": model.task.summary(),

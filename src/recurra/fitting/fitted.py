@@ -132,17 +132,20 @@ class Model:
 def load(folder: str | Path) -> Model:
     """Read a model folder. Raises `ModelError` for one that is missing, damaged, altered or newer than this Recurra."""
     folder = Path(folder)
-    task = load_model(folder)
+    # the record is talk; a model whose record was damaged still works
+    return Model(load_model(folder), folder, record_in(folder) or {})
+
+
+def record_in(folder: Path) -> dict[str, Any] | None:
+    """The record of a model folder, empty where it has none; None where what stands there is damaged."""
     path = folder / "record.json"
-    record: dict[str, Any] = {}
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            record = found if isinstance(found, dict) and _are_metrics(found.get("metrics", {})) else {}
-        except (ValueError, RecursionError, OSError):
-            # the record is talk; a model whose record was damaged still works
-            record = {}
-    return Model(task, folder, record)
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError):
+        return None
+    return found if isinstance(found, dict) and _are_metrics(found.get("metrics", {})) else None
 
 
 def _are_metrics(found: Any) -> bool:
