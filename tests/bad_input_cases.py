@@ -301,7 +301,7 @@ CASES = [
     Case("use: top_p 0", nothing, "generate language --top-p 0", USAGE, r"'top_p'.*0\.0.*0 < top_p"),
     Case("use: top_p nan", nothing, "generate language --top-p nan", USAGE, r"'top_p'.*nan"),
     Case("use: length -1", nothing, "generate language --length -1", USAGE, r"--length"),
-    Case("use: a stream both ways", nothing, "stream both", USAGE, r"cannot stream.*--bidirectional"),
+    Case("use: a stream both ways", nothing, "stream both", USAGE, r"cannot stream.*--causal"),
     # ---- model folders
     Case("model: none there", nothing, "info nowhere", MODEL, r"No such model folder: nowhere"),
     Case("model: a name too long", nothing, f"info {'x' * 300}", MODEL, r"No such model folder"),
