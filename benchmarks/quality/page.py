@@ -109,7 +109,8 @@ def _told(row: Row, runs: list[Result], peers: list[Result]) -> list[str]:
 
 
 def _by(run: Result) -> str:
-    return f"{run['threads']} threads, torch {run['torch']}, code {run['code']}, {run['date'][:10]}"
+    threads = "1 thread" if run["threads"] == 1 else f"{run['threads']} threads"
+    return f"{threads}, torch {run['torch']}, code {run['code']}, {run['date'][:10]}"
 
 
 def _show(goal: Goal, value: float) -> str:
