@@ -124,7 +124,7 @@ def test_a_row_is_run_written_down_and_kept(
     assert 0 <= run["metrics"]["test"]["accuracy"] <= 1
     assert {"feed-forward network", "linear model"} <= {baseline["name"] for baseline in run["baselines"]}
     text = target.read_text(encoding="utf-8")
-    assert "| trec | 0.02 | 1 | test accuracy, % | **" in text and str(tmp_path) not in text
+    assert "| trec | 0.02 of 5 | 1 | test accuracy, % | **" in text and str(tmp_path) not in text
     capfd.readouterr()
     assert runner.main(["trec", *arguments]) == 0
     assert "trec, seed 0, fit: kept" in capfd.readouterr().err

@@ -328,7 +328,7 @@ def test_a_number_of_steps_may_be_a_number() -> None:
         ({"class_weights": "balanced"}, "classify"),
         ({"consistency": 0.0}, "classify"),
         ({"form": "word-by-word"}, "translate"),
-        ({"shared": False}, "translate"),
+        ({"shared": True}, "translate"),
         ({"beam": 3}, "translate"),
         ({"length_penalty": 0.0}, "translate"),
     ],
@@ -336,4 +336,4 @@ def test_a_number_of_steps_may_be_a_number() -> None:
 def test_what_a_task_would_leave_unread_is_refused(choice: dict[str, Any], task: str) -> None:
     option = "--" + next(iter(choice)).replace("_", "-")
     with pytest.raises(UsageError, match=rf"{option} is for --task {task}\. Got: --task language\."):
-        recurra.fit([SENTENCES], epochs=1, quiet=True, **choice)
+        recurra.fit([SENTENCES], task="language", epochs=1, quiet=True, **choice)
