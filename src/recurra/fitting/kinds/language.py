@@ -95,15 +95,14 @@ def _model(dataset: TextDataset, options: FitOptions, codec: TextCodec) -> tuple
     many = codec.size > MANY_SYMBOLS
     chosen = options.minutes is not None or options.epochs is not None
     minutes, epochs = (options.minutes, options.epochs) if chosen else (MINUTES, EPOCHS)
-    hidden, rows, steps, dropout = _language_size(
-        dataset.characters, _passes(dataset.characters, minutes, epochs, many)
-    )
+    passes = _passes(dataset.characters, minutes, epochs, many)
+    hidden, rows, steps, dropout, weight_drop = _language_size(dataset.characters, passes)
     if many:
         # the head over a large vocabulary is most of the work: small steps make more of it
         rows, steps = min(rows, 16), min(steps, 64)
     dropout = dropout if options.dropout is None else options.dropout
     config = LanguageModelConfig.from_user(
-        stack=stack_config(options, hidden=hidden, dropout=dropout),
+        stack=stack_config(options, hidden=hidden, dropout=dropout, weight_drop=weight_drop),
         vocabulary=codec.size,
         embedding=256 if many else 128,
         tied=many,
@@ -119,19 +118,19 @@ def _passes(characters: int, minutes: float | None, epochs: int | None, many: bo
     return min(there, math.inf if epochs is None else epochs)
 
 
-def _language_size(characters: int, passes: float) -> tuple[int, int, int, float]:
-    """(hidden, rows, steps, dropout) for a text that is read so often.
+def _language_size(characters: int, passes: float) -> tuple[int, int, int, float, float]:
+    """(hidden, rows, steps, dropout, weight drop) for a text that is read so often.
 
     A short one needs many small steps, and drops more against rote. Who has the time to read a long one often can give it
     to a wider network, which has to be kept from learning the text by heart.
     """
     if characters < 50_000:
-        return 128, 8, 64, 0.3
+        return 128, 8, 64, 0.3, 0.0
     if characters < 400_000:
-        return 256, 16, 64, 0.2
+        return 256, 16, 64, 0.2, 0.0
     if passes < 6:
-        return 512, 32, 128, 0.1
-    return (512, 32, 128, 0.2) if passes < 30 else (768, 32, 128, 0.3)
+        return 512, 32, 128, 0.1, 0.0
+    return (512, 32, 128, 0.3, 0.3) if passes < 30 else (768, 32, 128, 0.4, 0.4)
 
 
 def _token_losses(task: LanguageModel, dataset: TextDataset, count: int = 400) -> dict[str, list[Any]]:
