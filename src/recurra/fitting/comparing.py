@@ -17,7 +17,8 @@ from recurra.data.datasets import TextDataset
 from recurra.data.intervals import LEVEL, RESAMPLES, interval, mcnemar, resampled
 from recurra.data.measures import bits_per_character
 from recurra.errors import UsageError
-from recurra.fitting.fitted import Model, load, measure, notes_on
+from recurra.fitting.fitted import Model, load, measure
+from recurra.fitting.kinds import kind_of
 from recurra.fitting.per_row import Sums, per_row, text_blocks
 from recurra.fitting.splits import MEASURED, measured
 from recurra.fitting.to_measure import to_measure
@@ -152,7 +153,7 @@ def compare(
     rows = len(next(iter(sums[0].values())))
     what = f"{rows:,} blocks of the text" if blocks is not None else f"the {rows:,} rows"
     for name, model, found in zip(names, loaded, sums, strict=True):
-        notes += [f"{name}: {note}" for note in notes_on(model.task, dataset, _total(found))]
+        notes += [f"{name}: {note}" for note in kind_of(dataset).notes(model.task, dataset, _total(found))]
     notes += [
         *told,
         f"Intervals of {LEVEL:.0%}: {resamples:,} resamples of {what}, drawn by seed {seed}, alike for all models.",

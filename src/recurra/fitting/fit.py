@@ -18,7 +18,7 @@ from recurra.files import sole_writer
 from recurra.fitting.baselines import Row, compare
 from recurra.fitting.destination import Destination, free_name
 from recurra.fitting.devices import chosen_device
-from recurra.fitting.fitted import Model, measure, notes_on
+from recurra.fitting.fitted import Model, measure
 from recurra.fitting.kinds import KINDS, kind_of
 from recurra.fitting.live import telling
 from recurra.fitting.options import FitOptions
@@ -283,7 +283,8 @@ class _Run:
         }
         _, sums = list(measured.values())[-1]
         told = {problem.message for problem in sets.problems}
-        record["notes"] = [note for note in notes_on(best, list(splits.values())[-1], sums) if note not in told]
+        last = list(splits.values())[-1]
+        record["notes"] = [note for note in kind_of(last).notes(best, last, sums) if note not in told]
         return record | KINDS[best.kind].details(best, sets.valid, sums)
 
 

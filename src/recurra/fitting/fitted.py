@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from recurra.baselines import NGramCache
-from recurra.data.datasets import Dataset, TaggedDataset, TextDataset
-from recurra.data.measures import SPELLING
+from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
-from recurra.data.tagged import unknown_to
-from recurra.data.translation_measures import without_bleu
 from recurra.errors import DataError, UsageError
+from recurra.fitting.kinds import kind_of
 from recurra.fitting.to_measure import to_measure
-from recurra.models import Answer, LanguageModel, Tagger, Task, Translation, fingerprint, load_model, save_model
+from recurra.models import Answer, LanguageModel, Task, fingerprint, load_model, save_model
 from recurra.progress import Progress
 from recurra.streaming import Session, generate
 from recurra.training import SEGMENT, evaluate, evaluate_adapting
 
 EVALUATION_ROWS, EVALUATION_STEPS = 64, 1024
-MANY_UNKNOWN = 0.01
-"""The share of unknown tokens from which it is told."""
 # what the answers of rows are called, and the option that names their column
 ANSWERS = {
     "classify": ("labels", "a label", "--label"),
@@ -102,7 +98,7 @@ class Model:
         else:
             metrics, sums = _adapting(self.task, dataset, dynamic, cache)
         with Progress(quiet=quiet) as talk:
-            for note in notes_on(self.task, dataset, sums):
+            for note in kind_of(dataset).notes(self.task, dataset, sums):
                 talk.note(f"note: {note}")
         return metrics
 
@@ -165,27 +161,6 @@ def _adapting(
         raise UsageError("--dynamic is out of range", got=rate, expected="above 0, below 1; 0.0003 is a good beginning")
     feed = task.feed(dataset, rows=1, steps=SEGMENT, training=False)
     return evaluate_adapting(task, feed, rate=rate, cache=NGramCache(task.codec.size) if cache else None)
-
-
-def notes_on(task: Task, dataset: Dataset, sums: Mapping[str, Any]) -> list[str]:
-    """What the metrics that come from the `sums` of a dataset do not tell, in sentences."""
-    if isinstance(task, Tagger) and isinstance(dataset, TaggedDataset):
-        tags, labels = task.codecs.tags.labels, () if task.codecs.labels is None else task.codecs.labels.labels
-        return [problem.message for problem in unknown_to(tags, labels, dataset)]
-    if isinstance(task, Translation) and without_bleu(sums["bleu"]):
-        return [
-            "BLEU counts runs of up to four words, and no answer has four words: it is 0 whatever they say; see chrF."
-        ]
-    if not isinstance(task, LanguageModel):
-        return []
-    share = float(sums["unknown"]) / float(sums["count"])
-    if share <= MANY_UNKNOWN:
-        return []
-    return [
-        f"{share:.1%} of the tokens are not in the model's vocabulary of {task.codec.size:,}. It foretells that such a one "
-        f"comes, not which: bits per character spell it out, at {SPELLING:.1f} bits a character; loss, perplexity and "
-        "accuracy take them all as one token."
-    ]
 
 
 def measure(task: Task, dataset: Dataset, rows: int | None = None) -> tuple[dict[str, float], dict[str, Tensor]]:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from recurra.data.checking import raise_fatal, unseen_labels
-from recurra.data.datasets import Dataset, LabelledDataset, TextDataset
-from recurra.data.facts import unit_of
+from recurra.data.checking import raise_fatal
+from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
+from recurra.fitting.kinds import kind_of
 from recurra.inspection.measures import plural
-from recurra.models import Classifier, Task
+from recurra.models import Task
 
 
 def to_measure(task: Task, data: Any, **columns: Any) -> tuple[Dataset, list[str]]:
     """(rows with their answers, sentences): the columns that are read, the rows left out, and how many there are.
 
     Whether one could learn from the rows is no question here. Where all lack their answers, `Dataset.answered` is false.
-    Raises `DataError` for labels that a classifier cannot answer.
+    Raises `DataError` for what the model can have no answer for.
     """
     dataset, guess, problems = read(data, task=task.kind, judged=False, **columns)
-    if isinstance(task, Classifier) and isinstance(dataset, LabelledDataset):
-        raise_fatal(unseen_labels(dataset, set(task.labels.labels), "the model", unit_of(dataset.name)), dataset.name)
+    raise_fatal(kind_of(dataset).unanswerable(task, dataset), dataset.name)
     told = [f"note: {problem.message}" for problem in problems]
     if not isinstance(dataset, TextDataset):
         told = [*guess.reasons, *told, f"Measured on {plural(len(dataset), 'row')} of {dataset.name}."]

@@ -38,6 +38,9 @@ class Classify(Kind[LabelledDataset, Classifier]):
     def problems(self, train: LabelledDataset, other: LabelledDataset) -> list[Problem]:
         return unseen_labels(other, set(train.labels or ()), train.name, unit_of(other.name))
 
+    def unanswerable(self, task: Classifier, dataset: LabelledDataset) -> list[Problem]:
+        return unseen_labels(dataset, set(task.labels.labels), "the model", unit_of(dataset.name))
+
     def part(self, dataset: LabelledDataset) -> LabelledDataset:
         return every_nth(dataset)
 
@@ -77,6 +80,7 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
     letters: Letters | None = None
     small = len(dataset) < SMALL
     if texts:
+        usual = 0.0 if small else CONSISTENCY
         level = options.level or default_level(texts)
         codec = TextCodec.learn(
             texts, level, size=options.vocabulary, minimum=2, lowercase=level == "words", normalise=options.normalise
@@ -89,7 +93,7 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
             vocabulary=codec.size,
             embedding=128,
             letters=None if letters is None else len(letters.parts),
-            consistency=options.consistency if options.consistency is not None else 0.0 if small else CONSISTENCY,
+            consistency=usual if options.consistency is None else options.consistency,
             dropout_tokens=0.1,
             dropout_inputs=dropout,
             dropout_outputs=dropout,

@@ -81,6 +81,14 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
         """What of a validation or test set does not go with the training data, to be told to the person."""
         return []
 
+    def unanswerable(self, task: TaskT, dataset: DatasetT) -> list[Problem]:
+        """What of a set a fitted model can have no answer for, so that it cannot be measured on it."""
+        return []
+
+    def notes(self, task: TaskT, dataset: DatasetT, sums: Mapping[str, Any]) -> list[str]:
+        """What the metrics that come from the `sums` of a set do not tell, in sentences."""
+        return []
+
     def codecs(self, task: TaskT) -> dict[str, TextCodec]:
         """The vocabularies by the column of text that each reads, as `data.facts` calls it: of one input, `text`."""
         return {}

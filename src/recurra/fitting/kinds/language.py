@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recurra.baselines import BaselineResult, language_baselines
 from recurra.data.datasets import TextDataset
+from recurra.data.measures import SPELLING
 from recurra.data.text_codec import TextCodec, count_characters
 from recurra.errors import DataError, UsageError
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
@@ -24,6 +25,8 @@ from recurra.training import Recipe
 MINUTES = 10.0
 EPOCHS = 40
 MANY_SYMBOLS = 1000
+MANY_UNKNOWN = 0.01
+"""The share of unknown tokens from which it is told."""
 PER_MINUTE = 1_000_000
 """Characters that one core reads in a minute of training, at a width of 512 over a small alphabet."""
 # characters of a text that is not held from which its vocabulary is learnt; pairs of bytes take some hundred bytes each
@@ -61,6 +64,16 @@ class Language(Kind[TextDataset, LanguageModel]):
 
     def codecs(self, task: LanguageModel) -> dict[str, TextCodec]:
         return {"text": task.codec}
+
+    def notes(self, task: LanguageModel, dataset: TextDataset, sums: Mapping[str, Any]) -> list[str]:
+        share = float(sums["unknown"]) / float(sums["count"])
+        if share <= MANY_UNKNOWN:
+            return []
+        return [
+            f"{share:.1%} of the tokens are not in the model's vocabulary of {task.codec.size:,}. It foretells that such a "
+            f"one comes, not which: bits per character spell it out, at {SPELLING:.1f} bits a character; loss, perplexity "
+            "and accuracy take them all as one token."
+        ]
 
     def next_commands(self, task: LanguageModel, where: str) -> list[str]:
         return [f'recurra generate {where} --prompt "..."', f"recurra stream {where} --state my.state"]

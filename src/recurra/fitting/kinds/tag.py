@@ -12,7 +12,7 @@ from recurra.data.checking import Problem
 from recurra.data.codecs import LabelCodec
 from recurra.data.datasets import TaggedDataset
 from recurra.data.spans import scheme_of, spans_of
-from recurra.data.tagged import unknown
+from recurra.data.tagged import unknown, unknown_to
 from recurra.data.token_codec import TokenCodec
 from recurra.errors import DataError, UsageError
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
@@ -37,6 +37,10 @@ class Tag(Kind[TaggedDataset, Tagger]):
 
     def problems(self, train: TaggedDataset, other: TaggedDataset) -> list[Problem]:
         return unknown(train, other)
+
+    def notes(self, task: Tagger, dataset: TaggedDataset, sums: Mapping[str, Any]) -> list[str]:
+        labels = () if task.codecs.labels is None else task.codecs.labels.labels
+        return [problem.message for problem in unknown_to(task.codecs.tags.labels, labels, dataset)]
 
     def part(self, dataset: TaggedDataset) -> TaggedDataset:
         return every_nth(dataset)

@@ -12,7 +12,7 @@ from torch import Tensor
 from recurra.baselines import BaselineResult, translation_baselines
 from recurra.data.datasets import PairDataset
 from recurra.data.text_codec import TextCodec
-from recurra.data.translation_measures import words_of
+from recurra.data.translation_measures import without_bleu, words_of
 from recurra.data.writing import default_level
 from recurra.errors import DataError, UsageError
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
@@ -35,6 +35,13 @@ class Translate(Kind[PairDataset, Translation]):
 
     def split(self, dataset: PairDataset, seed: int) -> tuple[PairDataset, PairDataset]:
         return split_rows(dataset, seed)
+
+    def notes(self, task: Translation, dataset: PairDataset, sums: Mapping[str, Any]) -> list[str]:
+        if not without_bleu(sums["bleu"]):
+            return []
+        return [
+            "BLEU counts runs of up to four words, and no answer has four words: it is 0 whatever they say; see chrF."
+        ]
 
     def part(self, dataset: PairDataset) -> PairDataset:
         return every_nth(dataset)
