@@ -273,3 +273,42 @@ def doctor(json: Json = False) -> None:
     from recurra.cli import about
 
     about.doctor(json)
+
+
+bench = typer.Typer(
+    help="Measure cells on tasks that are generated.", no_args_is_help=True, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+app.add_typer(bench, name="bench")
+
+
+@bench.callback()
+def _bench() -> None:
+    """Measure cells on tasks that are generated."""
+
+
+@bench.command("memory")
+def bench_memory(
+    task: Annotated[
+        list[str] | None, typer.Option(help="adding, copy, selective-copy, parity or dyck; again for more. All.")
+    ] = None,
+    cell: Annotated[list[str] | None, typer.Option(help="A cell; again for more. All there are.")] = None,
+    length: Annotated[int | None, typer.Option(min=1, help="The length to be solved, where the usual is not.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="For each cell on each task, at most; 5.")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Units in a layer; 128.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers; 1.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate; 0.003.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Sequences in a batch; 32.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Greatest norm of the gradient; 1.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same sequences.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the rows are kept.")] = Path("recurra-memory.json"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace the rows in the file.")] = False,
+    json: Json = False,
+) -> None:
+    """How long each cell remembers: trained on generated tasks until it solves them, or the minutes are over."""
+    from recurra.cli import remembering
+
+    choices = {
+        "minutes": minutes, "hidden": hidden, "layers": layers, "rate": rate, "rows": rows, "clip": clip, "seed": seed,
+    }  # fmt: skip
+    remembering.memory(task or [], cell or [], length, out, fresh, choices, json)
