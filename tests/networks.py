@@ -15,13 +15,17 @@ from torch import Tensor, nn
 from own_steps import make_minimal, make_mixture
 from recurra.cells import CELLS, GRU, Elman
 from recurra.data.codecs import LabelCodec, SeriesCodec
+from recurra.data.dates import Step
 from recurra.data.letters import Letters
+from recurra.data.series_codec import ForecastCodec
 from recurra.data.text_codec import TextCodec
 from recurra.data.token_codec import TokenCodec
-from recurra.layers import Bidirectional, Block, Stack, StackConfig
+from recurra.layers import Bidirectional, Block, Dilated, Stack, StackConfig
 from recurra.models import (
     Classifier,
     ClassifierConfig,
+    Forecaster,
+    ForecasterConfig,
     LanguageModel,
     LanguageModelConfig,
     Tagger,
@@ -149,11 +153,44 @@ def _with_sources(model: Translator, batch: int) -> Any:
     return model.encode_source(tokens, (torch.arange(batch) * 3 + 2) % 8)
 
 
+def _forecaster(cell: str = "gru", **options: Any) -> Callable[[], Forecaster]:
+    codec = ForecastCodec(
+        ("a", "b"), (1.0, 2.0), (("p", "q"), ("k",), ()), (0.0,) * 3, (1.0,) * 3, Step(), options.get("season", 1)
+    )
+    sizes = {"horizon": 6, "block": 6, "segment": 3, "chunk": 4, "lags": 4, "series": 2, "columns": 3, "ahead": 1}
+    config = ForecasterConfig(
+        stack=StackConfig(cell=cell, hidden=HIDDEN, layers=2), embedding=3, **{**sizes, **options}
+    )
+    return lambda: Forecaster(config, codec)
+
+
+FORECASTERS: dict[str, dict[str, Any]] = {
+    "plain": {"segment": 1, "lags": 0},
+    "residual": {"beside": False},
+    "smoothed": {"smoothing": True, "season": 4, "output": "laplace"},
+    "lookback": {"lookback": 8},
+    "stepwise": {"block": 2, "chunk": 2, "output": "quantiles"},
+    "logarithm": {"logarithm": True},
+}
+
+
 NETWORKS: list[Network] = [
     *(Network(name, lambda kind=kind: kind(INPUTS, HIDDEN)) for name, kind in CELLS.items()),
     *(
         Network(f"{name}-reversed", lambda kind=kind: kind(INPUTS, HIDDEN, reverse=True))
         for name, kind in CELLS.items()
+    ),
+    *(
+        Network(
+            f"dilated-{name}",
+            lambda name=name: Dilated(Stack.build(INPUTS, StackConfig(cell=name, hidden=HIDDEN, layers=2)), 4),
+        )
+        for name in CELLS
+    ),
+    *(Network(f"forecast-{name}", _forecaster(name), batch_first=True, per_step=False) for name in CELLS),
+    *(
+        Network(f"forecast-{name}", _forecaster(**options), batch_first=True, per_step=False)
+        for name, options in FORECASTERS.items()
     ),
     Network("elman-relu", lambda: Elman(INPUTS, HIDDEN, activation="relu")),
     Network("own-minimal-gated", lambda: make_minimal(INPUTS, HIDDEN)),

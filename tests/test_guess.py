@@ -80,8 +80,12 @@ def test_unknown_tasks_and_doubled_columns_are_refused() -> None:
 
 
 def test_what_has_no_text_is_refused() -> None:
-    with pytest.raises(DataError, match=r"no column of texts or numeric sequences.*columns Month, Passengers"):
-        guess({"Month": ["1949-01", "1949-02"], "Passengers": ["112", "118"]})
+    with pytest.raises(DataError, match=r"no column of texts or numeric sequences.*columns Height, Weight"):
+        guess({"Height": ["1.8", "1.7"], "Weight": ["80", "70"]})
+
+
+def test_numbers_at_moments_are_forecast() -> None:
+    assert guess({"Month": ["1949-01", "1949-02"], "Passengers": ["112", "118"]}).task == "forecast"
 
 
 def test_classify_without_labels_is_refused() -> None:

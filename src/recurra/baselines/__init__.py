@@ -8,6 +8,7 @@ datasets and token ids alone.
 from __future__ import annotations
 
 from recurra.baselines.classification import classification_baselines
+from recurra.baselines.forecasting import forecast_baselines
 from recurra.baselines.language import language_baselines
 from recurra.baselines.ngram_cache import NGramCache
 from recurra.baselines.results import BaselineResult
@@ -18,6 +19,7 @@ __all__ = [
     "BaselineResult",
     "NGramCache",
     "classification_baselines",
+    "forecast_baselines",
     "language_baselines",
     "tagging_baselines",
     "translation_baselines",

@@ -24,7 +24,19 @@ ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model fold
 TextColumn = Annotated[str | None, typer.Option(help="Column with the inputs, where the guess is wrong.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels, where the guess is wrong.")]
 TagsColumn = Annotated[str | None, typer.Option(help="Column with a list of tags, where the guess is wrong.")]
-TargetColumn = Annotated[str | None, typer.Option(help="Column with the translations, where the guess is wrong.")]
+TargetColumn = Annotated[
+    str | None, typer.Option(help="Column with the translations, or the values to forecast, where the guess is wrong.")
+]
+Horizon = Annotated[int | None, typer.Option(min=1, help="Forecast: so many values ahead.")]
+Season = Annotated[int | None, typer.Option(min=1, help="Forecast: steps after which things come again; found.")]
+Fill = Annotated[
+    str | None, typer.Option(help="Forecast: missing values become previous, linear, zero or mean; or rows with gaps.")
+]
+TimeColumn = Annotated[str | None, typer.Option(help="Forecast: column with the moments, where the guess is wrong.")]
+SeriesColumn = Annotated[str | None, typer.Option(help="Forecast: column that names the series of a row.")]
+Ahead = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Forecast: columns that are known ahead.")]
+Past = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Forecast: columns known up to the present.")]
+Static = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Forecast: columns that never change in a series.")]
 Top = Annotated[int, typer.Option(min=1, help="How many of the likeliest to show.")]
 
 
@@ -41,7 +53,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
 @app.command()
 def fit(
     data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet or .npz")],
-    task: Annotated[str | None, typer.Option(help="language, classify, tag or translate; guessed.")] = None,
+    task: Annotated[str | None, typer.Option(help="language, classify, tag, translate or forecast; guessed.")] = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     tags: TagsColumn = None,
@@ -63,6 +75,22 @@ def fit(
     beam: Annotated[int | None, typer.Option(help="Translations that are followed at a time.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,
     normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
+    horizon: Horizon = None,
+    lookback: Annotated[int | None, typer.Option(help="Forecast from so many last rows; else from all.")] = None,
+    season: Season = None,
+    parts: Annotated[
+        str | None, typer.Option(help="Forecast with plain cells, segments, a residual over a line, or smoothed.")
+    ] = None,
+    block: Annotated[
+        int | None, typer.Option(help="Forecast so many values at once, and go on from them; else all at once.")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="Forecast a point, quantiles, or laplace: a distribution.")] = None,
+    fill: Fill = None,
+    time: TimeColumn = None,
+    series: SeriesColumn = None,
+    ahead: Ahead = None,
+    past: Past = None,
+    static: Static = None,
     summary: Annotated[
         str | None, typer.Option(help="Classify from the last output, the max, or by attention.")
     ] = None,
@@ -125,7 +153,7 @@ def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet or .npz")],
     valid: Annotated[str | None, typer.Option(help="Validation file.")] = None,
     test: Annotated[str | None, typer.Option(help="Test file.")] = None,
-    task: Annotated[str | None, typer.Option(help="language, classify, tag or translate; guessed.")] = None,
+    task: Annotated[str | None, typer.Option(help="language, classify, tag, translate or forecast; guessed.")] = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     tags: TagsColumn = None,
@@ -133,6 +161,14 @@ def check(
     level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
     normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
+    horizon: Horizon = None,
+    season: Season = None,
+    fill: Fill = None,
+    time: TimeColumn = None,
+    series: SeriesColumn = None,
+    ahead: Ahead = None,
+    past: Past = None,
+    static: Static = None,
     json: Json = False,
 ) -> None:
     """Tell all that is known of DATA before training: how it is understood, what is wrong, what `fit` would do."""

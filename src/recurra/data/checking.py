@@ -317,7 +317,7 @@ def _first_places(keys: set[Hashable], data: TextDataset) -> dict[Hashable, int]
 def _key(value: Row) -> Hashable:
     if isinstance(value, np.ndarray):
         return value.shape, value.tobytes()
-    return value if isinstance(value, str) else tuple(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _loose_key(value: Row) -> Hashable:

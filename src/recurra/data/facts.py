@@ -18,6 +18,7 @@ from recurra.data.conll import ENDINGS
 from recurra.data.datasets import Dataset, LabelledDataset, PairDataset, RowsDataset, TaggedDataset, TextDataset
 from recurra.data.lengths import Lengths
 from recurra.data.overlap import Overlap, Row, Twins, find_copies, find_leaks
+from recurra.data.series import SeriesDataset
 from recurra.progress import watch
 
 LONG_LINE = 40  # characters from which a line that stands twice in running text is no accident
@@ -101,6 +102,11 @@ def _of_pairs(data: PairDataset) -> View:
     return View(unit_of(data.name), texts, lengths, _rows(data), named=targets is not None)
 
 
+def _of_series(data: SeriesDataset) -> View:
+    # series may well share values, and none is a copy of another by that
+    return View(unit_of(data.name), {}, {"series": ("values", lambda: map(len, data.series))}, lambda: ())
+
+
 def _rows(data: RowsDataset) -> Callable[[], Iterator[Row]]:
     answers = data.answers
     return lambda: zip(data.lines, data.raw, answers or [None] * len(data), strict=True)
@@ -111,6 +117,7 @@ _VIEWS: dict[type, Callable[[Any], View]] = {
     LabelledDataset: _of_labelled,
     TaggedDataset: _of_tagged,
     PairDataset: _of_pairs,
+    SeriesDataset: _of_series,
 }
 
 

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from recurra.data import pairs, tagged
+from recurra.data import layouts, pairs, tagged
 from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, is_listed, require
+from recurra.data.layouts import FrameChoices
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import LABEL_NAMES, SERIES_NAMES, TEXT_NAMES, Table
 from recurra.errors import DataError, UsageError
 
-TASKS = ("language", "classify", "tag", "translate")
+TASKS = ("language", "classify", "tag", "translate", "forecast")
+NO_CHOICES = FrameChoices()
 _MANY = 20  # rows from which it tells something that no value comes twice
 _NUMBER_OR_DATE = re.compile(r"\s*[-+]?[\d.,:/\-+eET年月日 ]*\d[\d.,:/\-+eETZ年月日 ]*$")
 _IDENTIFIERS = {"id", "index", "idx", "row", "unnamed: 0", "编号", "序号"}
@@ -50,7 +52,10 @@ def check_task(task: str | None) -> None:
         raise UsageError("No such task", got=repr(task), expected=" or ".join(map(repr, TASKS)), fix=fix)
 
 
-def choose(raw: Documents | Table, task: str | None, columns: Columns, need_labels: bool = True) -> Guess:
+def choose(
+    raw: Documents | Table, task: str | None, columns: Columns, need_labels: bool = True,
+    frame: FrameChoices = NO_CHOICES,
+) -> Guess:  # fmt: skip
     """Guess for a source that is already open. Without `need_labels` a missing column of answers is no obstacle."""
     if isinstance(raw, Documents):
         return _for_documents(raw, task, columns, need_labels)
@@ -60,6 +65,9 @@ def choose(raw: Documents | Table, task: str | None, columns: Columns, need_labe
         reasons.append(
             f"The first row looks like data, so the columns are called {names}; add a header row to name them."
         )
+    plain = task is None and not columns.named and layouts.looks_like(raw, frame)
+    if task == layouts.TASK or plain:
+        return layouts.choose(raw, frame, task is not None, reasons)
     # the names of two columns say more than what can be seen in them
     for other in (pairs, tagged) if pairs.are_named(raw, columns) else (tagged, pairs):
         if task == other.TASK or (task is None and other.looks_like(raw, columns)):
@@ -118,8 +126,12 @@ def _for_documents(raw: Documents, task: str | None, columns: Columns, need_labe
             got=f"column {columns.named[0]!r}",
             fix="Leave out the names of columns, such as --text",
         )
-    if task in ("tag", "translate") and need_labels:
-        answers = {"tag": "tokens and a tag for each", "translate": "a source and a target a row"}[task]
+    if task in ("tag", "translate", "forecast") and need_labels:
+        answers = {
+            "tag": "tokens and a tag for each",
+            "translate": "a source and a target a row",
+            "forecast": "a table with a column of dates and columns of numbers",
+        }[task]
         raise DataError(f"{raw.name} is plain text without answers", expected=answers)
     if task == "classify" and need_labels:
         raise DataError(

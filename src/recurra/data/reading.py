@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recurra.data import pairs, tagged
+from recurra.data import frames, layouts, pairs, tagged
 from recurra.data.checking import (
     Problem,
     as_sequence,
@@ -24,10 +24,12 @@ from recurra.data.checking import (
 )
 from recurra.data.columns import Columns, Guess, is_missing, label_text, without_label
 from recurra.data.datasets import Dataset, LabelledDataset, TextDataset
-from recurra.data.guess import check_task, choose
+from recurra.data.guess import NO_CHOICES, check_task, choose
+from recurra.data.layouts import FrameChoices
 from recurra.data.pieces import is_blank
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import Table
+from recurra.errors import DataError
 
 
 def read(
@@ -42,6 +44,7 @@ def read(
     judged: bool = True,
     name: str | None = None,
     lenient: bool = False,
+    frame: FrameChoices = NO_CHOICES,
 ) -> tuple[Dataset, Guess, list[Problem]]:
     """Read a source into a dataset.
 
@@ -49,10 +52,12 @@ def read(
     dict of columns, an iterable of texts (documents) or of (input, label) pairs, or a tuple (inputs, labels) where
     inputs are texts, arrays [T, F] or [T], or one array [N, T, F] or [N, T].
 
-    `task` (language, classify, tag, translate) and the columns, by name (`text` with the inputs, `label`, `tags`, `target`
-    with the answers), are guessed where they are not given. Without `need_labels`, for prediction, inputs need no answers.
-    Without `judged`, for measuring, rows that lack theirs are left out, but it is no question whether one can learn from the
-    others, and data without any answers are read too.
+    `frame` is what a person said of a table of series to forecast.
+
+    `task` (language, classify, tag, translate, forecast) and the columns, by name (`text` with the inputs, `label`, `tags`,
+    `target` with the answers), are guessed where they are not given. Without `need_labels`, for prediction, inputs need no
+    answers. Without `judged`, for measuring, rows that lack theirs are left out, but it is no question whether one can learn
+    from the others, and data without any answers are read too.
 
     The problems returned are warnings: rows that cannot be used are left out and named. Raises `DataError` listing
     what makes the data unusable (NaN, one class, more than half of the rows lost), unless `lenient`: then these problems
@@ -61,11 +66,18 @@ def read(
     """
     check_task(task)
     columns = Columns(text, label, tags, target)
-    raw = open_source(source, name=name, task=task, wanted=columns.named)
+    raw = open_source(source, name=name, task=task, wanted=[*columns.named, *frame.named])
     if isinstance(raw, Table) and not raw.lines:  # nothing is left to guess from
         raise_fatal([*too_few_left(0, raw.lost), *(replace(problem, fatal=True) for problem in raw.problems)], raw.name)
-    found = choose(raw, task, columns, need_labels and judged)
-    dataset, problems = _READERS[found.task](raw, found, need_labels, judged)
+    found = choose(raw, task, columns, need_labels and judged, frame)
+    if found.task == layouts.TASK:
+        if not isinstance(raw, Table):
+            raise DataError(
+                f"{raw.name} is plain text", expected="a table with a column of dates and columns of numbers"
+            )
+        dataset, problems = frames.read(raw, layouts.layout_of(raw, frame), frame)
+    else:
+        dataset, problems = _READERS[found.task](raw, found, need_labels, judged)
     problems.sort(key=lambda problem: (not problem.fatal, problem.line or 0))
     if not lenient:
         raise_fatal(problems, dataset.name)

@@ -89,6 +89,7 @@ def _feedforward(
 
     train(twin, feed, twin.feed(kind.part(splits["valid"]), rows=32, steps=512, training=False), short, on_best=keep)
     twin.load_state_dict(best)
+    kind.finish(twin, splits["valid"])
     results = {split: measure(twin, part)[0] for split, part in splits.items()}
     spent = round(time.monotonic() - started, 2)
     detail = f"{twin.parameter_count:,} parameters, no state"

@@ -26,7 +26,7 @@ from recurra.fitting.sets import Sets, digest, gather
 from recurra.fitting.stopping import Stopping
 from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
-from recurra.models import Task, fingerprint, load_model
+from recurra.models import Task, fingerprint, load_model, save_weights
 from recurra.progress import Progress, passes_shown
 from recurra.training import (
     Keeping,
@@ -132,6 +132,8 @@ class _Run:
             outcome.position.tensors = {}
             self._destination.keep(outcome.position)
             best = load_model(folder)
+            if KINDS[best.kind].finish(best, self._sets.valid):
+                save_weights(best, folder)
             self._team.share(best.state_dict())
             try:
                 with stop.waiting():

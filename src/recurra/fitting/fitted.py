@@ -26,6 +26,7 @@ ANSWERS = {
     "classify": ("labels", "a label", "--label"),
     "tag": ("tags", "a list of tags", "--tags"),
     "translate": ("targets", "a target", "--target"),
+    "forecast": ("values", "values one after another", "--target"),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from recurra.config import Config
+from recurra.data.layouts import FrameChoices
 from recurra.errors import UsageError
 
 # beyond any machine, and within what 64 bits can count
@@ -23,7 +24,7 @@ def _as_text(given: Any) -> Any:
 class FitOptions(Config):
     """Choices for `fit`. None means: decide from the data."""
 
-    task: Literal["language", "classify", "tag", "translate"] | None = None
+    task: Literal["language", "classify", "tag", "translate", "forecast"] | None = None
     text: str | None = None
     label: str | None = None
     tags: str | None = None
@@ -41,6 +42,18 @@ class FitOptions(Config):
     beam: int | None = Field(default=None, gt=0, le=1000)
     length_penalty: float | None = Field(default=None, ge=0, le=10)
     normalise: bool = False
+    horizon: int | None = Field(default=None, gt=0, le=1 << 16)
+    lookback: int | None = Field(default=None, gt=1, le=1 << 16)
+    season: int | None = Field(default=None, gt=0, le=1 << 16)
+    parts: Literal["plain", "segments", "residual", "smoothed"] | None = None
+    block: int | None = Field(default=None, gt=0, le=1 << 16)
+    output: Literal["point", "quantiles", "laplace"] | None = None
+    fill: Literal["previous", "linear", "zero", "mean", "gaps"] | None = None
+    time: str | None = None
+    series: str | None = None
+    ahead: str | None = None
+    past: str | None = None
+    static: str | None = None
     summary: Literal["last", "max", "attention"] | None = None
     class_weights: Literal["none", "balanced"] = "none"
     consistency: float | None = Field(default=None, ge=0, le=100)
@@ -71,6 +84,15 @@ class FitOptions(Config):
     def deciding(self) -> dict[str, Any]:
         """Those that decide what a run ends with: a stopped run goes on only where they are the same."""
         return self.model_dump(exclude=_NOT_DECIDING)
+
+    def frame(self) -> FrameChoices:
+        """What was said of a table of series; several columns are parted by commas."""
+        several = {
+            name: tuple(part.strip() for part in (getattr(self, name) or "").split(",") if part.strip())
+            for name in ("ahead", "past", "static")
+        }
+        value = self.target if self.task == "forecast" else None
+        return FrameChoices(self.fill, self.horizon, self.season, self.time, self.series, value, **several)
 
     def every(self) -> tuple[float, int | None]:
         """When checkpoints are written: (every so many seconds, every so many steps). Raises `UsageError`."""

@@ -10,7 +10,9 @@ from typing import Any
 from recurra.data.checking import Problem, leakage, raise_fatal
 from recurra.data.columns import Guess
 from recurra.data.datasets import Dataset, TextDataset
+from recurra.data.layouts import FrameChoices
 from recurra.data.reading import read
+from recurra.data.series import SeriesDataset
 from recurra.fitting.kinds import LEARNT, for_one_task, kind_of
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import COUNTED, measured
@@ -61,14 +63,15 @@ def read_all(
     tasks = {*decided.values(), *(["tag"] if options.tags else []), *(["translate"] if options.target else [])}
     if decided and options.task is None and len(tasks) == 1:
         columns["task"] = tasks.pop()
-    train, guess, found = read(data, lenient=lenient, **columns)
+    frame = options.model_copy(update={"task": columns["task"]}).frame()
+    train, guess, found = read(data, lenient=lenient, frame=frame, **columns)
     if columns["task"] != options.task:
         guess.reasons.append(f"Task: {guess.task}, since {' and '.join(decided)} makes sense for that alone.")
     sets, problems = {"train": train}, [("train", problem) for problem in found]
     columns = {"task": guess.task, **asdict(guess.columns)}
     for name, source in (("valid", valid), ("test", test)):
         if source is not None:
-            sets[name], _, found = read(source, lenient=lenient, **columns)
+            sets[name], _, found = read(source, lenient=lenient, frame=_as_before(frame, train), **columns)
             found += kind_of(train).problems(train, sets[name])
             if not lenient:
                 raise_fatal(found, sets[name].name)
@@ -79,6 +82,8 @@ def read_all(
 def completed(given: Mapping[str, Dataset], guess: Guess, options: FitOptions) -> Sets:
     """What a run reads of the sets that were given; a tenth of the first is held back where there is no `valid`."""
     reasons, train = list(guess.reasons), given["train"]
+    if isinstance(train, SeriesDataset):
+        return _one_after_another(given, train, reasons, options)
     held = {name: _bounded(name, dataset, reasons) for name, dataset in given.items() if name != "train"}
     if "valid" not in held:
         reasons.append("A tenth of the data is held back for validation; give a file of your own with --valid.")
@@ -87,6 +92,34 @@ def completed(given: Mapping[str, Dataset], guess: Guess, options: FitOptions) -
     if isinstance(train, TextDataset) and not train.held:
         reasons += _told_of_large(train, options)
     return Sets(train, held["valid"], held.get("test"), reasons, [])
+
+
+def _as_before(frame: FrameChoices, train: Dataset) -> FrameChoices:
+    """The same choices for further sets; what was found in the first is told, so that they need not be long enough."""
+    if not isinstance(train, SeriesDataset):
+        return frame
+    return replace(frame, season=train.season, horizon=train.horizon)
+
+
+def _one_after_another(
+    given: Mapping[str, Dataset], train: SeriesDataset, reasons: list[str], options: FitOptions
+) -> Sets:
+    """Series of a validation or test set go on where those of the set before it end; their history is not measured."""
+    valid, test = given.get("valid"), given.get("test")
+    shown = f"Horizon: {train.horizon} values" + ("" if options.horizon else "; say otherwise with --horizon")
+    season = f"Season: {train.season}" if train.season > 1 else "Season: none found"
+    reasons.append(f"{shown}. {season}" + ("." if options.season else "; say otherwise with --season."))
+    last = train
+    if isinstance(valid, SeriesDataset):
+        valid = last = valid.after(train)
+    if isinstance(test, SeriesDataset):
+        test = test.after(last)
+    if valid is None:
+        train, valid = kind_of(train).split(train, options.seed)
+        reasons.append(
+            "The last tenth of each series is held back for validation; give a file of your own with --valid."
+        )
+    return Sets(train, valid, test, reasons, [])
 
 
 def _bounded(name: str, dataset: Dataset, reasons: list[str]) -> Dataset:

@@ -86,6 +86,20 @@ KINDS = {
             "It may leave out or repeat parts of long sentences.",
         ),
     ),
+    "forecast": Kind(
+        title="forecaster",
+        row="series",
+        compared=("mse", "mae", "owa", "smape", "loss"),
+        judged=("loss", "mse", "mae"),
+        hub="time-series-forecasting",
+        does="It reads a series row by row, and after any row tells its next values, with intervals.",
+        call='print(model.forecast("history.csv"))',
+        command="recurra predict {} history.csv",
+        limits=(
+            "It expects that what comes resembles what was: of breaks that the past does not foretell it knows nothing.",
+            "Its intervals are as wide as its errors were on the validation data.",
+        ),
+    ),
 }
 
 

@@ -33,6 +33,13 @@ MEASURES = {
     "label_accuracy": Measure("label accuracy", higher=True, share=True),
     "macro_f1": Measure("macro F1", higher=True, share=True),
     "loss": Measure("loss", higher=False),
+    "mse": Measure("squared error, in deviations", higher=False),
+    "mae": Measure("absolute error, in deviations", higher=False),
+    "smape": Measure("sMAPE", higher=False),
+    "mase": Measure("MASE", higher=False),
+    "owa": Measure("OWA", higher=False),
+    "coverage80": Measure("within 80 % intervals", higher=True, share=True),
+    "coverage95": Measure("within 95 % intervals", higher=True, share=True),
 }
 SPLITS = {"test": "test data", "valid": "validation data", "train": "training data"}
 

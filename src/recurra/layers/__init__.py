@@ -1,5 +1,6 @@
 """Layers: cells composed. They know the protocol of a cell and nothing of a task."""
 
+from recurra.layers.dilated import Dilated, DilatedState
 from recurra.layers.dropout import embedded_dropout, fixed_dropout, hidden_tokens, rows_of
 from recurra.layers.pooling import Pooling, pooling
 from recurra.layers.spelling import Spelling
@@ -8,6 +9,8 @@ from recurra.layers.stack import Bidirectional, Block, DirectionsState, Stack, S
 __all__ = [
     "Bidirectional",
     "Block",
+    "Dilated",
+    "DilatedState",
     "DirectionsState",
     "Pooling",
     "Spelling",

@@ -12,6 +12,8 @@ from recurra.models.checkpoint import (
     sweep,
 )
 from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
+from recurra.models.forecaster import Forecaster
+from recurra.models.forecasting import PROBABILITIES, ForecasterConfig, ForecasterState, answer_of, bounds
 from recurra.models.language import LanguageModel, LanguageModelConfig
 from recurra.models.tagger import Tagger, TaggerCodecs, TaggerConfig, TaggerState
 from recurra.models.task import Answer, Task
@@ -21,11 +23,15 @@ from recurra.models.word_by_word import WordByWord, WordByWordConfig
 
 __all__ = [
     "MODELS",
+    "PROBABILITIES",
     "Answer",
     "Beam",
     "Classifier",
     "ClassifierConfig",
     "ClassifierState",
+    "Forecaster",
+    "ForecasterConfig",
+    "ForecasterState",
     "Hypothesis",
     "LanguageModel",
     "LanguageModelConfig",
@@ -40,6 +46,8 @@ __all__ = [
     "TranslatorState",
     "WordByWord",
     "WordByWordConfig",
+    "answer_of",
+    "bounds",
     "check_replaceable",
     "fill_folder",
     "fingerprint",

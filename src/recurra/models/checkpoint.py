@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from recurra.data.codecs import CODEC_FILE
+from recurra.data.series_codec import SERIES_FILE
 from recurra.data.text_codec import TOKENIZER_FILE
 from recurra.errors import ModelError, UsageError
 from recurra.files import disk_errors, new_folder, open_for_reading, write_file
 from recurra.models.classifier import Classifier
+from recurra.models.forecaster import Forecaster
 from recurra.models.language import LanguageModel
 from recurra.models.tagger import Tagger
 from recurra.models.task import Task
@@ -33,10 +35,12 @@ FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 # all that stands in a model folder: what is more is a person's own
 FILES = (
-    CONFIG, WEIGHTS, TOKENIZER_FILE, TARGET_FILE, CODEC_FILE, "record.json", "metrics.jsonl", "report.html", "README.md",
-    "training", "tensorboard",
+    CONFIG, WEIGHTS, TOKENIZER_FILE, TARGET_FILE, CODEC_FILE, SERIES_FILE, "record.json", "metrics.jsonl", "report.html",
+    "README.md", "training", "tensorboard",
 )  # fmt: skip
-MODELS: dict[str, type[Task]] = {model.kind: model for model in (LanguageModel, Classifier, Tagger, Translator)}
+MODELS: dict[str, type[Task]] = {
+    model.kind: model for model in (LanguageModel, Classifier, Tagger, Translator, Forecaster)
+}
 FORMS: dict[tuple[str, str], type[Task]] = {("translate", "word-by-word"): WordByWord}
 """Models of a kind that have a form of their own, which their configuration names."""
 

@@ -47,6 +47,10 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
     """What stands between two lines of one stream of text."""
     streams: ClassVar[bool] = True
     """Whether the state after one input goes on into the next; otherwise each begins anew."""
+    unstreamed: ClassVar[str] = (
+        "Nothing was measured as a stream: each input begins anew, and no state goes on from one to the next."
+    )
+    """What is said of a model that does not stream so."""
 
     # ---- the network
 

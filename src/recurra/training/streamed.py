@@ -86,7 +86,7 @@ def streamed(task: Task, dataset: Any, steps: int) -> dict[str, Any]:
 def _measured(task: Task, dataset: Any, steps: int) -> dict[str, Any] | str:
     """The numbers, or why there are none."""
     if not task.streams:
-        return "Nothing was measured as a stream: each input begins anew, and no state goes on from one to the next."
+        return task.unstreamed
     if not task.causal:
         return "Nothing was measured as a stream: the model reads both ways, so it needs the whole sequence at once."
     if not leaves(task.initial_state(1)):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from recurra.data.datasets import Dataset, LabelledDataset, PairDataset, TaggedDataset, TextDataset
+from recurra.data.series import SeriesDataset
 from recurra.errors import DataError
 from recurra.fitting.kinds.classify import Classify
+from recurra.fitting.kinds.forecast import Forecast
 from recurra.fitting.kinds.kind import Kind, for_one_task
 from recurra.fitting.kinds.language import LEARNT, Language
 from recurra.fitting.kinds.tag import Tag
@@ -17,6 +19,7 @@ _BY_DATASET: dict[type, Kind[Any, Any]] = {
     LabelledDataset: Classify(),
     TaggedDataset: Tag(),
     PairDataset: Translate(),
+    SeriesDataset: Forecast(),
 }
 KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in _BY_DATASET.values()}
 

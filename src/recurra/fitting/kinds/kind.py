@@ -31,6 +31,23 @@ ONLY_FOR = {
     "class_weights": "classify",
     "consistency": "classify",
     "form": "translate",
+    **dict.fromkeys(
+        (
+            "horizon",
+            "lookback",
+            "season",
+            "parts",
+            "block",
+            "output",
+            "fill",
+            "time",
+            "series",
+            "ahead",
+            "past",
+            "static",
+        ),
+        "forecast",
+    ),
     "shared": "translate",
     "beam": "translate",
     "length_penalty": "translate",
@@ -92,6 +109,10 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
     def codecs(self, task: TaskT) -> dict[str, TextCodec]:
         """The vocabularies by the column of text that each reads, as `data.facts` calls it: of one input, `text`."""
         return {}
+
+    def finish(self, task: TaskT, valid: DatasetT) -> bool:
+        """What is learnt of the validation set once a model is trained; whether its weights are now others."""
+        return False
 
     def part(self, dataset: DatasetT) -> DatasetT:
         """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""

@@ -1,0 +1,189 @@
+"""Forecasting: the next values of series, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recurra.baselines import BaselineResult, forecast_baselines
+from recurra.data.checking import Problem
+from recurra.data.facts import unit_of
+from recurra.data.series import SeriesDataset
+from recurra.data.series_codec import ForecastCodec
+from recurra.errors import DataError, UsageError
+from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
+from recurra.fitting.options import FitOptions
+from recurra.models import Forecaster, ForecasterConfig
+from recurra.models.finishing import finish, thinned
+from recurra.models.line import fit_line
+from recurra.training import Recipe
+
+HELD = 0.1
+LEAST_ROWS = 16
+"""Rows that a series keeps for training where a part of it is held back."""
+LOOKED_AT = 4_000
+"""Forecasts that a validation during training looks at."""
+STEPS = 512
+"""Rows of a training stretch, where the state is carried."""
+LONG = 336
+"""Last values that the linear part reads, where nothing says how many: two weeks of hours."""
+USUAL_STEPS = 1_500
+"""Steps of a run, where nobody says how long it is to be."""
+DRAWN = 12
+"""Series and stretches shown in a report."""
+
+
+class Forecast(Kind[SeriesDataset, Forecaster]):
+    name = "forecast"
+    shown = ("mse", "mae", "smape", "mase", "owa", "coverage80")
+
+    def check(self, options: FitOptions) -> None:
+        super().check(options)
+        for name in ("bidirectional", "level", "vocabulary", "normalise", "summary"):
+            value = getattr(options, name)
+            if value not in (None, False, FitOptions.model_fields[name].default):
+                raise UsageError(f"--{name} is not for --task forecast", fix="Leave it out")
+
+    def split(self, dataset: SeriesDataset, seed: int) -> tuple[SeriesDataset, SeriesDataset]:
+        horizon, ends = dataset.horizon, []
+        for one in dataset.series:
+            held = max(horizon, round(HELD * len(one)))
+            ends.append(len(one) - held if len(one) - held >= LEAST_ROWS else len(one))
+        if all(end == len(one) for end, one in zip(ends, dataset.series, strict=True)):
+            raise DataError(
+                f"{dataset.name} is too short to hold a part back for validation",
+                got=f"{max(map(len, dataset.series))} values in the longest series",
+                expected=f"{LEAST_ROWS + horizon} or more for a horizon of {horizon}",
+                fix="Give longer series, a smaller --horizon, or a validation file with --valid",
+            )
+        return dataset.cut(ends, dataset.name), dataset.seen_until(ends, f"{dataset.name} (last tenth)")
+
+    def problems(self, train: SeriesDataset, other: SeriesDataset) -> list[Problem]:
+        known = {one.name for one in train.series}
+        new = [place for place, one in enumerate(other.series) if one.name not in known]
+        if not new:
+            return []
+        names = ", ".join(repr(other.series[place].name) for place in new[:5]) + (" …" if len(new) > 5 else "")
+        unit = unit_of(other.name)
+        message = (
+            f"{other.name} has {len(new)} series that are not in the training data ({names}; first at {unit} "
+            f"{other.lines[new[0]]}): they are read at the scale that shows while reading"
+        )
+        return [Problem(other.lines[new[0]], message, fatal=False)]
+
+    def part(self, dataset: SeriesDataset) -> SeriesDataset:
+        return thinned(dataset, dataset.horizon, LOOKED_AT)
+
+    def build(
+        self, dataset: SeriesDataset, options: FitOptions, twin_of: Forecaster | None = None
+    ) -> tuple[Forecaster, Recipe]:
+        codec = ForecastCodec.learn(dataset, dataset.season)
+        config = _config(dataset, codec, options)
+        task = that_fits(lambda: Forecaster(config, codec))
+        task.reader.scales.copy_(torch.from_numpy(_scales(dataset, config)))
+        if config.lags:
+            fit_line(task, dataset)
+            task.line.requires_grad_(False)
+            task.line_bias.requires_grad_(False)
+        carried = config.lookback is None
+        epochs = options.epochs
+        if epochs is None and options.minutes is None:
+            origins = sum(map(len, dataset.series))
+            epochs = max(4, min(200, round(USUAL_STEPS * 256 / max(1, origins))))
+        recipe = recipe_of(
+            options,
+            minutes=options.minutes,
+            epochs=epochs,
+            rate=2e-3,
+            rows=16 if carried else 256,
+            steps=max(STEPS, 2 * config.kept),
+            average=0.98,
+            weight_decay=0.01,
+        )
+        return task, recipe
+
+    def finish(self, task: Forecaster, valid: SeriesDataset) -> bool:
+        return finish(task, valid)
+
+    def baselines(
+        self, task: Forecaster, training: SeriesDataset, splits: Mapping[str, SeriesDataset]
+    ) -> Mapping[str, list[BaselineResult]]:
+        return forecast_baselines(task.codec, task.config.horizon, training, splits, task.config.lookback)
+
+    def next_commands(self, task: Forecaster, where: str) -> list[str]:
+        return [f"recurra predict {where} FILE", f"recurra evaluate {where} FILE --windows 10"]
+
+    def details(self, task: Forecaster, valid: SeriesDataset, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        values = sums["values"].double().clamp(min=1)
+        per_step = {
+            "mse": (sums["squares"] / values).tolist(),
+            "mae": (sums["absolute"] / values).tolist(),
+            **{f"coverage{level}": (sums[f"inside{level}"] / values).tolist() for level in (80, 95)},
+        }
+        return {"forecasts": {"per_step": per_step, "shares": task.share.tolist(), "drawn": _drawn(task, valid)}}
+
+
+def _config(dataset: SeriesDataset, codec: ForecastCodec, options: FitOptions) -> ForecasterConfig:
+    horizon, season, lookback = dataset.horizon, dataset.season, options.lookback
+    parts = options.parts or "segments"
+    shortest = int(np.median([len(one) for one in dataset.series]))
+    segment = _segment(horizon, season, lookback, shortest) if parts != "plain" else 1
+    lags = 0 if parts == "plain" else min(lookback or LONG, max(2, shortest // 3))
+    dropout = 0.5 if options.dropout is None else options.dropout
+    block = min(horizon, options.block or horizon)
+    return ForecasterConfig.from_user(
+        stack=stack_config(options, hidden=256, dropout=dropout),
+        horizon=horizon,
+        block=block,
+        segment=segment,
+        chunk=min(block, max(segment, min(24, horizon))),
+        lags=lags,
+        beside=parts != "residual",
+        season=season,
+        smoothing=parts == "smoothed",
+        lookback=lookback,
+        series=len(codec.names),
+        columns=len(codec.centres),
+        ahead=codec.ahead,
+        output=options.output or "point",
+        dropout=dropout,
+    )
+
+
+def _segment(horizon: int, season: int, lookback: int | None, shortest: int) -> int:
+    """Rows that one step reads: a season, or two where many values are to be forecast, within what may be seen."""
+    wanted = season if season > 3 else 12
+    if lookback is not None and 4 * wanted <= lookback:
+        wanted *= 2
+    most = max(1, (lookback or shortest) // 2 - (lookback is not None))
+    return max(1, min(wanted, horizon if horizon > 3 else wanted, most))
+
+
+def _scales(dataset: SeriesDataset, config: ForecasterConfig) -> np.ndarray:
+    """The scale of each series as the network sees it."""
+    found = []
+    for one in dataset.series:
+        values = np.log(np.maximum(one.values, 1e-30)) if config.logarithm else one.values
+        spread = float(values.std())
+        found.append(spread if spread > 1e-6 * max(1e-12, float(np.abs(values).max(initial=0))) else 1.0)
+    return np.array(found)
+
+
+def _drawn(task: Forecaster, valid: SeriesDataset) -> list[dict[str, Any]]:
+    """Some forecasts with what was before and what came, for pictures."""
+    found, horizon = [], task.config.horizon
+    step = max(1, len(valid.series) // DRAWN)
+    for one in valid.series[::step][:DRAWN]:
+        last = len(one) - horizon
+        if last < max(one.seen, 2):
+            continue
+        answer = task.predict([one.until(last)])[0]
+        begin = max(0, last - 3 * horizon)
+        found.append(
+            {"name": one.name, "before": one.values[begin:last].tolist(), "came": one.values[last:].tolist(), **answer}
+        )
+    return found

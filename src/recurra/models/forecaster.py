@@ -1,0 +1,593 @@
+"""The forecaster: reads a series row by row, and after any row tells its next values with intervals.
+
+A linear part reads the last values; a recurrent part, of segments or of single rows, adds what a line cannot tell. The state
+holds all that a forecast needs, so a new row costs one step. Settings, state and scales are in `forecasting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recurra import kernels
+from recurra.cells import GRU, GRUState
+from recurra.data.batches import Batch, Feed
+from recurra.data.forecast_measures import forecast_metrics, window_sums
+from recurra.data.series import Series, SeriesDataset
+from recurra.data.series_codec import SERIES_FILE, ForecastCodec
+from recurra.data.windows import OriginFeed, WindowBatch, WindowFeed
+from recurra.errors import DataError, UsageError
+from recurra.layers import Dilated, Stack
+from recurra.models.forecasting import (
+    MIDDLE,
+    PROBABILITIES,
+    ForecasterConfig,
+    ForecasterState,
+    Reader,
+    Reading,
+    answer_of,
+)
+from recurra.models.task import Answer, Task
+from recurra.state import check_like, map_state
+
+WARM = 64
+"""Rows of a training stretch before its first forecast, where there are so many."""
+CHUNK = 2048
+"""Rows that are read at once while measuring."""
+AT_ONCE = 1 << 11
+"""Forecasts that are decoded at once while measuring."""
+
+
+class Forecaster(Task[ForecasterConfig]):
+    """Rows[B, T, F] -> forecast[B, H, 1 + P] after the last valid row: the mean, and the quantiles at `PROBABILITIES`.
+
+    A row is the value, the number of its series (-1: one that training has not seen), and the standardised columns beside it.
+    """
+
+    kind: ClassVar[str] = "forecast"
+    best: ClassVar[tuple[str, bool]] = ("loss", False)
+    streams: ClassVar[bool] = False
+    unstreamed: ClassVar[str] = (
+        "All figures are measured as it will be streamed: the state goes on over all rows of a series."
+    )
+    share: Tensor
+    offsets: Tensor
+
+    def __init__(self, config: ForecasterConfig, codec: ForecastCodec) -> None:
+        super().__init__()
+        if (config.series, config.columns, config.ahead) != (len(codec.names), len(codec.centres), codec.ahead):
+            raise UsageError(
+                "The series do not fit",
+                got=f"{len(codec.names)} series, {len(codec.centres)} columns, {codec.ahead} known ahead",
+                expected=f"{config.series}, {config.columns}, {config.ahead}",
+            )
+        self.config = config
+        self.codec = codec
+        self.causal = True
+        self.reader = Reader(config)
+        hidden = config.stack.hidden
+        self.embed = nn.Parameter(torch.empty(hidden, config.segment + config.columns))
+        self.embed_bias = nn.Parameter(torch.zeros(hidden))
+        nn.init.xavier_uniform_(self.embed)
+        self.dilated = Dilated(Stack.build(hidden, config.stack), config.segment)
+        self.turns = -(-config.block // config.chunk)
+        width = config.embedding
+        self.places = nn.Parameter(torch.randn(self.turns, width))
+        self.named = nn.Parameter(torch.zeros(config.series + 1, width))
+        self.decoder = GRU(2 * width, hidden)
+        self.known = nn.Parameter(torch.zeros(2 * width, config.chunk * config.ahead)) if config.ahead else None
+        self.head = nn.Parameter(torch.empty(config.chunk * config.outputs, hidden))
+        nn.init.normal_(self.head, std=0.3 / hidden**0.5)
+        self.head_bias = nn.Parameter(torch.zeros(config.chunk * config.outputs))
+        if config.lags:
+            self.line = nn.Parameter(torch.zeros(config.block, config.lags))
+            self.line_bias = nn.Parameter(torch.zeros(config.block))
+        self.register_buffer("share", torch.ones(config.block))
+        self.register_buffer("offsets", torch.zeros(config.horizon, len(PROBABILITIES)))
+
+    # ---- the network
+
+    @property
+    def stack(self) -> Stack:  # pyright: ignore[reportIncompatibleVariableOverride] (it is the dilated one's, and kept there)
+        return self.dilated.stack
+
+    def initial_state(self, batch: int) -> ForecasterState:
+        config, like = self.config, self.head_bias
+        level = 1 + config.season if config.smoothing else 0
+        carried = config.lookback is None
+        return ForecasterState(
+            self.dilated.initial_state(batch) if carried else (),
+            like.new_zeros(batch, self.stack.hidden if carried else 0),
+            like.new_zeros(batch, config.kept),
+            torch.full((batch,), -1, dtype=torch.int64, device=like.device),
+            torch.zeros(batch, dtype=torch.int64, device=like.device),
+            torch.zeros(batch, 3, dtype=torch.float64, device=like.device),
+            like.new_zeros(batch, level),
+        )
+
+    def _run(
+        self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, ForecasterState, dict[str, Tensor]]:
+        if not isinstance(state, ForecasterState):
+            check_like(state, self.initial_state(inputs.shape[0]))
+        self._check_inputs(inputs)
+        inner: dict[str, Tensor] = {}
+        if resets is None:
+            _, _, state, inner = self.advance(inputs, state, lengths, keep=keep)
+        else:
+            state, inner = self._with_resets(inputs, state, lengths, resets, keep)
+        return self.forecast(state), state, inner
+
+    def _check_inputs(self, inputs: Tensor) -> None:
+        if inputs.dim() != 3 or inputs.shape[2] != 2 + self.config.columns:
+            raise DataError(
+                "The rows have the wrong shape",
+                got=tuple(inputs.shape),
+                expected=f"(B, T, {2 + self.config.columns}): value, number of the series, columns beside",
+            )
+
+    def _with_resets(
+        self, inputs: Tensor, state: ForecasterState, lengths: Tensor | None, resets: Tensor, keep: bool
+    ) -> tuple[ForecasterState, dict[str, Tensor]]:
+        """From one row at which any series begins anew to the next."""
+        rows, steps = inputs.shape[:2]
+        ends = torch.full((rows,), steps) if lengths is None else lengths
+        valid = resets & (torch.arange(steps) < ends[:, None])
+        cuts = [0, *valid.any(dim=0).nonzero().flatten().tolist(), steps]
+        pieces: list[dict[str, Tensor]] = []
+        for first, last in pairwise(cuts):
+            if first < steps:
+                begun = valid[:, first]
+                state = map_state(
+                    lambda leaf, new, begun=begun: torch.where(begun.reshape(-1, *(1,) * (leaf.dim() - 1)), new, leaf),
+                    state, self.initial_state(rows),
+                )  # fmt: skip
+            left = (ends - first).clamp(0, last - first)
+            _, _, state, inner = self.advance(inputs[:, first:last], state, left, keep=keep)
+            pieces.append(inner)
+        names = dict.fromkeys(name for piece in pieces for name in piece)
+        return state, {name: torch.cat([piece[name] for piece in pieces if name in piece], dim=1) for name in names}
+
+    def advance(
+        self, inputs: Tensor, state: ForecasterState, lengths: Tensor | None = None, *, keep: bool = False
+    ) -> tuple[Reading | None, Tensor | None, ForecasterState, dict[str, Tensor]]:
+        """Read rows: what came to light, what the recurrent part gave after each [B, T, H] where it is carried, the state."""
+        if inputs.shape[1] == 0:
+            return None, None, map_state(torch.clone, state), {}
+        found = self.reader(inputs, state, lengths)
+        after = replace(
+            state, values=found.values, series=found.last_series, read=found.read, sums=found.sums, level=found.level
+        )
+        inner: dict[str, Tensor] = {}
+        if keep:
+            ends = torch.full((len(inputs),), inputs.shape[1]) if lengths is None else lengths
+            valid = torch.arange(inputs.shape[1])[None, :] < ends[:, None]
+            named = {"centre": found.centre, "scale": found.scale}
+            inner = {name: torch.where(valid, value, 0.0)[..., None] for name, value in named.items()}
+        if self.config.lookback is not None:
+            return found, None, after, inner
+        segment, steps = self.config.segment, inputs.shape[1]
+        windows = found.context[:, -steps - segment :].unfold(1, segment + 1, 1)
+        apart = (windows[..., :-1] - found.centre[..., None]) / found.scale[..., None]
+        x = self._embedded(torch.cat([apart, inputs[..., 2:]], dim=2)).transpose(0, 1).contiguous()
+        if keep:
+            hidden, ring, traced = self.dilated.trace(x, state.stack, lengths)
+            inner |= {name: value.transpose(0, 1) for name, value in traced.items()}
+        else:
+            hidden, ring = self.dilated(x, state.stack, lengths)
+        hidden = hidden.transpose(0, 1)
+        if lengths is None:
+            summary = hidden[:, -1].clone()
+        else:
+            ends = hidden[torch.arange(len(hidden)), (lengths - 1).clamp(min=0)]
+            summary = torch.where((lengths > 0)[:, None], ends, state.summary)
+        return found, hidden, replace(after, stack=ring, summary=summary), inner
+
+    def read(self, batch: Batch, state: Any = None, ahead: Tensor | None = None) -> tuple[Tensor, ForecasterState]:
+        """The forecast[B, H, 1 + P] after the last valid row of each series, and the state there.
+
+        ahead[B, H, K]: what is known ahead. The rows go through in pieces, so that what it takes does not grow with them.
+        """
+        state = self._begin(batch.inputs, state)
+        steps = batch.inputs.shape[1]
+        for first in range(0, steps, CHUNK):
+            part = batch.inputs[:, first : first + CHUNK]
+            left = None if batch.lengths is None else (batch.lengths - first).clamp(0, part.shape[1])
+            state = self.advance(part, state, left)[2]
+        return self.forecast(state, ahead), state
+
+    @torch.no_grad()
+    def answer(
+        self, batch: Batch, state: Any = None, *, top: int = 5, ahead: Tensor | None = None, **choices: Any
+    ) -> tuple[list[Answer], Any]:
+        """As of every task; ahead[B, H, K] is what is known ahead."""
+        self._check_asked(top, choices)
+        was_training = self.training
+        self.eval()
+        try:
+            outputs, state = self.read(batch, state, ahead)
+        finally:
+            self.train(was_training)
+        return self.decode(outputs, top=top), state
+
+    def _embedded(self, rows: Tensor) -> Tensor:
+        return kernels.linear(rows, self.embed, self.embed_bias).relu()
+
+    def forecast(self, state: ForecasterState, ahead: Tensor | None = None) -> Tensor:
+        """The forecast[B, H, 1 + P] from a state; ahead[B, H, K] is what is known ahead, its mean where None."""
+        config = self.config
+        rows = len(state.values)
+        horizon = config.horizon if ahead is None or not config.ahead else ahead.shape[1]
+        if ahead is None:
+            ahead = state.values.new_zeros(rows, horizon, config.ahead)
+        found = self._blocks(state, ahead, horizon)
+        scale = self.reader.scale_of(state)
+        return self._answers(found, scale)
+
+    def _blocks(self, state: ForecasterState, ahead: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
+        """(centres[B, H], outputs[B, H, Q]): block after block, each read as if it had come, but for the last."""
+        block, centres, outputs = self.config.block, [], []
+        for first in range(0, horizon, block):
+            part = ahead[:, first : first + block]
+            part = F.pad(part, (0, 0, 0, block - part.shape[1]))
+            centre, scale, found = self._block_after(state, part)
+            centres.append(centre)
+            outputs.append(found)
+            if first + block < horizon:
+                point = self.reader.restored(centre + scale[:, None] * self.point(found))
+                state = self.advance(self._as_rows(point, state, part), state)[2]
+        return torch.cat(centres, dim=1)[:, :horizon], torch.cat(outputs, dim=1)[:, :horizon]
+
+    def _as_rows(self, values: Tensor, state: ForecasterState, ahead: Tensor) -> Tensor:
+        """Forecasts as rows that can be read; of what is not known ahead the mean stands beside them."""
+        columns = values.new_zeros(*values.shape, self.config.columns)
+        first = len(self.codec.columns[0])
+        columns[..., first : first + self.config.ahead] = ahead
+        number = state.series.to(values.dtype)[:, None].expand_as(values)
+        return torch.cat([values[..., None], number[..., None], columns], dim=2)
+
+    def _block_after(self, state: ForecasterState, ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(centres[B, block], scale[B], outputs[B, block, Q]) from a state."""
+        config = self.config
+        scale = self.reader.scale_of(state)
+        centre = state.level[:, 0] if config.smoothing else state.values[:, -1]
+        summary = state.summary
+        if config.lookback is not None:
+            summary = self._looked_back(state.values, centre, scale)
+        centres = self._with_season(centre, state.level[:, 1:])
+        return centres, scale, self._decoded(summary, state.values, centre, scale, state.series, ahead)
+
+    def _with_season(self, centre: Tensor, season: Tensor) -> Tensor:
+        block = self.config.block
+        if not self.config.smoothing:
+            return centre[..., None].expand(*centre.shape, block)
+        places = torch.arange(block, device=centre.device) % season.shape[-1]
+        return centre[..., None] + season[..., places]
+
+    def _looked_back(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+        """values[N, L] -> what the recurrent part gives after them alone, [N, H]."""
+        segment, rows = self.config.segment, len(values)
+        turns = values.shape[1] // segment
+        apart = (values - centre[:, None]) / scale[:, None]
+        parts = apart[:, -turns * segment :].reshape(rows, turns, segment).transpose(0, 1)
+        columns = parts.new_zeros(turns, rows, self.config.columns)
+        x = self._embedded(torch.cat([parts, columns], dim=2))
+        return self.stack(x, self.stack.initial_state(rows))[0][-1]
+
+    def _decoded(
+        self, summary: Tensor, values: Tensor, centre: Tensor, scale: Tensor, series: Tensor, ahead: Tensor
+    ) -> Tensor:
+        """summary[N, H], the last values[N, R] and more -> outputs[N, block, Q], as shares of the scale from the centres."""
+        config, rows, turns = self.config, len(summary), self.turns
+        named = self.named[series]  # -1 is the last row: a new series
+        if self.training and config.series:
+            new = torch.rand(rows, device=series.device) < 0.05
+            named = torch.where(new[:, None], self.named[-1], named)
+        told = torch.cat([self.places[:, None].expand(turns, rows, -1), named[None].expand(turns, rows, -1)], dim=2)
+        if self.known is not None:
+            padded = F.pad(ahead, (0, 0, 0, turns * config.chunk - ahead.shape[1]))
+            parts = padded.reshape(rows, turns, config.chunk * config.ahead).transpose(0, 1).contiguous()
+            told = told + kernels.linear(parts, self.known, None)
+        told = told.reshape(1, turns * rows, 2 * config.embedding)
+        begun = summary[None].expand(turns, rows, -1).reshape(turns * rows, summary.shape[1])
+        decoded, _ = self.decoder(told, GRUState(begun))
+        dropped = F.dropout(decoded[0], config.dropout, self.training)
+        out = kernels.linear(dropped, self.head, self.head_bias)
+        out = out.reshape(turns, rows, config.chunk, config.outputs).transpose(0, 1)
+        out = out.reshape(rows, turns * config.chunk, config.outputs)[:, : config.block]
+        if not config.lags or (config.beside and self.training):
+            return out
+        line = self._line(values, centre, scale)[..., None]
+        share, rest = self.share[:, None], 1 - self.share[:, None]
+        point = out if config.output != "laplace" else out[..., :1]
+        point = share * point + (rest * line if config.beside else line)
+        return point if config.output != "laplace" else torch.cat([point, out[..., 1:]], dim=2)
+
+    def _line(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+        apart = (values[:, -self.config.lags :] - centre[:, None]) / scale[:, None]
+        return kernels.linear(apart, self.line, self.line_bias)
+
+    def point(self, outputs: Tensor) -> Tensor:
+        """outputs[..., Q] -> the middle of each."""
+        return outputs[..., MIDDLE if self.config.output == "quantiles" else 0]
+
+    def _quantiles(self, outputs: Tensor) -> Tensor:
+        """outputs[..., Q] -> the quantiles of the network itself, [..., P], not yet corrected."""
+        if self.config.output == "quantiles":
+            return outputs
+        if self.config.output == "point":
+            return outputs.expand(*outputs.shape[:-1], len(PROBABILITIES))
+        at = torch.tensor(PROBABILITIES, dtype=outputs.dtype, device=outputs.device) - 0.5
+        spread = F.softplus(outputs[..., 1:] - 1.0)
+        return outputs[..., :1] - spread * at.sign() * torch.log1p(-2 * at.abs())
+
+    def _answers(self, found: tuple[Tensor, Tensor], scale: Tensor) -> Tensor:
+        """Centres and outputs as values: [..., H, 1 + P], the quantiles in their order and corrected."""
+        centres, outputs = found
+        horizon = centres.shape[-1]
+        far = torch.arange(horizon, device=centres.device).clamp(max=len(self.offsets) - 1)
+        quantiles = self._quantiles(outputs) + self.offsets[far]
+        quantiles = quantiles.sort(dim=-1).values
+        whole = torch.cat([self.point(outputs)[..., None], quantiles], dim=-1)
+        scale = scale.reshape(*scale.shape, *(1,) * (whole.dim() - scale.dim()))
+        return self.reader.restored(centres[..., None] + scale * whole)
+
+    # ---- many forecasts of one reading
+
+    def outputs_at(
+        self, batch: WindowBatch, state: ForecasterState, aligned: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, ForecasterState]:
+        """(centres[N, block], scale[N], outputs[N, block, Q]) of the N = B A forecasts of a batch, and the next state.
+
+        `aligned`: the batch begins at the initial state, and all anchors of a row lie whole segments apart. Then they are of
+        one phase, and only this is run; the recurrent part of the state that comes out is not to be used.
+        """
+        config = self.config
+        rows = len(batch.anchors)
+        if not batch.inputs.shape[1]:
+            raise DataError("There is nothing to read", expected="at least one row before each forecast")
+        at = batch.anchors.clamp(min=0)
+        if aligned and config.lookback is None:
+            found = self.reader(batch.inputs, state, batch.lengths)
+            hidden, after = self._one_phase(found, batch), state
+        else:
+            found, hidden, after, _ = self.advance(batch.inputs, state, batch.lengths)
+            assert found is not None
+        ahead = batch.ahead[:, :, : config.block].flatten(0, 1)
+        centre, scale = found.centre.gather(1, at), found.scale.gather(1, at)
+        series = found.series.gather(1, at).flatten()
+        # the values after an anchor begin one behind it in the context
+        windows = found.context.unfold(1, config.kept, 1)
+        values = windows[torch.arange(rows)[:, None], at + 1].flatten(0, 1)
+        season = found.seasons[torch.arange(rows)[:, None], at].flatten(0, 1)
+        centre, scale = centre.flatten(), scale.flatten()
+        if hidden is None:
+            summary = self._looked_back(values, centre, scale)
+        else:
+            summary = hidden[torch.arange(rows)[:, None], at].flatten(0, 1)
+        outputs = self._decoded(summary, values, centre, scale, series, ahead)
+        return self._with_season(centre, season), scale, outputs, after
+
+    def _one_phase(self, found: Reading, batch: WindowBatch) -> Tensor:
+        """What the recurrent part gives [B, T, H] at the steps of each row's anchors, and zeros at all others."""
+        segment, steps = self.config.segment, batch.inputs.shape[1]
+        last = batch.anchors.amax(dim=1).clamp(min=0)
+        turns = int(last.amax()) // segment + 1
+        places = (last % segment)[:, None] + segment * torch.arange(turns, device=last.device)
+        count = last // segment + 1
+        places = places.clamp(max=steps - 1)
+        rows = torch.arange(len(last), device=last.device)[:, None]
+        windows = found.context[:, -steps - segment :].unfold(1, segment + 1, 1)[rows, places]
+        apart = (windows[..., :-1] - found.centre.gather(1, places)[..., None]) / found.scale.gather(1, places)[
+            ..., None
+        ]
+        x = self._embedded(torch.cat([apart, batch.inputs[rows, places, 2:]], dim=2)).transpose(0, 1).contiguous()
+        hidden, _ = self.stack(x, self.stack.initial_state(len(last)), count)
+        spread = hidden.new_zeros(len(last), steps, self.stack.hidden)
+        # steps behind the last one of a row fall upon one that no anchor asks for, or upon nothing
+        return spread.scatter_add(1, places[..., None].expand(-1, -1, self.stack.hidden), hidden.transpose(0, 1))
+
+    def states_at(self, batch: WindowBatch, state: ForecasterState) -> ForecasterState:
+        """The states[N] after the anchors of a batch, for models that go on from their own forecasts."""
+        rows = torch.arange(len(batch.anchors))[:, None]
+        done, found = torch.zeros_like(batch.anchors[:, 0]), []
+        for anchors in batch.anchors.unbind(dim=1):
+            # anchors stand in their order, so each goes on from the one before it
+            left = (anchors + 1 - done).clamp(min=0)
+            places = (done[:, None] + torch.arange(int(left.max()))).clamp(max=batch.inputs.shape[1] - 1)
+            state = self.advance(batch.inputs[rows, places], state, left)[2]
+            done = done + left
+            found.append(state)
+        return map_state(lambda *leaves: torch.stack(leaves, dim=1).flatten(0, 1), *found)
+
+    # ---- between raw things and tensors
+
+    def feed(
+        self, dataset: SeriesDataset, *, rows: int, steps: int, training: bool, seed: int = 0, store: Path | None = None
+    ) -> Feed:
+        from recurra.data.stretches import stretches
+
+        config, dtype = self.config, self.head_bias.dtype
+        self.codec.check(dataset)
+        if training:
+            parts = stretches(dataset, self.codec, config.horizon, training=True)
+            context = config.lookback or max(steps, config.kept)
+            warm = min(max(WARM, config.segment), context // 2)
+            apart = config.segment * -(-APART // config.segment)
+            anchors = 1 if config.lookback is not None else max(1, min(ANCHORS, (context - warm) // apart))
+            return WindowFeed(
+                parts, config.block, rows=rows, context=context, anchors=anchors, apart=apart, seed=seed, warm=warm,
+                dtype=dtype,
+            )  # fmt: skip
+        parts = stretches(dataset, self.codec, config.horizon, training=False)
+        chunk = CHUNK if config.lookback is None else 256
+        return OriginFeed(parts, config.horizon, lookback=config.lookback, rows=min(rows, 16), chunk=chunk, dtype=dtype)
+
+    def encode(self, raw: Sequence[Any]) -> Batch:
+        rows = [self._rows_of(one) for one in raw]
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+        return Batch(padded, None, None if (lengths == padded.shape[1]).all() else lengths)
+
+    def _rows_of(self, raw: Any) -> Tensor:
+        if isinstance(raw, Series):
+            return torch.from_numpy(self.codec.rows(raw)).to(self.head_bias.dtype)
+        try:
+            values = np.asarray(raw, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError("This is no series", got=repr(raw)[:60], expected="numbers, one a row") from error
+        if values.ndim != 1 or not np.isfinite(values).all() or self.config.columns:
+            expected = "finite numbers, one a row" if not self.config.columns else "rows with what stands beside them"
+            raise DataError("This is no series that the model can read", got=f"shape {values.shape}", expected=expected)
+        rows = np.stack([values, np.full(len(values), -1.0)], axis=1)
+        return torch.from_numpy(rows).to(self.head_bias.dtype)
+
+    def is_one(self, raw: Any) -> bool:
+        return isinstance(raw, Series) or (isinstance(raw, np.ndarray) and raw.ndim == 1)
+
+    def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
+        """The mean, and the bounds that hold 80 and 95 of 100 values, for each future row."""
+        return [answer_of(row) for row in outputs.double().cpu().numpy()]
+
+    # ---- what is optimised and measured
+
+    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        """Of forecasts[B, H, 1 + P] as `forward` gives them: the absolute errors of the mean."""
+        targets = batch.answers("These rows have no later values", expected="the values that follow")
+        known = torch.isfinite(targets)
+        apart = torch.where(known, outputs[..., 0] - targets, 0.0)
+        return apart.abs().sum(), int(known.sum())
+
+    def step_loss(self, batch: Batch, state: Any = None) -> tuple[Tensor, int, Any]:
+        assert isinstance(batch, WindowBatch)
+        begin = self._begin(batch.inputs, state)
+        centres, scale, outputs, after = self.outputs_at(batch, begin, aligned=state is None and self._aligned(batch))
+        targets = batch.answers("These rows have no later values", expected="the values that follow").flatten(0, 1)
+        total, count = self._loss_of(centres, scale, outputs, targets[:, : self.config.block])
+        return total, max(1, count), after
+
+    def _aligned(self, batch: WindowBatch) -> bool:
+        last = batch.anchors.amax(dim=1, keepdim=True)
+        return bool((((last - batch.anchors) % self.config.segment == 0) | (batch.anchors < 0)).all())
+
+    def _loss_of(self, centres: Tensor, scale: Tensor, outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        config = self.config
+        aim, known = self.aims(centres, scale, targets)
+        count = int(known.sum())
+        if config.output == "quantiles":
+            at = torch.tensor(PROBABILITIES, dtype=outputs.dtype, device=outputs.device)
+            apart = aim[..., None] - outputs
+            each = torch.maximum(at * apart, (at - 1) * apart).mean(dim=-1) * 2
+        elif config.output == "laplace":
+            spread = F.softplus(outputs[..., 1] - 1.0) + 1e-4
+            each = (2 * spread).log() + (aim - outputs[..., 0]).abs() / spread
+        else:
+            apart = aim - outputs[..., 0]
+            if config.loss == "mse":
+                each = apart * apart
+            elif config.loss == "huber":
+                each = F.huber_loss(outputs[..., 0], aim, reduction="none")
+            else:
+                each = apart.abs()
+        return torch.where(known, each, 0.0).sum(), count
+
+    def aims(self, centres: Tensor, scale: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """targets[N, H] as the outputs are, and which of them are known."""
+        known = torch.isfinite(targets)
+        return (self.reader.transformed(torch.where(known, targets, 1.0)) - centres) / scale[:, None], known
+
+    def scaled_forecasts(self, batch: WindowBatch, state: ForecasterState) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """((centres[N, H], quantiles[N, H, P] not yet corrected), scale[N]) of all forecasts of a batch."""
+        if self.config.block >= self.config.horizon:
+            centres, scale, outputs, _ = self.outputs_at(batch, state)
+            horizon = self.config.horizon
+            return (centres[:, :horizon], self._quantiles(outputs[:, :horizon])), scale
+        states = self.states_at(batch, state)
+        centres, outputs = self._blocks(states, batch.ahead.flatten(0, 1), self.config.horizon)
+        return (centres, self._quantiles(outputs)), self.reader.scale_of(states)
+
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Of forecasts[B, A, H, 1 + P] in values, against the targets of the batch."""
+        assert isinstance(batch, WindowBatch)
+        numbers = batch.inputs[:, 0, 1].round().long() if batch.inputs.shape[1] else torch.full((len(outputs),), -1)
+        return window_sums(outputs, batch, self._deviations(numbers, batch), self.codec.season)
+
+    def _deviations(self, numbers: Tensor, batch: WindowBatch) -> Tensor:
+        """What each row's errors are divided by: the deviation of its series in training, or of its own history."""
+        own = batch.errors[:, 1]
+        if not self.codec.scales:
+            return own
+        learnt = torch.tensor(self.codec.scales, dtype=torch.float64, device=numbers.device)
+        return torch.where(numbers >= 0, learnt[numbers.clamp(min=0)], own)
+
+    def step_measure(self, batch: Batch, state: Any = None, quick: bool = False) -> tuple[dict[str, Tensor], Any]:
+        assert isinstance(batch, WindowBatch)
+        state = self._begin(batch.inputs, state)
+        values, total, count, after = self.forecasts_of(batch, state)
+        sums = self.measure(values, batch)
+        return sums | {"nats": total.double(), "count": torch.tensor(count)}, after
+
+    def forecasts_of(self, batch: WindowBatch, state: ForecasterState) -> tuple[Tensor, Tensor, int, ForecasterState]:
+        """(forecasts[B, A, H, 1 + P], the sum of the losses of the first block, their count, the next state)."""
+        rows, most = batch.anchors.shape
+        assert batch.targets is not None
+        config = self.config
+        first = batch.targets.flatten(0, 1)[:, : config.block]
+        if config.block >= config.horizon:
+            centres, scale, outputs, after = self.outputs_at(batch, state)
+            total, count = self._loss_of(centres, scale, outputs, first)
+            found = centres[:, : config.horizon], outputs[:, : config.horizon]
+            return self._answers(found, scale).unflatten(0, (rows, most)), total, count, after
+        states = self.states_at(batch, state)
+        scale = self.reader.scale_of(states)
+        found = self._blocks(states, batch.ahead.flatten(0, 1), config.horizon)
+        total, count = self._loss_of(found[0][:, : config.block], scale, found[1][:, : config.block], first)
+        after = self.advance(batch.inputs, state, batch.lengths)[2]
+        return self._answers(found, scale).unflatten(0, (rows, most)), total, count, after
+
+    def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        return {"loss": float(sums["nats"]) / max(1.0, float(sums["count"])), **forecast_metrics(sums)}
+
+    # ---- on disk
+
+    def codec_texts(self) -> dict[str, str]:
+        return {SERIES_FILE: self.codec.to_text()}
+
+    @classmethod
+    def from_folder(cls, config: Any, folder: Path) -> Self:
+        return cls(ForecasterConfig.from_file(config, str(folder)), ForecastCodec.load(folder))
+
+    def summary(self) -> dict[str, Any]:
+        config = self.config
+        parts = [
+            *(["linear"] if config.lags else []),
+            *(["smoothing"] if config.smoothing else []),
+            "rows" if config.segment == 1 else "segments",
+        ]
+        return {
+            "cell": config.stack.cell,
+            "hidden": config.stack.hidden,
+            "layers": config.stack.layers,
+            "bidirectional": False,
+            "parameters": self.parameter_count,
+            "parts": " + ".join(parts),
+            "horizon": config.horizon,
+            "sees": "all that was read" if config.lookback is None else f"the last {config.lookback} rows",
+            "segment": config.segment,
+            "season": self.codec.season,
+            "step": self.codec.step.words,
+            "series": len(self.codec.names),
+            "output": config.output,
+        }
+
+
+ANCHORS, APART = 16, 12
+"""Forecasts of a training stretch at most, where the state is carried, and the rows between two of them at the least."""

@@ -1,0 +1,278 @@
+"""What a forecaster is made of: its settings, its state, and how rows of a series are brought to one scale.
+
+A series is read as the differences of its last values from where it stands now, divided by its scale. Where it stands, and
+of a new series the scale, are carried in the state. The network is in `forecaster`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from recurra.config import Config
+from recurra.errors import UsageError
+from recurra.layers import StackConfig
+from recurra.state import State, state_class
+
+PROBABILITIES = (0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.995)
+"""The quantiles that every forecast has; those between are taken from the line between two of them."""
+MIDDLE = PROBABILITIES.index(0.5)
+SMALLEST = 1e-6
+"""The least scale of a series, as a share of the size of its values."""
+
+
+@state_class
+class ForecasterState:
+    """Where a forecaster stands in a series.
+
+    - stack: the states of the recurrent part; of a model that looks back a fixed number of rows an empty tuple.
+    - summary[B, H]: what the recurrent part last gave; no columns where nothing is carried.
+    - values[B, R]: the last values, the newest last, without their season; before the beginning the first value.
+    - series[B], read[B]: int64, the number of the series (-1: new) and of rows read.
+    - sums[B, 3]: float64, the first value and the sums of distances from it and of their squares: a new series' scale.
+    - level[B, 1 + m]: the smoothed level and the m seasonal parts to come; no columns where nothing is smoothed.
+    """
+
+    stack: State
+    summary: Tensor
+    values: Tensor
+    series: Tensor
+    read: Tensor
+    sums: Tensor
+    level: Tensor
+
+
+class ForecasterConfig(Config):
+    """A forecaster of `horizon` values.
+
+    - block: values that one answer of the network holds; where fewer than the horizon it goes on from its own forecasts.
+    - segment: rows that one step of the recurrence reads (1: a plain cell); chunk: values that one step of the decoder gives.
+    - lags: last values that the linear part reads, 0 for none. beside: the network learns the whole by itself, and the linear
+      part stands beside it, by shares that validation gives; otherwise the network learns what the linear part leaves.
+    - season: known from the data, 1 for none.
+    - smoothing: level and season are smoothed exponentially, each series at rates of its own (Smyl 2020, ES-RNN).
+    - lookback: a forecast depends on so many last rows and nothing before; None: on all that was read.
+    - series: of the training data, each with numbers of its own; columns: beside the values; ahead: of these known ahead.
+    - embedding: numbers that tell a future place, and a series.
+    - output: a point, quantiles, or Laplace's distribution; loss: for a point mae, huber or mse.
+    - logarithm: of the values, which are all positive.
+    """
+
+    stack: StackConfig = StackConfig()
+    horizon: int = Field(gt=0, le=1 << 16)
+    block: int = Field(gt=0, le=1 << 16)
+    segment: int = Field(default=1, gt=0, le=1 << 12)
+    chunk: int = Field(default=24, gt=0, le=1 << 12)
+    lags: int = Field(default=0, ge=0, le=1 << 16)
+    beside: bool = True
+    season: int = Field(default=1, gt=0, le=1 << 16)
+    smoothing: bool = False
+    lookback: int | None = Field(default=None, gt=1, le=1 << 16)
+    series: int = Field(default=0, ge=0)
+    columns: int = Field(default=0, ge=0)
+    ahead: int = Field(default=0, ge=0)
+    embedding: int = Field(default=32, gt=0)
+    output: Literal["point", "quantiles", "laplace"] = "point"
+    loss: Literal["mae", "huber", "mse"] = "mae"
+    logarithm: bool = False
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> ForecasterConfig:
+        if self.lookback is not None and self.smoothing:
+            raise ValueError("what is smoothed depends on all rows: leave out lookback, or smoothing")
+        if self.lookback is not None and max(self.segment + 1, self.lags) > self.lookback:
+            raise ValueError("segment and lags must lie within lookback")
+        if self.stack.bidirectional:
+            raise ValueError("a forecaster reads forward only")
+        if self.ahead > self.columns:
+            raise ValueError("what is known ahead stands among the columns")
+        return self
+
+    @property
+    def kept(self) -> int:
+        """Last values that the state holds (R)."""
+        return self.lookback or max(self.segment + 1, self.lags, 2)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the network gives for each future value."""
+        return {"point": 1, "quantiles": len(PROBABILITIES), "laplace": 2}[self.output]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What reading T rows after a state brings to light, before the recurrent part.
+
+    context[B, R + T]: the values kept and read, without season; centre[B, T], scale[B, T]: where the series stands and its
+    scale after each row; seasons[B, T, m]: the seasonal parts to come; series[B, T].
+    """
+
+    context: Tensor
+    centre: Tensor
+    scale: Tensor
+    seasons: Tensor
+    series: Tensor
+    values: Tensor
+    read: Tensor
+    sums: Tensor
+    level: Tensor
+    last_series: Tensor
+
+
+class Reader(nn.Module):
+    """Rows of series at one scale. `scales` are those of the series of the training data."""
+
+    scales: Tensor
+
+    def __init__(self, config: ForecasterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("scales", torch.ones(config.series))
+        if config.smoothing:
+            # about 0.1 for the level, 0.3 for the season: sigmoids, the last row for new series
+            self.rates = nn.Parameter(torch.tensor([-2.2, -0.85]).repeat(config.series + 1, 1))
+
+    def forward(self, inputs: Tensor, state: ForecasterState, lengths: Tensor | None) -> Reading:
+        """inputs[B, T, F] after `state`; T is 1 or more."""
+        config = self.config
+        batch, steps = inputs.shape[:2]
+        ends = torch.full((batch,), steps, device=inputs.device) if lengths is None else lengths
+        valid = torch.arange(steps, device=inputs.device) < ends[:, None]
+        y = self.transformed(inputs[..., 0])
+        y = torch.where(valid, y, y.new_zeros(()))
+        series = self._numbers(inputs[..., 1], valid)
+        begins = (state.read == 0) & (ends > 0)
+        level, cleaned, centre, seasons = self._smoothed(y, series, state, valid, begins)
+        kept = torch.where(begins[:, None], cleaned[:, :1], state.values)
+        context = torch.cat([kept, cleaned], dim=1)
+        size = config.kept
+        values = context.gather(1, ends[:, None] + torch.arange(size, device=inputs.device))
+        sums, scale = self._scaled(y, series, state, valid, begins, context)
+        last = series.gather(1, (ends - 1).clamp(min=0)[:, None])[:, 0]
+        last = torch.where(ends > 0, last, state.series)
+        return Reading(
+            context, cleaned if centre is None else centre, scale, seasons, series, values, state.read + ends, sums, level,
+            last,
+        )  # fmt: skip
+
+    def transformed(self, y: Tensor) -> Tensor:
+        """Values as the network sees them."""
+        return y.clamp(min=1e-30).log() if self.config.logarithm else y
+
+    def restored(self, y: Tensor) -> Tensor:
+        """What `transformed` took, again."""
+        return y.clamp(max=80.0).exp() if self.config.logarithm else y
+
+    def scale_of(self, state: ForecasterState) -> Tensor:
+        """The scale[B] after all that was read."""
+        if self.config.lookback is not None:
+            running = _window_scale(state.values)
+        else:
+            running = _running_scale(state.sums, state.read, state.values.dtype)
+        return self._known(state.series, running)
+
+    def _numbers(self, column: Tensor, valid: Tensor) -> Tensor:
+        """The numbers of series, -1 for what is none of the training data's."""
+        there = valid & (column > -0.5) & (column < self.config.series - 0.5)
+        return torch.where(there, column, column.new_tensor(-1.0)).round().long()
+
+    def _known(self, series: Tensor, running: Tensor) -> Tensor:
+        if not self.config.series:
+            return running
+        return torch.where(series >= 0, self.scales[series.clamp(min=0)], running)
+
+    def _scaled(
+        self, y: Tensor, series: Tensor, state: ForecasterState, valid: Tensor, begins: Tensor, context: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The sums after the last row, and the scale[B, T] after each."""
+        size = self.config.kept
+        if self.config.lookback is not None:
+            if bool((series >= 0).all()):
+                running = y.new_ones(()).expand_as(y)
+            else:
+                running = _window_scale(context.unfold(1, size, 1)[:, 1:])
+            return state.sums.clone(), self._known(series, running)
+        first = torch.where(begins, y[:, 0].double(), state.sums[:, 0])
+        apart = torch.where(valid, y.double() - first[:, None], 0.0)
+        before = torch.where(begins[:, None], torch.zeros_like(state.sums[:, 1:]), state.sums[:, 1:])
+        plain = torch.cat([before[:, :1], apart], dim=1).cumsum(dim=1)
+        squares = torch.cat([before[:, 1:], apart * apart], dim=1).cumsum(dim=1)
+        running = torch.stack([first[:, None].expand_as(apart), plain[:, 1:], squares[:, 1:]], dim=2)
+        counts = state.read[:, None] + valid.cumsum(dim=1)
+        scale = self._known(series, _running_scale(running, counts, y.dtype))
+        return torch.stack([first, plain[:, -1], squares[:, -1]], dim=1), scale
+
+    def _smoothed(
+        self, y: Tensor, series: Tensor, state: ForecasterState, valid: Tensor, begins: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """(level and season after the last row, values without season, the level after each row, seasons to come)."""
+        config = self.config
+        if not config.smoothing:
+            return state.level.clone(), y, None, y.new_zeros(*y.shape, 0)
+        rates = self.rates[series].sigmoid()  # -1 is the last row
+        ring = torch.where(begins[:, None], torch.zeros_like(state.level), state.level)
+        level, ring = torch.where(begins, y[:, 0], ring[:, 0]), ring[:, 1:]
+        levels, cleaned, seasons = [], [], []
+        for step in range(y.shape[1]):
+            fast, slow = rates[:, step, 0], rates[:, step, 1]
+            here, value, season = valid[:, step], y[:, step], ring[:, 0]
+            count = (state.read + step + 1).to(y.dtype)
+            # at the beginning both are means of all that was seen
+            share = torch.maximum(fast, 1 / count)
+            now = level + share * (value - season - level)
+            turn = torch.maximum(slow, 1 / (1 + (count - 1).div(config.season, rounding_mode="floor")))
+            part = season + turn * (value - now - season)
+            level = torch.where(here, now, level)
+            ring = torch.where(here[:, None], torch.cat([ring[:, 1:], part[:, None]], dim=1), ring)
+            levels.append(level)
+            cleaned.append(value - part)
+            seasons.append(ring)
+        whole = torch.cat([level[:, None], ring], dim=1)
+        return whole, torch.stack(cleaned, dim=1), torch.stack(levels, dim=1), torch.stack(seasons, dim=1)
+
+
+def _running_scale(sums: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
+    """sums[..., 3] and how many values they are of -> the standard deviation so far."""
+    number = counts.clamp(min=1).double()
+    mean = sums[..., 1] / number
+    variance = sums[..., 2] / number - mean * mean
+    least = SMALLEST * (sums[..., 0].abs() + mean.abs()).detach() + 1e-12
+    # the root of what is not zero: of nothing it would have an infinite slope
+    return torch.maximum(variance, least * least).sqrt().to(dtype)
+
+
+def _window_scale(windows: Tensor) -> Tensor:
+    """windows[..., R] -> their standard deviations."""
+    apart = windows - windows[..., -1:]
+    apart = apart - apart.mean(dim=-1, keepdim=True)
+    least = SMALLEST * windows[..., -1].abs().detach() + 1e-12
+    return torch.maximum((apart * apart).mean(dim=-1), least * least).sqrt()
+
+
+def answer_of(outputs: np.ndarray, levels: Sequence[float] = (80, 95)) -> dict[str, Any]:
+    """outputs[H, 1 + P] as lists: the mean, and for each level the bounds `lo-80` and `hi-80`."""
+    answer: dict[str, Any] = {"mean": outputs[:, 0].tolist()}
+    for level in levels:
+        low, high = bounds(outputs[:, 1:], level)
+        answer[f"lo-{level:g}"], answer[f"hi-{level:g}"] = low.tolist(), high.tolist()
+    return answer
+
+
+def bounds(quantiles: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """quantiles[..., P] -> the bounds that `level` of 100 values lie between. Raises `UsageError` for a level beyond 99."""
+    if not 0 < level <= 99:
+        raise UsageError("There is no interval of this level", got=level, expected="above 0, 99 at most")
+    found = []
+    for probability in (0.5 - level / 200, 0.5 + level / 200):
+        place = int(np.searchsorted(PROBABILITIES, probability - 1e-9))
+        low, high = PROBABILITIES[max(0, place - 1)], PROBABILITIES[place]
+        share = 1.0 if high == low else (probability - low) / (high - low)
+        found.append(quantiles[..., max(0, place - 1)] * (1 - share) + quantiles[..., place] * share)
+    return found[0], found[1]
