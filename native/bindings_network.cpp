@@ -99,6 +99,23 @@ struct Kept {
     network->add_layer(w);
   }
 
+  void add_sweep(int cell, bool reverse, bool residual, const Array<const T>& weight_in,
+                 const Array<const T>& bias_in) {
+    const Checker check("add_sweep");
+    if (cell < 0 || cell >= kSweepCells) check.fail("there is no such cell");
+    SweepWeights<T> w{};
+    w.cell = static_cast<SweepCell>(cell), w.reverse = reverse, w.residual = residual;
+    const std::vector<int64_t> shape = check.shape("weight_in", weight_in, 2);
+    w.units = shape[0] / sweep_gates(w.cell), w.inputs = shape[1];
+    if (w.units * sweep_gates(w.cell) != shape[0]) check.fail("weight_in has shape " + text(shape));
+    if (network->has_layers() && network->inputs_of_next() != w.inputs) check.fail("the layers do not fit");
+    if (residual && w.inputs != w.units) check.fail("a residual layer needs one width");
+    w.weight_in = weight_in.data();
+    w.bias_in = check.data("bias_in", bias_in, {{"S", shape[0]}});
+    watch(weight_in), watch(bias_in);
+    network->add_sweep(w);
+  }
+
   void set_symbols(const Array<const T>& table) {
     const Checker check("set_symbols");
     if (!network->has_layers()) check.fail("there is no layer yet");
@@ -334,6 +351,8 @@ void define_network(nb::module_& m, const std::string& suffix) {
       .def("add_layer", &Kept<T>::add_layer, nb::arg("cell"), nb::arg("activation"), nb::arg("reverse"),
            nb::arg("residual"), array("weight_in"), maybe("bias_in"), array("weight"), maybe("bias"),
            maybe("peepholes"), maybe("projection"), maybe("bias_state") = nb::none())
+      .def("add_sweep", &Kept<T>::add_sweep, nb::arg("cell"), nb::arg("reverse"), nb::arg("residual"),
+           array("weight_in"), array("bias_in"), "A layer that is a sweep.")
       .def("set_symbols", &Kept<T>::set_symbols, array("table"),
            "From here on tokens may choose lines of the table.")
       .def("add_head", &Kept<T>::add_head, array("weight"), maybe("bias"),

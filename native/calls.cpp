@@ -237,6 +237,56 @@ void scan(ScanCall<T> call, const int64_t* lengths, int threads) {
   team(threads, [&](const Worker& worker) { kernels.scan(call, scratch.get(), worker); });
 }
 
+namespace {
+
+// How many threads a sweep is worth.
+template <class T>
+int sweep_team(const SweepCall<T>& call, const Rows& rows, int threads) {
+  // a number that goes through time costs about as much as some multiply-adds
+  const int64_t products = call.tokens ? call.symbols * call.inputs : rows.total() * call.inputs;
+  const int64_t work = call.sums() * (products + 8 * rows.total());
+  if (threads < 2 || work < kWorthATeam || crowded()) return 1;
+  return static_cast<int>(std::min<int64_t>({threads, kMostThreads, work / (kWorthATeam / 2)}));
+}
+
+}  // namespace
+
+template <class T>
+void sweep_forward(SweepForwardCall<T> call, const int64_t* lengths, int threads) {
+  if (call.batch == 0 || call.units == 0) return;
+  const SweepKernels<T>& sweeps = chosen_sweeps().of<T>();
+  thread_local Rows same(nullptr, 0, 0);
+  const bool short_one = !lengths && call.batch + call.steps < kMostRowsKept;
+  if (short_one && !same.is(call.batch, call.steps)) same = Rows(nullptr, call.batch, call.steps);
+  const Rows own = short_one ? Rows(nullptr, 0, 0) : Rows(lengths, call.batch, call.steps);
+  const Rows& rows = short_one ? same : own;
+  call.order = rows.order();
+  threads = sweep_team(call, rows, threads);
+  const Scratch scratch(threads, [&](int size) { return sweeps.forward_scratch(call, size); });
+  team(threads, [&](const Worker& worker) { sweeps.forward(call, scratch.get(), worker); });
+}
+
+template <class T>
+void sweep_backward(SweepBackwardCall<T> call, const int64_t* lengths, int threads) {
+  if (call.batch == 0 || call.units == 0) {
+    std::fill_n(call.grad_weight_in, call.sums() * call.inputs, T(0));
+    std::fill_n(call.grad_bias_in, call.sums(), T(0));
+    const int64_t x = (call.tokens ? call.symbols : call.steps * call.batch) * call.inputs;
+    if (call.grad_x) std::fill_n(call.grad_x, x, T(0));
+    return;
+  }
+  const SweepKernels<T>& sweeps = chosen_sweeps().of<T>();
+  const Rows rows(lengths, call.batch, call.steps);
+  call.order = rows.order();
+  threads = sweep_team(call, rows, threads);
+  const Scratch scratch(threads, [&](int size) { return sweeps.backward_scratch(call, size); });
+  team(threads, [&](const Worker& worker) { sweeps.backward(call, scratch.get(), worker); });
+}
+
+template void sweep_forward(SweepForwardCall<float>, const int64_t*, int);
+template void sweep_forward(SweepForwardCall<double>, const int64_t*, int);
+template void sweep_backward(SweepBackwardCall<float>, const int64_t*, int);
+template void sweep_backward(SweepBackwardCall<double>, const int64_t*, int);
 template void scan(ScanCall<float>, const int64_t*, int);
 template void scan(ScanCall<double>, const int64_t*, int);
 template void linear(const float*, int64_t, int64_t, const float*, int64_t, const float*, float*, int);

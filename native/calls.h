@@ -7,6 +7,7 @@
 
 #include "kernels.h"
 #include "program.h"
+#include "sweep.h"
 
 namespace recurra {
 
@@ -35,5 +36,11 @@ void backward(BackwardCall<T> call, const int64_t* lengths, int threads);
 // `call.order` is filled in here.
 template <class T>
 void scan(ScanCall<T> call, const int64_t* lengths, int threads);
+
+template <class T>
+void sweep_forward(SweepForwardCall<T> call, const int64_t* lengths, int threads);
+
+template <class T>
+void sweep_backward(SweepBackwardCall<T> call, const int64_t* lengths, int threads);
 
 }  // namespace recurra

@@ -96,8 +96,9 @@ class Checker {
   const char* function_;
 };
 
-// The bindings of Network and Stepper, and of Program.
+// The bindings of Network and Stepper, of Program, and of sweeps.
 void define_networks(nb::module_& m);
 void define_programs(nb::module_& m);
+void define_sweeps(nb::module_& m);
 
 }  // namespace recurra

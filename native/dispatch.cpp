@@ -48,4 +48,13 @@ const KernelTable& chosen_kernels() {
   return table;
 }
 
+const SweepTable& chosen_sweeps() {
+  static const KernelTable* chosen = &chosen_kernels();
+#if defined(__x86_64__)
+  if (chosen == &avx512::table) return avx512::sweeps;
+  if (chosen == &avx2::table) return avx2::sweeps;
+#endif
+  return portable::sweeps;
+}
+
 }  // namespace recurra

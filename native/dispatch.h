@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "sweep.h"
 
 namespace recurra {
 
@@ -14,5 +15,8 @@ std::vector<std::string> available_simd();
 // Chosen at the first call. Throws std::runtime_error where RECURRA_SIMD names a set that is unknown, or that
 // this processor cannot run.
 const KernelTable& chosen_kernels();
+
+// The sweeps of the same set.
+const SweepTable& chosen_sweeps();
 
 }  // namespace recurra

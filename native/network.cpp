@@ -61,8 +61,8 @@ void Aligned<T>::Delete::operator()(T* memory) const {
 template <class T>
 void Network<T>::add_layer(const LayerWeights<T>& w) {
   const int64_t gates = gate_count(w.cell);
-  layers_.push_back({w.cell, w.activation, w.reverse, w.residual, w.projection != nullptr, w.inputs, w.units,
-                     w.width, packed(w.weight_in, gates, w.units, w.inputs),
+  layers_.push_back({false, SweepCell{}, w.cell, w.activation, w.reverse, w.residual, w.projection != nullptr,
+                     w.inputs, w.units, w.width, packed(w.weight_in, gates, w.units, w.inputs),
                      packed(w.weight, gates, w.units, w.width), packed(w.projection, 1, w.width, w.units),
                      copied(w.bias_in, gates * w.units), copied(w.bias, w.units),
                      copied(w.peepholes, 3 * w.units)});
@@ -71,22 +71,51 @@ void Network<T>::add_layer(const LayerWeights<T>& w) {
 }
 
 template <class T>
+void Network<T>::add_sweep(const SweepWeights<T>& w) {
+  const int64_t sums = sweep_gates(w.cell) * w.units;
+  layers_.push_back({true,
+                     w.cell,
+                     Cell{},
+                     Activation{},
+                     w.reverse,
+                     w.residual,
+                     false,
+                     w.inputs,
+                     w.units,
+                     w.units,
+                     packed(w.weight_in, 1, sums, w.inputs),
+                     Aligned<T>(),
+                     Aligned<T>(),
+                     copied(w.bias_in, sums),
+                     {},
+                     {}});
+  for (int leaf = 0; leaf < sweep_leaves(w.cell); ++leaf) state_.push_back(w.units);
+}
+
+template <class T>
+int64_t Network<T>::sums_of(const Layer& layer) {
+  return (layer.sweeps ? sweep_gates(layer.sweep) : gate_count(layer.cell)) * layer.units;
+}
+
+template <class T>
 void Network<T>::set_symbols(const T* table, int64_t symbols) {
   const Layer& first = layers_.front();
-  const int64_t sums = gate_count(first.cell) * first.units;
+  const int64_t sums = sums_of(first);
   symbols_ = symbols;
   table_ = copied(table, symbols * first.inputs);
   if (symbols * sums > kMostProjected) return;
   projected_.resize(symbols * sums);
   const Kernels<T>& kernels = chosen_kernels().of<T>();
-  const int64_t gate = kernels.packed_size(first.units, first.inputs);
-  std::vector<T> part(symbols * first.units);
-  for (int64_t g = 0; g < gate_count(first.cell); ++g) {
-    kernels.linear(table, symbols, first.inputs, first.in.data() + g * gate,
-                   first.bias_in.empty() ? nullptr : first.bias_in.data() + g * first.units, first.units,
-                   part.data(), {0, 1, nullptr});
+  // a sweep's sums are one product, the gates of other layers one each
+  const int64_t blocks = first.sweeps ? 1 : gate_count(first.cell), columns = sums / blocks;
+  const int64_t block = kernels.packed_size(columns, first.inputs);
+  std::vector<T> part(symbols * columns);
+  for (int64_t g = 0; g < blocks; ++g) {
+    kernels.linear(table, symbols, first.inputs, first.in.data() + g * block,
+                   first.bias_in.empty() ? nullptr : first.bias_in.data() + g * columns, columns, part.data(),
+                   {0, 1, nullptr});
     for (int64_t v = 0; v < symbols; ++v)
-      std::copy_n(part.data() + v * first.units, first.units, projected_.data() + v * sums + g * first.units);
+      std::copy_n(part.data() + v * columns, columns, projected_.data() + v * sums + g * columns);
   }
 }
 
@@ -126,13 +155,41 @@ ForwardCall<T> Network<T>::call_of(const Layer& layer, const T* x, const int64_t
 }
 
 template <class T>
+void Network<T>::run_layer(const Layer& layer, const T* x, const int64_t* tokens, const int64_t* lengths,
+                           const uint8_t* resets, int64_t steps, int64_t batch, const T* const*& states,
+                           T* const*& last, T* outputs, int threads) const {
+  if (!layer.sweeps) {
+    const ForwardCall<T> call = call_of(layer, x, tokens, resets, steps, batch, states, last, outputs);
+    return forward(call, lengths, threads);
+  }
+  SweepForwardCall<T> call{};
+  call.cell = layer.sweep, call.reverse = layer.reverse;
+  call.steps = steps, call.batch = batch;
+  call.inputs = layer.inputs, call.units = layer.units;
+  call.symbols = tokens ? symbols_ : 0;
+  call.x = tokens ? table_.data() : x, call.tokens = tokens;
+  call.projected = tokens ? projected_.data() : nullptr;
+  call.packed = layer.in.data(), call.bias_in = layer.bias_in.data();
+  call.resets = resets;
+  call.states = states, call.last = last, call.outputs = outputs;
+  states += sweep_leaves(layer.sweep), last += sweep_leaves(layer.sweep);
+  sweep_forward(call, lengths, threads);
+}
+
+template <class T>
 void Network<T>::run_beside(const Network& other, const T* x, const int64_t* lengths, const uint8_t* resets,
                             int64_t steps, int64_t batch, const T* const* states, T* const* last, T* outputs,
                             const T* const* other_states, T* const* other_last, T* other_outputs,
                             int threads) const {
-  forward_pair(call_of(layers_.front(), x, nullptr, resets, steps, batch, states, last, outputs),
-               other.call_of(other.layers_.front(), x, nullptr, resets, steps, batch, other_states,
-                             other_last, other_outputs),
+  const Layer &one = layers_.front(), &two = other.layers_.front();
+  if (one.sweeps || two.sweeps) {
+    run_layer(one, x, nullptr, lengths, resets, steps, batch, states, last, outputs, threads);
+    other.run_layer(two, x, nullptr, lengths, resets, steps, batch, other_states, other_last, other_outputs,
+                    threads);
+    return;
+  }
+  forward_pair(call_of(one, x, nullptr, resets, steps, batch, states, last, outputs),
+               other.call_of(two, x, nullptr, resets, steps, batch, other_states, other_last, other_outputs),
                lengths, threads);
 }
 
@@ -152,9 +209,8 @@ void Network<T>::run(const T* x, const int64_t* tokens, const int64_t* lengths, 
       x = spelled;
     }
     T* into = i + 1 == layers_.size() ? outputs : temporary<T>(i % 2, rows * layer.width);
-    const ForwardCall<T> call =
-        call_of(layer, x, looks_up ? tokens : nullptr, resets, steps, batch, states, last, into);
-    forward(call, lengths, threads);
+    run_layer(layer, x, looks_up ? tokens : nullptr, lengths, resets, steps, batch, states, last, into,
+              threads);
     if (layer.residual)
       for (int64_t n = 0; n < rows * layer.width; ++n) into[n] += x[n];
     x = into;
@@ -169,10 +225,15 @@ void Network<T>::run_pairs(const T* x, const int64_t* lengths, const uint8_t* re
   for (size_t i = 0; i + 1 < layers_.size(); i += 2) {
     const int64_t width = layers_[i].width;
     T *ahead = temporary<T>(2, rows * width), *back = temporary<T>(3, rows * width);
-    const ForwardCall<T> first = call_of(layers_[i], x, nullptr, resets, steps, batch, states, last, ahead);
-    const ForwardCall<T> second =
-        call_of(layers_[i + 1], x, nullptr, resets, steps, batch, states, last, back);
-    forward_pair(first, second, lengths, threads);
+    const Layer &one = layers_[i], &two = layers_[i + 1];
+    if (one.sweeps || two.sweeps) {
+      run_layer(one, x, nullptr, lengths, resets, steps, batch, states, last, ahead, threads);
+      run_layer(two, x, nullptr, lengths, resets, steps, batch, states, last, back, threads);
+    } else {
+      const ForwardCall<T> first = call_of(one, x, nullptr, resets, steps, batch, states, last, ahead);
+      const ForwardCall<T> second = call_of(two, x, nullptr, resets, steps, batch, states, last, back);
+      forward_pair(first, second, lengths, threads);
+    }
     T* into = i + 2 == layers_.size() ? outputs : temporary<T>(i / 2 % 2, rows * 2 * width);
     for (int64_t n = 0; n < rows; ++n) {
       std::copy_n(ahead + n * width, width, into + n * 2 * width);

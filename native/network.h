@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "sweep.h"
 
 namespace recurra {
 
@@ -36,10 +37,20 @@ struct LayerWeights {
   const T *weight_in, *bias_in, *weight, *bias, *peepholes, *projection;
 };
 
+// Those of a layer that is a sweep: weight_in [S, I], bias_in [S].
+template <class T>
+struct SweepWeights {
+  SweepCell cell;
+  bool reverse, residual;
+  int64_t inputs, units;
+  const T *weight_in, *bias_in;
+};
+
 template <class T>
 class Network {
  public:
   void add_layer(const LayerWeights<T>& weights);
+  void add_sweep(const SweepWeights<T>& weights);
   // Before the first layer: from here on they come in pairs over the same inputs, whose outputs lie side by
   // side.
   void pair_layers() { directions_ = 2; }
@@ -60,7 +71,7 @@ class Network {
   // Whether every leaf of h is followed by one of c.
   bool has_cells() const {
     for (const Layer& layer : layers_)
-      if (layer.cell != Cell::kLstm) return false;
+      if (layer.sweeps || layer.cell != Cell::kLstm) return false;
     return has_layers();
   }
   bool paired() const { return directions_ == 2; }
@@ -81,6 +92,8 @@ class Network {
 
  private:
   struct Layer {
+    bool sweeps;  // a sweep, of which there are sweep, in and bias_in alone
+    SweepCell sweep;
     Cell cell;
     Activation activation;
     bool reverse, residual, projects;
@@ -96,7 +109,12 @@ class Network {
 
   void run_pairs(const T* x, const int64_t* lengths, const uint8_t* resets, int64_t steps, int64_t batch,
                  const T* const* states, T* const* last, T* outputs, int threads) const;
-  // Layer i over x, or over looked-up tokens; takes its states from the lists and moves them on.
+  // What a layer's inputs are turned into, numbers a step.
+  static int64_t sums_of(const Layer& layer);
+  // A layer over x, or over looked-up tokens; takes its states from the lists and moves them on.
+  void run_layer(const Layer& layer, const T* x, const int64_t* tokens, const int64_t* lengths,
+                 const uint8_t* resets, int64_t steps, int64_t batch, const T* const*& states,
+                 T* const*& last, T* outputs, int threads) const;
   ForwardCall<T> call_of(const Layer& layer, const T* x, const int64_t* tokens, const uint8_t* resets,
                          int64_t steps, int64_t batch, const T* const*& states, T* const*& last,
                          T* outputs) const;

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from recurra.cells import CELLS, GRU, LSTM, Cell, Elman, FeedForward, OwnCell, Recurrent
+    from recurra.cells import CELLS, GRU, LSTM, Cell, Elman, FeedForward, MinGRU, MinLSTM, OwnCell, Recurrent
     from recurra.errors import (
         DataError,
         EnvironmentFailure,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from recurra.streaming import Pool, Session, generate
 
 _WHERE = {
-    "cells": ("CELLS", "GRU", "LSTM", "Cell", "Elman", "FeedForward", "OwnCell", "Recurrent"),
+    "cells": ("CELLS", "GRU", "LSTM", "Cell", "Elman", "FeedForward", "MinGRU", "MinLSTM", "OwnCell", "Recurrent"),
     "errors": (
         "DataError", "EnvironmentFailure", "Interrupted", "ModelError", "RecurraError", "StateError", "UsageError",
     ),
@@ -61,6 +61,8 @@ __all__ = [
     "Interrupted",
     "LanguageModel",
     "LanguageModelConfig",
+    "MinGRU",
+    "MinLSTM",
     "Model",
     "ModelError",
     "OwnCell",

@@ -2,10 +2,18 @@
 
 from recurra.cells.cell import Cell, Recurrent
 from recurra.cells.gated import GRU, LSTM, Elman, ElmanState, FeedForward, FeedForwardState, GRUState, LSTMState
+from recurra.cells.linear import MinGRU, MinGRUState, MinLSTM, MinLSTMState
 from recurra.cells.own import OwnCell
 from recurra.cells.symbols import Inputs, Symbols, spelled_out
 
-CELLS: dict[str, type[Cell]] = {"feedforward": FeedForward, "elman": Elman, "gru": GRU, "lstm": LSTM}
+CELLS: dict[str, type[Cell]] = {
+    "feedforward": FeedForward,
+    "elman": Elman,
+    "gru": GRU,
+    "lstm": LSTM,
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+}
 
 __all__ = [
     "CELLS",
@@ -19,6 +27,10 @@ __all__ = [
     "GRUState",
     "Inputs",
     "LSTMState",
+    "MinGRU",
+    "MinGRUState",
+    "MinLSTM",
+    "MinLSTMState",
     "OwnCell",
     "Recurrent",
     "Symbols",

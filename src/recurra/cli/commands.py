@@ -58,7 +58,7 @@ def fit(
     label: LabelColumn = None,
     tags: TagsColumn = None,
     target: TargetColumn = None,
-    cell: Annotated[str, typer.Option(help="feedforward, elman, gru or lstm.")] = "gru",
+    cell: Annotated[str, typer.Option(help="feedforward, elman, gru, lstm, mingru or minlstm.")] = "gru",
     size: Annotated[str, typer.Option(help="small, base or large: units beside what the data suggest.")] = "base",
     hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers.")] = None,

@@ -20,10 +20,12 @@ from recurra.kernels.native import (
     usable,
 )
 from recurra.kernels.ops import KERNELS, cross_entropy, linear, recording
+from recurra.kernels.ops_sweep import sweep
 from recurra.kernels.recompute import recomputed
 from recurra.kernels.reference import without_padding
 from recurra.kernels.scan import scan, scan_traced, sizes_of, traced_step
 from recurra.kernels.steps import ACTIVATIONS
+from recurra.kernels.sweeps import SWEEPS
 from recurra.kernels.transforms import transformed, unwatched
 from recurra.kernels.variants import without_forget
 
@@ -32,6 +34,7 @@ __all__ = [
     "BACKENDS",
     "KERNELS",
     "MOST_ROWS",
+    "SWEEPS",
     "BackendWarning",
     "Kept",
     "LayerWeights",
@@ -56,6 +59,7 @@ __all__ = [
     "scan",
     "scan_traced",
     "sizes_of",
+    "sweep",
     "traced_step",
     "transformed",
     "unsupported",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from recurra.kernels import native
 from recurra.kernels.native import ACTIVATIONS, capsule
+from recurra.kernels.sweeps import SWEEPS
 from recurra.kernels.transforms import unwatched
 
 MOST_ROWS = 8192
@@ -30,11 +31,14 @@ _NETWORKS: dict[torch.dtype, str] = {torch.float32: "32", torch.float64: "64"}
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One layer as the kernels take it: `kernel` is a name from the table of kernels, the rest are its arguments."""
+    """One layer as the kernels take it: `kernel` is a name from the table of kernels, the rest are its arguments.
+
+    Or it is one from the table of sweeps, which have `weight_in` and `bias_in` alone.
+    """
 
     kernel: str
     weight_in: Tensor
-    weight: Tensor
+    weight: Tensor | None = None
     bias_in: Tensor | None = None
     bias: Tensor | None = None
     peepholes: Tensor | None = None
@@ -92,6 +96,12 @@ class Kept:
             self.network.pair_layers()
         self.columns = heads[-1][0].shape[0] if heads else 0
         for layer in layers:
+            if layer.kernel in SWEEPS:
+                self.network.add_sweep(
+                    SWEEPS[layer.kernel].number, layer.reverse, layer.residual, self._take(layer.weight_in),
+                    self._take(layer.bias_in),
+                )  # fmt: skip
+                continue
             cell = {"elman": 0, "gru": 1 if layer.reset_after else 2, "lstm": 3}[layer.kernel]
             self.network.add_layer(
                 cell, ACTIVATIONS[layer.activation], layer.reverse, layer.residual, self._take(layer.weight_in),

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from recurra import kernels
-from recurra.cells import GRU, LSTM, Cell, Elman, FeedForward
+from recurra.cells import CELLS, GRU, LSTM, Cell, Elman, FeedForward
+from recurra.cells.linear import SweepCell
 from recurra.cells.own import OwnCell
 from recurra.errors import UsageError
 from recurra.kernels import variants
@@ -233,11 +234,34 @@ def _part(cell: Any) -> Part:
                 fix="Write the step with operations that can be one",
             )
         return scanned(traced, {name: plain(getattr(cell, name)) for name in cell.names}, cell.reverse)
+    if issubclass(kind, SweepCell) and kind in CELLS.values():
+        return _swept(cell)
     raise UsageError(
-        "This cell has no ONNX form",
-        got=type(cell).__name__,
-        expected="FeedForward, Elman, GRU, LSTM or OwnCell itself",
+        "This cell has no ONNX form", got=type(cell).__name__, expected="OwnCell, or a cell of `CELLS` itself"
     )
+
+
+@dataclass(frozen=True)
+class _SweepStep:
+    """A step of a sweep that makes its sums from the inputs themselves; emits the output."""
+
+    sweep: str
+
+    def __call__(
+        self, x: Tensor, state: tuple[Tensor, ...], given: Mapping[str, Tensor]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        after = kernels.SWEEPS[self.sweep].step(x @ given["weight_in"].T + given["bias"], state)
+        return after, after[:1]
+
+
+def _swept(cell: SweepCell) -> Scanned:
+    parameters = {"weight_in": plain(cell.weight_in), "bias": plain(cell.bias)}
+    rows = tuple(leaf.detach() for leaf in vars(cell.initial_state(1)).values())
+    sizes = kernels.sizes_of((cell.weight_in.new_empty(1, cell.inputs),), rows, {}, parameters, True)
+    traced = kernels.traced_step(_SweepStep(cell.sweep), sizes)
+    if isinstance(traced, str):
+        raise AssertionError(f"the step of '{cell.sweep}' is no program: {traced}")
+    return scanned(traced, parameters, cell.reverse)
 
 
 # ---- recurrences as programs

@@ -1,0 +1,4 @@
+// The sweeps for x86 processors with AVX2 and FMA.
+#define RECURRA_ISA avx2
+#define RECURRA_USE_AVX2
+#include "sweeps.inc.h"

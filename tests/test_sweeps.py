@@ -1,0 +1,205 @@
+"""Every sweep of the native build against the reference in float64, over its options, sizes and both dtypes."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from recurra import kernels
+from recurra.kernels import SWEEPS, backend
+from tolerances import assert_close
+
+DTYPES = (torch.float32, torch.float64)
+OPTIONS = [
+    dict(zip(("lengths", "resets", "reverse"), on, strict=True)) for on in itertools.product((False, True), repeat=3)
+]
+
+
+def arguments(
+    name: str,
+    steps: int,
+    batch: int,
+    hidden: int,
+    inputs: int = 4,
+    *,
+    symbols: int | None = None,
+    lengths: bool = False,
+    resets: bool = False,
+    reverse: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Random arguments of a sweep in float64; what pads a row is NaN."""
+    random = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    sums = SWEEPS[name].gates * hidden
+    made: dict[str, Any] = {
+        "x": draw(*((steps, batch) if symbols is None else (symbols,)), inputs),
+        "states": [draw(batch, hidden) for _ in range(SWEEPS[name].leaves)],
+        "weights": [draw(sums, inputs) / inputs**0.5, draw(sums)],
+        "reverse": reverse,
+    }
+    if symbols is not None:
+        made["tokens"] = torch.randint(0, symbols, (steps, batch), generator=random)
+    if lengths:
+        made["lengths"] = torch.randint(0, steps + 1, (batch,), generator=random)
+        if symbols is None:
+            made["x"][torch.arange(steps)[:, None] >= made["lengths"]] = torch.nan
+    if resets:
+        made["resets"] = torch.rand(steps, batch, generator=random) < 0.3
+    return made
+
+
+def run(name: str, given: dict[str, Any], chosen: str, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+    """(results, gradients of x, states and weights); the loss weighs every output and last state."""
+    x, states, weights = (
+        given["x"].to(dtype).requires_grad_(),
+        *([value.to(dtype).requires_grad_() for value in given[group]] for group in ("states", "weights")),
+    )
+    rest = {key: value for key, value in given.items() if key not in ("x", "states", "weights")}
+    with backend(chosen):
+        outputs, last, kept = kernels.sweep(name, x, states, weights, **rest)
+        loss = torch.zeros((), dtype=dtype)
+        for result in (outputs, *last):
+            # the same numbers in every dtype
+            share = torch.cos(torch.arange(result.numel(), dtype=torch.float64)).bfloat16().to(dtype)
+            loss = loss + (result * share.view(result.shape)).sum()
+        gradients = torch.autograd.grad(loss, [x, *states, *weights])
+    return [outputs, *last, kept], list(gradients)
+
+
+def equal_reference(name: str, given: dict[str, Any], dtype: torch.dtype) -> None:
+    results, gradients = run(name, given, "native", dtype)
+    truth, true_gradients = run(name, given, "reference", torch.float64)
+    for result, true in zip(results, truth, strict=True):
+        assert result.dtype == dtype
+        assert_close(result, true)
+    for gradient, true in zip(gradients, true_gradients, strict=True):
+        assert_close(gradient, true, "gradients")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("symbols", [None, 5])
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda on: "+".join(key for key in on if on[key]) or "plain")
+@pytest.mark.parametrize("name", SWEEPS)
+def test_native_equals_reference(name: str, options: dict[str, bool], symbols: int | None, dtype: torch.dtype) -> None:
+    equal_reference(name, arguments(name, 6, 5, 11, symbols=symbols, **options), dtype)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(list(SWEEPS)),
+    steps=st.integers(0, 9) | st.integers(130, 200),
+    batch=st.integers(0, 9) | st.integers(130, 140),
+    hidden=st.sampled_from([1, 2, 7, 16, 17, 40]),
+    inputs=st.sampled_from([1, 3, 17]),
+    symbols=st.sampled_from([None, None, 1, 40, 600]),
+    options=st.sampled_from(OPTIONS),
+    seed=st.integers(0, 1000),
+)
+def test_native_equals_reference_for_any_shape(
+    name: str, steps: int, batch: int, hidden: int, inputs: int, symbols: int | None, options: dict[str, bool],
+    seed: int,
+) -> None:  # fmt: skip
+    batch = min(batch, 9) if steps > 9 else batch
+    given = arguments(name, steps, batch, hidden, inputs, symbols=symbols, seed=seed, **options)
+    equal_reference(name, given, torch.float64)
+
+
+@pytest.mark.parametrize("order", ["first", "second"])
+@pytest.mark.parametrize("symbols", [None, 3])
+@pytest.mark.parametrize("name", SWEEPS)
+def test_gradients_are_right(name: str, symbols: int | None, order: str) -> None:
+    given = arguments(name, 3, 2, 3, 2, symbols=symbols, resets=True)
+    count = len(given["states"])
+    rest = {key: value for key, value in given.items() if key not in ("x", "states", "weights")}
+    inputs = [value.clone().requires_grad_() for value in (given["x"], *given["states"], *given["weights"])]
+
+    def outcome(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        outputs, last, _ = kernels.sweep(name, x, others[:count], others[count:], **rest)
+        return outputs, *last
+
+    with backend("native"):
+        check = torch.autograd.gradcheck if order == "first" else torch.autograd.gradgradcheck
+        assert check(outcome, inputs)
+
+
+@pytest.mark.parametrize("symbols", [None, 7])
+@pytest.mark.parametrize("name", SWEEPS)
+def test_the_same_bits_for_any_number_of_threads(name: str, symbols: int | None) -> None:
+    """Outputs, states and all gradients; rows alone too, but for the gradients of weights."""
+    given = arguments(name, 150, 13, 70, 40, symbols=symbols, lengths=True, resets=True)
+    kernels.native.module().be_patient()
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(run(name, given, "native", torch.float32))
+    finally:
+        torch.set_num_threads(before)
+    for results, gradients in found[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(results, found[0][0], strict=True))
+        assert all(
+            torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in zip(gradients, found[0][1], strict=True)
+        )
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_bfloat16_is_float32_rounded(name: str) -> None:
+    given = arguments(name, 6, 5, 11, resets=True)
+    given |= {"x": given["x"].bfloat16(), "states": [value.bfloat16() for value in given["states"]]}
+    given["weights"] = [value.bfloat16() for value in given["weights"]]
+    results, gradients = run(name, given, "native", torch.bfloat16)
+    wide, _ = run(name, given, "native", torch.float32)
+    _, true_gradients = run(name, given, "reference", torch.float32)
+    for result, unrounded in zip(results, wide, strict=True):
+        assert torch.equal(result, unrounded.bfloat16())
+    for gradient, true in zip(gradients, true_gradients, strict=True):
+        assert_close(gradient, true, "gradients")
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_sums_at_the_ends_of_the_range(name: str) -> None:
+    """Gates that are fully open or shut overflow nowhere, forward and backward."""
+    given = arguments(name, 4, 3, 8, 2)
+    given["weights"][1] = (
+        torch.tensor([300.0, -300.0, 100.0, -90.0, 0.0, 1e4, -1e4, 30.0]).double().repeat(SWEEPS[name].gates)
+    )
+    for dtype in DTYPES:
+        results, gradients = run(name, given, "native", dtype)
+        assert all(value.isfinite().all() for value in (*results, *gradients))
+        equal_reference(name, given, dtype)
+
+
+def test_a_minimal_gru_by_hand() -> None:
+    """One unit: z = σ(0) = 1/2 moves the state halfway to each candidate."""
+    weights = [torch.tensor([[0.0], [1.0]]), torch.zeros(2)]
+    outputs, (last,), _ = kernels.sweep("mingru", torch.tensor([[[4.0]], [[8.0]]]), [torch.zeros(1, 1)], weights)
+    assert outputs.flatten().tolist() == [2.0, 5.0] and last.item() == 5.0
+
+
+def test_a_minimal_lstm_by_hand() -> None:
+    """f = σ(0) and i = σ(0) share alike; f = σ(log 3) = 3/4 against i = 1/2 keeps 3/5."""
+    weights = [torch.tensor([[0.0], [0.0], [1.0]]), torch.zeros(3)]
+    x = torch.tensor([[[4.0]], [[8.0]]])
+    outputs, _, _ = kernels.sweep("minlstm", x, [torch.zeros(1, 1)], weights)
+    assert outputs.flatten().tolist() == [2.0, 5.0]
+    weights[1][0] = torch.tensor(3.0).log()
+    outputs, _, _ = kernels.sweep("minlstm", x[:1], [torch.full((1, 1), 10.0)], weights)
+    assert abs(outputs.item() - (0.6 * 10 + 0.4 * 4)) < 1e-5
+
+
+def test_operation_is_well_made() -> None:
+    """torch's own check: schema, shapes without data, gradient registration, tracing."""
+    x, h = torch.randn(3, 2, 5, requires_grad=True), torch.randn(2, 4, requires_grad=True)
+    weights = [torch.randn(8, 5, requires_grad=True), torch.randn(8, requires_grad=True)]
+    options = (None, torch.tensor([3, 1]), torch.rand(3, 2) < 0.3, False, True)
+    torch.library.opcheck(torch.ops.recurra.sweep.default, ("mingru", x, [h], weights, *options))
