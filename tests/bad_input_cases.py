@@ -162,6 +162,7 @@ def noise(*shape: int) -> np.ndarray:
 
 DEEP = "[" * 200_000
 DIGITS = "9" * 6_000
+TS = "@problemName x\n@dimensions 2\n@classLabel true a b\n@data\n"
 LABELS = np.arange(20) % 2
 
 
@@ -206,13 +207,22 @@ CASES = [
     Case("data: no JSON", put("bad.jsonl", '{"text":"a"'), f"fit bad.jsonl {FIT}", DATA, r"line 1 is not JSON"),
     Case("data: JSON without end", put("bad.jsonl", DEEP + "\n"), f"fit bad.jsonl {FIT}", DATA, r"line 1 cannot be read.*depth"),
     Case("data: a number of 6000 digits", put("bad.jsonl", '{"y":' + DIGITS + "}\n"), f"fit bad.jsonl {FIT}", DATA, r"line 1 cannot be read.*digits"),
-    Case("data: NaN in JSON lines", rows("bad.jsonl", *series(float("nan"))), f"fit bad.jsonl {FIT}", DATA, r"line 3 has NaN at step 2, feature 1"),
+    Case("data: a series file that is cut", put("bad.ts", TS + "1,2:3,4:a\n1,2:3"), f"fit bad.ts {FIT}", DATA, r"bad\.ts, line 6 has another number of dimensions.*Got: 1.*Expected: 2.*cut"),
+    Case("data: a series file with a class of no header", put("bad.ts", TS + "1,2:3,4:c\n"), f"fit bad.ts {FIT}", DATA, r"line 5 has a class that the header does not name.*'c'.*a, b"),
+    Case("data: a series file with words among numbers", put("bad.ts", TS + "1,2:3,x:a\n"), f"fit bad.ts {FIT}", DATA, r"line 5: dimension 2, step 2 is no number.*'x'"),
+    Case("data: a series file without data", put("bad.ts", TS.replace("@data", "")), f"fit bad.ts {FIT}", DATA, r"no line @data"),
+    Case("data: a series file with time stamps", put("bad.ts", "@timeStamps true\n" + TS), f"fit bad.ts {FIT}", DATA, r"line 1: series with time stamps are not read"),
+    Case("data: an infinity in a series file", put("bad.ts", TS + "1,2:3,inf:a\n1,2:3,4:b\n" * 9), f"fit bad.ts {FIT}", DATA, r"line 5 has an infinity at step 2, feature 2"),
+    Case("data: pictures that are cut", put("x-images-idx3-ubyte", b"\0\0\x08\x03" + bytes([0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3])), f"fit x-images-idx3-ubyte {FIT}", DATA, r"is cut.*3 bytes.*8 bytes for shape \[2, 2, 2\]"),
+    Case("data: no pictures", put("x-images-idx3-ubyte", b"text"), f"fit x-images-idx3-ubyte {FIT}", DATA, r"no IDX file.*74 65 78 74"),
+    Case("data: labels for pictures", put("x-labels-idx1-ubyte", b"\0\0\x08\x01\0\0\0\x02ab"), f"fit x-labels-idx1-ubyte {FIT}", DATA, r"holds no pictures.*labels alone"),
+    Case("data: NaN in JSON lines", rows("bad.jsonl", *series(float("nan"))), f"fit bad.jsonl --level words {FIT}", USAGE, r"are for text"),
     Case("data: infinity in JSON lines", rows("bad.jsonl", *series(1e39)), f"fit bad.jsonl {FIT}", DATA, r"line 3 has an infinity at step 2"),
     Case("data: a whole number too large", rows("bad.jsonl", *[{"x": [[10**400]], "y": i % 2} for i in range(9)]), f"fit bad.jsonl {FIT}", DATA, r"too large"),
     Case("data: words among numbers", rows("bad.jsonl", *[{"x": [[1, "a"]], "y": i % 2} for i in range(9)]), f"fit bad.jsonl {FIT}", DATA, r"not a number"),
     Case("data: ragged features", rows("bad.jsonl", *[{"x": [[1, 2], [3]], "y": i % 2} for i in range(9)]), f"fit bad.jsonl {FIT}", DATA, r"different numbers of features"),
     Case("data: sequences of no steps", rows("bad.jsonl", *[{"x": [[i, 1]] if i > 7 else [], "y": i % 2} for i in range(12)]), f"fit bad.jsonl {FIT}", DATA, r"no steps"),
-    Case("data: NaN in arrays", arrays("bad.npz", x=np.full((20, 3, 2), np.nan), y=LABELS), f"fit bad.npz {FIT}", DATA, r"row 1 has NaN at step 1, feature 1"),
+    Case("data: NaN in arrays", arrays("bad.npz", x=np.full((20, 3, 2), np.nan), y=LABELS), f"fit bad.npz {FIT}", DATA, r"features 1 and 2 have no value in any row \(row 1 has NaN at step 1, feature 1\)"),
     Case("data: infinity in arrays", arrays("bad.npz", x=np.full((20, 3, 2), np.inf), y=LABELS), f"fit bad.npz {FIT}", DATA, r"row 1 has an infinity"),
     Case("data: complex numbers", arrays("bad.npz", x=noise(20, 3, 2) * 1j, y=LABELS), f"fit bad.npz {FIT}", DATA, r"complex numbers"),
     Case("data: no features", arrays("bad.npz", x=noise(20, 3, 0), y=LABELS), f"fit bad.npz {FIT}", DATA, r"no features"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +19,20 @@ from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.dates import Step
 from recurra.data.letters import Letters
 from recurra.data.series_codec import ForecastCodec
+from recurra.data.target_codec import TargetCodec
 from recurra.data.text_codec import TextCodec
 from recurra.data.token_codec import TokenCodec
-from recurra.layers import Bidirectional, Block, Dilated, Stack, StackConfig
+from recurra.layers import (
+    Bidirectional,
+    Block,
+    Convolution,
+    ConvolutionConfig,
+    Dilated,
+    Filling,
+    Front,
+    Stack,
+    StackConfig,
+)
 from recurra.models import (
     Classifier,
     ClassifierConfig,
@@ -28,6 +40,8 @@ from recurra.models import (
     ForecasterConfig,
     LanguageModel,
     LanguageModelConfig,
+    Regressor,
+    RegressorConfig,
     Tagger,
     TaggerCodecs,
     TaggerConfig,
@@ -41,7 +55,8 @@ CODEC = TextCodec.learn(["abcdefgh"], "characters")
 
 @dataclass(frozen=True)
 class Network:
-    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers, `wide` of them a step.
+    """One network. `per_step`: it answers at every step; `tokens`: its inputs are whole numbers, `wide` of them a step;
+    `holes`: values may be missing.
 
     `begin`: the state of so many rows that a sequence of it begins with, where that is not the initial one.
     """
@@ -52,6 +67,7 @@ class Network:
     per_step: bool = True
     tokens: bool = False
     wide: int | None = None
+    holes: bool = False
     begin: Callable[[Any, int], Any] = lambda model, batch: model.initial_state(batch)
 
     def build(self, dtype: torch.dtype = torch.float32) -> Any:
@@ -68,7 +84,8 @@ class Network:
         if self.tokens:
             shape = (steps, batch) if self.wide is None else (steps, batch, self.wide)
             return torch.randint(0, CODEC.size, shape, generator=random)
-        return torch.randn(steps, batch, INPUTS, generator=random, dtype=torch.float64).to(dtype)
+        inputs = torch.randn(steps, batch, INPUTS, generator=random, dtype=torch.float64).to(dtype)
+        return inputs.masked_fill(inputs > 0.7, float("nan")) if self.holes else inputs
 
     def run(
         self, network: Any, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
@@ -172,6 +189,22 @@ FORECASTERS: dict[str, dict[str, Any]] = {
     "stepwise": {"block": 2, "chunk": 2, "output": "quantiles"},
     "logarithm": {"logarithm": True},
 }
+WINDOWS = ConvolutionConfig(channels=HIDDEN, layers=2, widths=(2, 3), dilations=(1, 2))
+
+
+def _fronted(cell: str, summary: str, missing: str | None, **options: Any) -> Callable[[], Classifier]:
+    return _classifier(
+        cell, False, summary=summary, missing=missing, marked=missing is not None, convolution=WINDOWS, **options
+    )
+
+
+def _regressor() -> Regressor:
+    config = RegressorConfig(
+        stack=StackConfig(cell="gru", hidden=HIDDEN), targets=2, features=INPUTS, summary="all", missing="zero",
+        convolution=WINDOWS,
+    )  # fmt: skip
+    numbers = TargetCodec(["a", "b"], np.zeros(2), np.ones(2))
+    return Regressor(config, numbers, SeriesCodec.learn([torch.randn(9, INPUTS).numpy()]))
 
 
 NETWORKS: list[Network] = [
@@ -240,6 +273,34 @@ NETWORKS: list[Network] = [
         per_step=False,
         tokens=True,
     ),
+    Network("convolution", lambda: Convolution(INPUTS, INPUTS, (1, 3), (1, 2))),
+    *(
+        Network(f"filling-{fill}", lambda fill=fill: Filling(INPUTS, fill, marked=fill == "mean"), holes=True)
+        for fill in ("previous", "zero", "mean")
+    ),
+    Network(
+        "front",
+        lambda: Front([Filling(INPUTS, "previous", marked=True), Convolution(2 * INPUTS, 4, (3,), (2,))]),
+        holes=True,
+    ),
+    *(
+        Network(
+            f"classify-fronted-{cell}-{summary}",
+            _fronted(cell, summary, fill),
+            batch_first=True,
+            per_step=False,
+            holes=fill is not None,
+        )
+        for cell, summary, fill in (("gru", "all", None), ("lstm", "attention", "previous"), ("gru", "last", "mean"))
+    ),
+    Network(
+        "classify-fronted-both-ways",
+        _fronted("gru", "all", "zero", bidirectional=True),
+        batch_first=True,
+        per_step=False,
+        holes=True,
+    ),
+    Network("regress-fronted", _regressor, batch_first=True, per_step=False, holes=True),
     Network("classify-spelled", _spelled, batch_first=True, per_step=False, tokens=True, wide=1 + LETTERS.width),
     *(Network(f"tag-{name}", _tagger(name, WORDS), batch_first=True, tokens=True, wide=WORDS.width) for name in CELLS),
     Network("tag-characters", _tagger("gru", SINGLE), batch_first=True, tokens=True, wide=1),

@@ -162,7 +162,7 @@ def test_numeric_series() -> None:
     assert "feature 2 is the same at every step" in problems(found)
     assert "1 input stands in the data with different labels (first: rows 5 and 10" in problems(found)
     x[3][2, 0] = np.nan
-    assert "row 4 has NaN at step 3, feature 1" in str(recurra.check((x, ["a", "b"] * 15)).error)
+    assert "row 4 has NaN at step 3, feature 1" in problems(recurra.check((x, ["a", "b"] * 15)))
 
 
 def test_tagged_and_pairs_bring_their_facts() -> None:

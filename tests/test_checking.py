@@ -83,7 +83,7 @@ def test_labels_are_not_judged_for_prediction() -> None:
     assert check_rows(rows(["a", "a"], None), "line") == []
 
 
-def test_nan_and_infinity_are_fatal_with_step_and_feature() -> None:
+def test_infinity_is_fatal_and_what_is_missing_is_told_with_step_and_feature() -> None:
     broken = np.zeros((4, 2), np.float32)
     broken[2, 1] = np.nan
     infinite = np.zeros((4, 2), np.float32)
@@ -91,15 +91,25 @@ def test_nan_and_infinity_are_fatal_with_step_and_feature() -> None:
     kept, problems = check_series([np.zeros((4, 2), np.float32), broken, infinite], [1, 2, 3], "row")
     assert kept == [0, 1, 2]
     assert problems == [
-        Problem(2, "row 2 has NaN at step 3, feature 2", True),
         Problem(3, "row 3 has an infinity at step 1, feature 1", True),
-    ]
+        Problem(
+            2, "1 row has missing values, 0.042 of all values (row 2; row 2 has NaN at step 3, feature 2): they are filled",
+            False,
+        ),
+    ]  # fmt: skip
 
 
-def test_nan_that_looks_like_padding_gets_a_hint() -> None:
+def test_missing_values_that_look_like_padding_get_a_hint() -> None:
     padded = np.array([[1.0], [np.nan], [np.nan]], np.float32)
     _, problems = check_series([padded], [1], "row")
-    assert "`lengths`" in problems[0].message and problems[1].message == "row 1 has NaN at step 2, feature 1"
+    assert "row 1 has NaN at step 2, feature 1" in problems[0].message and not problems[0].fatal
+    assert "`lengths`" in problems[1].message and not problems[1].fatal
+
+
+def test_a_feature_without_any_value_is_fatal() -> None:
+    silent = np.array([[1.0, np.nan], [2.0, np.nan]], np.float32)
+    _, [problem] = check_series([silent, silent], [1, 2], "row")
+    assert problem.fatal and "feature 2 has no value in any row (row 1 has NaN at step 1, feature 2)" in problem.message
 
 
 def test_ragged_features_and_empty_sequences_are_left_out() -> None:

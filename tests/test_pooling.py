@@ -60,7 +60,7 @@ def test_nothing_read_is_answered_from_zeros(attention: Attention) -> None:
 
 def test_there_is_no_other_pooling() -> None:
     with pytest.raises(UsageError, match=r"no summary 'mean'. Expected: last, max, attention"):
-        pooling("mean", H, causal=True)
+        pooling("mean", H)
 
 
 # ---- weight drop

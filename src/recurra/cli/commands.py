@@ -52,8 +52,10 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
 
 @app.command()
 def fit(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet or .npz")],
-    task: Annotated[str | None, typer.Option(help="language, classify, tag, translate or forecast; guessed.")] = None,
+    data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet, .npz, .ts or IDX")],
+    task: Annotated[
+        str | None, typer.Option(help="language, classify, regress, tag, translate or forecast; guessed.")
+    ] = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     tags: TagsColumn = None,
@@ -92,8 +94,14 @@ def fit(
     past: Past = None,
     static: Static = None,
     summary: Annotated[
-        str | None, typer.Option(help="Classify from the last output, the max, or by attention.")
+        str | None, typer.Option(help="Answer from the last output, the max, by attention, or from all.")
     ] = None,
+    missing: Annotated[
+        str | None, typer.Option(help="Missing numbers are filled with the previous one, zero, or the mean.")
+    ] = None,
+    read: Annotated[str | None, typer.Option(help="Pictures by rows, by pixels, or whole, as one step.")] = None,
+    convolution: Annotated[bool | None, typer.Option(help="Read numbers through convolutions that look back.")] = None,
+    augment: Annotated[bool | None, typer.Option(help="Change numbers a little in training.")] = None,
     class_weights: Annotated[
         str, typer.Option(help="none; balanced: rare classes count as much as common ones.")
     ] = "none",
@@ -150,10 +158,12 @@ def fit(
 
 @app.command()
 def check(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet or .npz")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet, .npz, .ts or IDX")],
     valid: Annotated[str | None, typer.Option(help="Validation file.")] = None,
     test: Annotated[str | None, typer.Option(help="Test file.")] = None,
-    task: Annotated[str | None, typer.Option(help="language, classify, tag, translate or forecast; guessed.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="language, classify, regress, tag, translate or forecast; guessed.")
+    ] = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     tags: TagsColumn = None,

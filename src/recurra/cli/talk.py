@@ -58,6 +58,10 @@ def show_answer(answer: dict[str, Any], raw: Any = "", *, all_of_them: bool = Fa
     if "translation" in answer:
         texts = [each["text"] for each in answer["best"]] if all_of_them else [answer["translation"]]
         return "\t".join(printable(text).replace("\n", "⏎").replace("\t", "⇥") for text in texts)
+    if "value" in answer or "values" in answer:
+        numbers = answer.get("values") or {"": answer["value"]}
+        line = "  ".join(f"{name} {number:.6g}".strip() for name, number in numbers.items())
+        return printable(f"{line}\t{raw}" if isinstance(raw, str) and raw else line).replace("\n", "⏎")
     shares = "  ".join(f"{name} {share:.3f}" for name, share in answer["probabilities"].items())
     line = f"{answer['label']}\t{shares}"
     # one line for each input, whatever it holds

@@ -121,8 +121,10 @@ def not_finite(array: np.ndarray) -> tuple[int, int, float] | None:
 
 
 def check_series(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str) -> tuple[list[int], list[Problem]]:
-    """Indices of sequences [T, F] that can be used, and the problems of the others. NaN and infinity are fatal:
-    whether to drop, fill or interpolate is not for a reader of files to decide."""
+    """Indices of sequences [T, F] that can be used, and the problems of the others. An infinity is fatal: what it stands
+    for is not for a reader of files to decide. NaN is a missing value, which models fill; a feature of which there is no
+    value at all is fatal.
+    """
     problems: list[Problem] = []
     empty = [i for i, array in enumerate(arrays) if array.shape[0] == 0]
     problems += left_out([lines[i] for i in empty], unit, "has a sequence of no steps", "have a sequence of no steps")
@@ -138,24 +140,45 @@ def check_series(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str) 
         problems.append(Problem(None, "the sequences have no features", fatal=True))
     dropped = {*empty, *ragged}
     kept = [i for i in range(len(arrays)) if i not in dropped]
-    tails = 0
     for i in kept:
-        found = not_finite(arrays[i])
-        if found is None:
-            continue
-        step, feature, value = found
-        what = "NaN" if np.isnan(value) else "an infinity"
-        problems.append(
-            Problem(lines[i], f"{unit} {lines[i]} has {what} at step {step}, feature {feature}", fatal=True)
-        )
-        tails += bool(np.isnan(arrays[i][step - 1 :]).all())
-    if tails:
+        if np.isinf(arrays[i]).any():
+            step, feature = (int(place) + 1 for place in np.argwhere(np.isinf(arrays[i]))[0])
+            message = f"{unit} {lines[i]} has an infinity at step {step}, feature {feature}"
+            problems.append(Problem(lines[i], message, fatal=True))
+    return kept, problems + _missing([arrays[i] for i in kept], [lines[i] for i in kept], unit)
+
+
+def _missing(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str) -> list[Problem]:
+    """What is to be told of missing values."""
+    holes = [np.isnan(array) for array in arrays]
+    rows = [i for i, hole in enumerate(holes) if hole.any()]
+    if not rows:
+        return []
+    first = lines[rows[0]]
+    step, feature = (int(place) + 1 for place in np.argwhere(holes[rows[0]])[0])
+    nowhere = np.flatnonzero(np.all([hole.all(0) for hole in holes], axis=0)) + 1
+    if nowhere.size:
+        which = places(nowhere.tolist(), "feature")
+        verb = "has" if nowhere.size == 1 else "have"
+        message = f"{which} {verb} no value in any {unit} ({unit} {first} has NaN at step {step}, feature {feature})"
+        return [Problem(first, message, fatal=True)]
+    where = [lines[i] for i in rows]
+    share = sum(int(hole.sum()) for hole in holes) / sum(hole.size for hole in holes)
+    count = f"1 {unit} has" if len(rows) == 1 else f"{len(rows)} {unit}s have"
+    message = (
+        f"{count} missing values, {share:.2g} of all values ({places(where, unit)}; {unit} {first} has NaN at step {step}, "
+        f"feature {feature}): they are filled"
+    )
+    problems = [Problem(first, message, fatal=False, lines=tuple(where))]
+    # rows padded to one length: from some step on nothing is there
+    padded = [lines[i] for i in rows if holes[i][-1].all()]
+    if 2 * len(padded) > len(rows):
         hint = (
-            "the values that are NaN stand at the end, as padding does: give the true lengths (in .npz an array "
-            "`lengths`), or cut the sequences"
+            f"the values that are NaN stand at the end in {len(padded)} of them, as padding does: give the true lengths (in "
+            ".npz an array `lengths`), or cut the sequences"
         )
-        problems.insert(0, Problem(None, hint, fatal=True))
-    return kept, problems
+        problems.append(Problem(padded[0], hint, fatal=False, lines=tuple(padded)))
+    return problems
 
 
 def check_rows(data: LabelledDataset, unit: str, judge_labels: bool = True) -> list[Problem]:

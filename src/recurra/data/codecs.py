@@ -7,7 +7,6 @@ batch and no file format of data. `TextCodec` is long enough for a file of its o
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,8 +15,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from recurra.data.checking import as_sequence, not_finite
 from recurra.data.letters import Letters
+from recurra.data.sequence_codec import SeriesCodec
+from recurra.data.target_codec import TargetCodec
 from recurra.data.text_codec import TextCodec, read_json
 from recurra.data.writing import default_level
 from recurra.errors import DataError, ModelError
@@ -87,86 +87,6 @@ def _natural(label: str) -> tuple[int, int, str]:
     return (0, int(label), label) if whole.isascii() and whole.isdigit() else (1, 0, label)
 
 
-class SeriesCodec:
-    """Numeric sequences → the same with mean 0 and scale 1 in each feature, by the training data's mean and scale.
-
-    `mean` and `scale` are float64 [F]. A feature that is constant in the training data has scale 1.
-    """
-
-    def __init__(self, mean: np.ndarray, scale: np.ndarray) -> None:
-        self.mean = mean
-        self.scale = scale
-
-    @property
-    def features(self) -> int:
-        return len(self.mean)
-
-    @classmethod
-    def learn(cls, sequences: Sequence[np.ndarray]) -> Self:
-        """From arrays [T, F]; values that are not finite are passed over. Raises `DataError` where F differs."""
-        widths = {array.shape[1] for array in sequences}
-        if len(widths) != 1 or 0 in widths:
-            got = f"{sorted(widths)} features" if widths else "no sequences"
-            raise DataError("The sequences cannot be standardised", got=got, expected="one number of features in all")
-        features = widths.pop()
-        counts, sums, squares = np.zeros(features), np.zeros(features), np.zeros(features)
-        for array in sequences:
-            valid = np.isfinite(array)
-            counts += valid.sum(0)
-            sums += np.where(valid, array, 0.0).sum(0, dtype=np.float64)
-        mean = sums / np.maximum(counts, 1)
-        for array in sequences:  # a second pass: sums of raw squares would lose a small spread around a large mean
-            deviations = np.where(np.isfinite(array), array - mean, 0.0)
-            squares += (deviations**2).sum(0)
-        scale = np.sqrt(squares / np.maximum(counts, 1))
-        constant = scale <= 1e-7 * np.abs(mean)
-        return cls(mean, np.where(constant, 1.0, scale))
-
-    def encode(self, sequence: np.ndarray) -> np.ndarray:
-        """Standardised float32 [T, F] of an array [T, F] (or [T] where F is 1).
-
-        Raises `DataError` for another number of features and for NaN or infinity, naming step and feature from 1.
-        """
-        array = as_sequence(sequence)
-        if isinstance(array, str):
-            raise DataError(f"The sequence {array}", expected=f"numbers of shape [T, {self.features}]")
-        if array.shape[1] != self.features:
-            raise DataError("The sequence has another number of features", got=array.shape[1], expected=self.features)
-        found = not_finite(array)
-        if found is not None:
-            step, feature, value = found
-            raise DataError(
-                "The sequence holds a value that is not finite",
-                got=f"{value} at step {step}, feature {feature}",
-                fix="Fill or cut such values first",
-            )
-        return ((array - self.mean) / self.scale).astype(np.float32)
-
-    def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
-        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
-
-    @classmethod
-    def from_json(cls, values: object) -> Self:
-        """Raises `ModelError` where `values` is not what `to_json` wrote."""
-        pair = (values.get("mean"), values.get("scale")) if isinstance(values, dict) else (None, None)
-        for part in pair:
-            if not isinstance(part, list) or not part or not all(_is_finite(number) for number in part):
-                raise ModelError(
-                    "The scales of the codec are damaged", got=repr(part)[:80], expected="a list of numbers"
-                )
-        mean, scale = (np.array(part, dtype=np.float64) for part in pair)
-        if len(mean) != len(scale) or (scale <= 0).any():
-            raise ModelError(
-                "The scales of the codec are damaged", expected="one mean and one positive scale a feature"
-            )
-        return cls(mean, scale)
-
-
-def _is_finite(number: object) -> bool:
-    return isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
-
-
 @dataclass(frozen=True)
 class Codecs:
     """What `codec.json` of a classifier holds: labels, and what reads numbers, or spells words, where there is such a one."""
@@ -191,14 +111,43 @@ def save_codecs(folder: str | Path, labels: LabelCodec, series: SeriesCodec | No
 
 def load_codecs(folder: str | Path) -> Codecs:
     """Read `codec.json`. Raises `ModelError` where it is missing, cut, altered, or of a newer version."""
+    path, values = _read(folder)
+    try:
+        return Codecs(LabelCodec.from_json(values), *_readers(values))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def target_codecs_text(numbers: TargetCodec, series: SeriesCodec | None = None, letters: Letters | None = None) -> str:
+    """The content of `codec.json` of a regressor."""
+    values = {
+        "version": _VERSION,
+        "targets": numbers.to_json(),
+        "series": series.to_json() if series is not None else None,
+    }
+    if letters is not None:
+        values["letters"] = letters.to_json()
+    return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
+
+
+def load_target_codecs(folder: str | Path) -> tuple[TargetCodec, SeriesCodec | None, Letters | None]:
+    """Read the `codec.json` of a regressor. Raises as `load_codecs`."""
+    path, values = _read(folder)
+    try:
+        return TargetCodec.from_json(values.get("targets")), *_readers(values)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _read(folder: str | Path) -> tuple[Path, dict[str, Any]]:
     path = Path(folder) / CODEC_FILE
     values = read_json(path)
     if values.get("version") != _VERSION:
         raise ModelError(f"{path} has another version", got=values.get("version"), expected=_VERSION)
-    try:
-        labels = LabelCodec.from_json(values)
-        series = SeriesCodec.from_json(values["series"]) if values.get("series") is not None else None
-        letters = Letters.from_json(values["letters"]) if values.get("letters") is not None else None
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    return Codecs(labels, series, letters)
+    return path, values
+
+
+def _readers(values: dict[str, Any]) -> tuple[SeriesCodec | None, Letters | None]:
+    series = SeriesCodec.from_json(values["series"]) if values.get("series") is not None else None
+    letters = Letters.from_json(values["letters"]) if values.get("letters") is not None else None
+    return series, letters

@@ -176,6 +176,8 @@ class LabelledDataset(RowsDataset):
     labels: list[str] | None
     lines: list[int]
     name: str
+    pictures: bool = False
+    """Whether the sequences are pictures, a row of one being a step."""
 
     @property
     def raw(self) -> list[Any]:
@@ -192,7 +194,7 @@ class LabelledDataset(RowsDataset):
     @property
     def numeric(self) -> bool:
         """True where the inputs are numeric sequences, False where they are texts."""
-        return bool(self.inputs) and isinstance(self.inputs[0], np.ndarray)
+        return _numeric(self.inputs)
 
     @property
     def features(self) -> int | None:
@@ -201,7 +203,36 @@ class LabelledDataset(RowsDataset):
         return first.shape[1] if isinstance(first, np.ndarray) else None
 
     def subset(self, places: Sequence[int], name: str) -> LabelledDataset:
-        return LabelledDataset(_at(self.inputs, places), _some(self.labels, places), _at(self.lines, places), name)
+        labels, lines = _some(self.labels, places), _at(self.lines, places)
+        return LabelledDataset(_at(self.inputs, places), labels, lines, name, self.pictures)
+
+
+@dataclass(frozen=True)
+class RegressionDataset(RowsDataset):
+    """Inputs of which numbers are to be told: texts, or float32 arrays [T, F]; `targets`, as many as `names`, or None."""
+
+    inputs: list[str] | list[np.ndarray]
+    targets: list[tuple[float, ...]] | None
+    names: tuple[str, ...]
+    lines: list[int]
+    name: str
+
+    @property
+    def raw(self) -> list[Any]:
+        return list(self.inputs)
+
+    @property
+    def answers(self) -> list[tuple[float, ...]] | None:
+        return self.targets
+
+    @property
+    def numeric(self) -> bool:
+        """True where the inputs are numeric sequences, False where they are texts."""
+        return _numeric(self.inputs)
+
+    def subset(self, places: Sequence[int], name: str) -> RegressionDataset:
+        targets, lines = _some(self.targets, places), _at(self.lines, places)
+        return RegressionDataset(_at(self.inputs, places), targets, self.names, lines, name)
 
 
 @dataclass(frozen=True)
@@ -260,6 +291,10 @@ class PairDataset(RowsDataset):
 
 Dataset = TextDataset | RowsDataset
 """What is read, whatever it is for."""
+
+
+def _numeric(inputs: Sequence[Any]) -> bool:
+    return bool(inputs) and isinstance(inputs[0], np.ndarray)
 
 
 def _at(values: Sequence[Any], places: Sequence[int]) -> list[Any]:

@@ -15,7 +15,15 @@ import numpy as np
 from recurra.data.characters import Finding, Scripts, find_odd, find_scripts
 from recurra.data.checking import Problem, places
 from recurra.data.conll import ENDINGS
-from recurra.data.datasets import Dataset, LabelledDataset, PairDataset, RowsDataset, TaggedDataset, TextDataset
+from recurra.data.datasets import (
+    Dataset,
+    LabelledDataset,
+    PairDataset,
+    RegressionDataset,
+    RowsDataset,
+    TaggedDataset,
+    TextDataset,
+)
 from recurra.data.lengths import Lengths
 from recurra.data.overlap import Overlap, Row, Twins, find_copies, find_leaks
 from recurra.data.series import SeriesDataset
@@ -79,6 +87,15 @@ def _of_labelled(data: LabelledDataset) -> View:
     return View(unit_of(data.name), texts, lengths, _rows(data), classes, data.labels is not None, arrays or None)
 
 
+def _of_numbers(data: RegressionDataset) -> View:
+    arrays = [row for row in data.inputs if isinstance(row, np.ndarray)]
+    texts: dict[str, Lines] = {} if data.numeric else {"text": lambda: zip(data.lines, data.raw, strict=True)}
+    name, unit = ("sequence", "steps") if data.numeric else ("text", "characters")
+    return View(
+        unit_of(data.name), texts, {name: (unit, lambda: map(len, data.inputs))}, _rows(data), arrays=arrays or None
+    )
+
+
 def _of_tagged(data: TaggedDataset) -> View:
     classes = {} if data.tags is None else {"tags": Counter(tag for row in data.tags for tag in row)}
     if data.labels is not None:
@@ -118,10 +135,11 @@ _VIEWS: dict[type, Callable[[Any], View]] = {
     TaggedDataset: _of_tagged,
     PairDataset: _of_pairs,
     SeriesDataset: _of_series,
+    RegressionDataset: _of_numbers,
 }
 
 
-_LINES = (".txt", ".tsv", ".tab", ".csv", ".jsonl", ".ndjson", *ENDINGS)
+_LINES = (".txt", ".tsv", ".tab", ".csv", ".jsonl", ".ndjson", ".ts", *ENDINGS)
 
 
 def unit_of(name: str) -> str:
@@ -287,7 +305,12 @@ def _features(arrays: list[np.ndarray]) -> list[dict[str, float]]:
     if not arrays:
         return []
     steps = np.concatenate(arrays).astype(np.float64)
-    columns = {"least": steps.min(0), "mean": steps.mean(0), "most": steps.max(0), "deviation": steps.std(0)}
+    # what is missing tells nothing; a feature that is missing throughout is told of elsewhere
+    there = np.where(np.isnan(steps).all(0), 0.0, steps)
+    columns = {
+        "least": np.nanmin(there, 0), "mean": np.nanmean(there, 0), "most": np.nanmax(there, 0),
+        "deviation": np.nanstd(there, 0),
+    }  # fmt: skip
     return [{name: float(values[place]) for name, values in columns.items()} for place in range(steps.shape[1])]
 
 

@@ -10,15 +10,24 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from recurra.data import layouts, pairs, tagged
+from recurra.data import layouts, pairs, regression, tagged
 from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, is_listed, require
 from recurra.data.layouts import FrameChoices
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import LABEL_NAMES, SERIES_NAMES, TEXT_NAMES, Table
+from recurra.data.wide import gathered
 from recurra.errors import DataError, UsageError
 
-TASKS = ("language", "classify", "tag", "translate", "forecast")
+TASKS = ("language", "classify", "regress", "tag", "translate", "forecast")
 NO_CHOICES = FrameChoices()
+SERIES_TASKS = (None, "classify", "regress")
+"""What is asked for where a table of numbers may be a series a row."""
+_ANSWERS = {
+    "tag": "tokens and a tag for each",
+    "translate": "a source and a target a row",
+    "regress": "an input and a number a row",
+    "forecast": "a table with a column of dates and columns of numbers",
+}
 _MANY = 20  # rows from which it tells something that no value comes twice
 _NUMBER_OR_DATE = re.compile(r"\s*[-+]?[\d.,:/\-+eET年月日 ]*\d[\d.,:/\-+eETZ年月日 ]*$")
 _IDENTIFIERS = {"id", "index", "idx", "row", "unnamed: 0", "编号", "序号"}
@@ -41,7 +50,10 @@ def guess(
         raise DataError("A generator can be read only once", fix="Make a list of it first: list(source)")
     check_task(task)
     columns = Columns(text, label, tags, target)
-    return choose(open_source(source, task=task, wanted=columns.named), task, columns)
+    raw = open_source(source, task=task, wanted=columns.named)
+    if isinstance(raw, Table) and task in SERIES_TASKS and not layouts.looks_like(raw, NO_CHOICES):
+        raw, _ = gathered(raw, columns)
+    return choose(raw, task, columns)
 
 
 def check_task(task: str | None) -> None:
@@ -88,6 +100,8 @@ def _for_one_input(raw: Table, task: str | None, columns: Columns, need_labels: 
     if text is not None:
         require(text, raw, "--text")
         reasons.append(f"Text: the column {text!r}, as asked.")
+    if task == regression.TASK or (task is None and regression.looks_like(raw, columns)):
+        return _for_numbers(raw, task, columns, need_labels, reasons)
     if label is not None and (need_labels or label in raw.columns):
         require(label, raw, "--label")
         reasons.append(f"Label: the column {label!r}, as asked.")
@@ -119,6 +133,19 @@ def _for_one_input(raw: Table, task: str | None, columns: Columns, need_labels: 
     return Guess(task, text, label, reasons)
 
 
+def _for_numbers(raw: Table, task: str | None, columns: Columns, need_labels: bool, reasons: list[str]) -> Guess:
+    """An input with one or more numbers to tell of it."""
+    text = columns.text
+    if text is None:
+        text, reason = _find_text(raw, columns.label)
+        reasons.append(reason)
+    label, reason = regression.targets_of(raw, columns.label, text, need_labels)
+    reasons.append(reason)
+    why = "as asked." if task is not None else "since the answers are amounts; say otherwise with --task classify."
+    reasons.append(f"Task: regress, {why}")
+    return Guess(regression.TASK, text, label, reasons)
+
+
 def _for_documents(raw: Documents, task: str | None, columns: Columns, need_labels: bool) -> Guess:
     if columns.named:
         raise DataError(
@@ -126,12 +153,8 @@ def _for_documents(raw: Documents, task: str | None, columns: Columns, need_labe
             got=f"column {columns.named[0]!r}",
             fix="Leave out the names of columns, such as --text",
         )
-    if task in ("tag", "translate", "forecast") and need_labels:
-        answers = {
-            "tag": "tokens and a tag for each",
-            "translate": "a source and a target a row",
-            "forecast": "a table with a column of dates and columns of numbers",
-        }[task]
+    if task in _ANSWERS and need_labels:
+        answers = _ANSWERS[task]
         raise DataError(f"{raw.name} is plain text without answers", expected=answers)
     if task == "classify" and need_labels:
         raise DataError(

@@ -66,6 +66,8 @@ class Layout:
 
 def looks_like(raw: Table, choices: FrameChoices) -> bool:
     """Whether this is a table of series, so plainly that nobody need say so."""
+    if raw.task is not None:
+        return raw.task == TASK
     if choices.named or choices.fill or choices.horizon:
         return True
     names = {name.lower().strip() for name in raw.columns}

@@ -8,27 +8,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from recurra.data import frames, layouts, pairs, tagged
+from recurra.data import frames, layouts, pairs, regression, tagged
 from recurra.data.checking import (
     Problem,
-    as_sequence,
     check_documents,
     check_rows,
-    check_series,
-    left_out,
     lines_of,
     raise_fatal,
     too_few_left,
 )
-from recurra.data.columns import Columns, Guess, is_missing, label_text, without_label
+from recurra.data.columns import Columns, Guess, label_text, without_label
 from recurra.data.datasets import Dataset, LabelledDataset, TextDataset
-from recurra.data.guess import NO_CHOICES, check_task, choose
+from recurra.data.guess import NO_CHOICES, SERIES_TASKS, check_task, choose
+from recurra.data.inputs import inputs_of, kept_of, texts_of
 from recurra.data.layouts import FrameChoices
 from recurra.data.pieces import is_blank
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import Table
+from recurra.data.wide import gathered
 from recurra.errors import DataError
 
 
@@ -48,13 +45,13 @@ def read(
 ) -> tuple[Dataset, Guess, list[Problem]]:
     """Read a source into a dataset.
 
-    `source`: a path (.txt, .tsv, .csv, .jsonl, also with .gz, .parquet, .npz), a pandas, polars or pyarrow frame, a
-    dict of columns, an iterable of texts (documents) or of (input, label) pairs, or a tuple (inputs, labels) where
+    `source`: a path (.txt, .tsv, .csv, .jsonl, .ts, IDX, also with .gz, .parquet, .npz, .npy), a pandas, polars or pyarrow
+    frame, a dict of columns, an iterable of texts (documents) or of (input, label) pairs, or a tuple (inputs, labels) where
     inputs are texts, arrays [T, F] or [T], or one array [N, T, F] or [N, T].
 
     `frame` is what a person said of a table of series to forecast.
 
-    `task` (language, classify, tag, translate, forecast) and the columns, by name (`text` with the inputs, `label`, `tags`,
+    `task` (language, classify, regress, tag, translate, forecast) and the columns, by name (`text`, `label`, `tags`,
     `target` with the answers), are guessed where they are not given. Without `need_labels`, for prediction, inputs need no
     answers. Without `judged`, for measuring, rows that lack theirs are left out, but it is no question whether one can learn
     from the others, and data without any answers are read too.
@@ -69,7 +66,12 @@ def read(
     raw = open_source(source, name=name, task=task, wanted=[*columns.named, *frame.named])
     if isinstance(raw, Table) and not raw.lines:  # nothing is left to guess from
         raise_fatal([*too_few_left(0, raw.lost), *(replace(problem, fatal=True) for problem in raw.problems)], raw.name)
+    told = None
+    if isinstance(raw, Table) and task in SERIES_TASKS and not layouts.looks_like(raw, frame):
+        raw, told = gathered(raw, columns)
     found = choose(raw, task, columns, need_labels and judged, frame)
+    if told is not None:
+        found.reasons.insert(0, told)
     if found.task == layouts.TASK:
         if not isinstance(raw, Table):
             raise DataError(
@@ -91,7 +93,7 @@ def _language(
         kept, problems = check_documents(raw.documents, range(1, len(raw.documents) + 1), "document")
         return TextDataset(kept, raw.name), problems
     assert found.text is not None
-    texts, problems = _texts(raw.columns[found.text], raw)
+    texts, problems = texts_of(raw.columns[found.text], raw)
     kept, more = check_documents([text or "" for text in texts], raw.lines, raw.unit)
     rows = [line for line, text in zip(raw.lines, texts, strict=True) if not is_blank(text or "")]
     return TextDataset(kept, raw.name, rows), [*raw.problems, *problems, *more]
@@ -102,16 +104,7 @@ def _classify(
 ) -> tuple[LabelledDataset, list[Problem]]:
     table, column = (raw, found.text) if isinstance(raw, Table) else (_lines_as_rows(raw), "text")
     assert column is not None
-    values = table.columns[column]
-    inputs: list[Any]
-    if _holds_series(values):
-        inputs, problems = _series(values, table)
-    else:
-        inputs, problems = _texts(values, table)
-        empty = [i for i, value in enumerate(inputs) if value is not None and not value.strip()]
-        problems += left_out([table.lines[i] for i in empty], table.unit, "has an empty text", "have an empty text")
-        for i in empty:
-            inputs[i] = None
+    inputs, problems = inputs_of(table, column)
     answers = None if found.label is None else table.columns[found.label]
     labels = None if answers is None else list(map(label_text, answers))
     if labels is not None and answers is not None:
@@ -125,15 +118,10 @@ def _classify(
             rows = "1 row has" if len(missing) == 1 else f"{len(missing)} rows have"
             problems.append(Problem(where[0], f"{rows} no label, so no labels are used", fatal=False))
             labels = None
-    kept = [i for i, value in enumerate(inputs) if value is not None]
-    lines = [table.lines[i] for i in kept]
-    inputs = [inputs[i] for i in kept]
-    if inputs and isinstance(inputs[0], np.ndarray):
-        usable, more = check_series(inputs, lines, table.unit)
-        problems += more
-        kept, lines, inputs = ([part[i] for i in usable] for part in (kept, lines, inputs))
+    kept, inputs, lines, more = kept_of(inputs, table)
+    problems += more
     clean_labels = [value for i in kept if (value := labels[i]) is not None] if labels is not None else None
-    dataset = LabelledDataset(inputs, clean_labels, lines, table.name)
+    dataset = LabelledDataset(inputs, clean_labels, lines, table.name, table.pictures)
     problems = [*table.problems, *problems]
     too_few = too_few_left(len(kept), len(table.lines) + table.lost)
     if too_few:  # why rows were left out is then what the person needs to see
@@ -151,47 +139,10 @@ def _lines_as_rows(raw: Documents) -> Table:
     return Table({"text": [line for _, line in rows]}, [i for i, _ in rows], raw.name, "line", problems=problems)
 
 
-def _holds_series(values: list) -> bool:
-    first = next((value for value in values if isinstance(value, (list, tuple, np.ndarray)) and len(value)), None)
-    return first is not None and not isinstance(first[0], str)
-
-
-def _texts(values: list, table: Table) -> tuple[list[str | None], list[Problem]]:
-    """A column as texts, None where a row has nothing that can be read as text. Lists of words are joined."""
-    texts: list[str | None] = []
-    wrong: list[int] = []
-    for line, value in zip(table.lines, values, strict=True):
-        if is_missing(value):
-            texts.append("")
-        elif isinstance(value, str):
-            texts.append(value)
-        elif isinstance(value, (list, tuple, np.ndarray)) and all(isinstance(word, str) for word in value):
-            texts.append(" ".join(value))
-        elif isinstance(value, (int, float)):
-            texts.append(label_text(value))
-        else:
-            texts.append(None)
-            wrong.append(line)
-    problems = left_out(wrong, table.unit, "has no text in its text column", "have no text in their text column")
-    return texts, problems
-
-
-def _series(values: list, table: Table) -> tuple[list[np.ndarray | None], list[Problem]]:
-    """A column as float32 arrays [T, F], None where a row is no sequence of numbers."""
-    arrays: list[np.ndarray | None] = []
-    wrong: dict[str, list[int]] = {}
-    for line, value in zip(table.lines, values, strict=True):
-        if isinstance(value, (list, tuple, np.ndarray)):
-            array = as_sequence(value)
-        else:
-            array = "has no sequence" if is_missing(value) else "has something else than a sequence"
-        arrays.append(None if isinstance(array, str) else array)
-        if isinstance(array, str):
-            wrong.setdefault(array, []).append(line)
-    problems = []
-    for reason, lines in wrong.items():
-        problems += left_out(lines, table.unit, reason, "each " + reason)
-    return arrays, problems
-
-
-_READERS = {"language": _language, "classify": _classify, tagged.TASK: tagged.read, pairs.TASK: pairs.read}
+_READERS = {
+    "language": _language,
+    "classify": _classify,
+    regression.TASK: regression.read,
+    tagged.TASK: tagged.read,
+    pairs.TASK: pairs.read,
+}

@@ -10,7 +10,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,18 @@ from typing import Any
 import numpy as np
 
 from recurra.data.conll import ENDINGS, looks_like_conll, parse_conll
+from recurra.data.idx_files import is_idx, open_idx
 from recurra.data.pieces import Text, is_blank, whole
 from recurra.data.tables import Table, parse_delimited, parse_fasttext, parse_json_lines
 from recurra.data.text_files import open_text, read_bytes, read_text
+from recurra.data.ts_files import parse_ts
 from recurra.errors import DataError
 
-_SUPPORTED = ".txt, .tsv, .csv, .jsonl, .conll (each also with .gz), .parquet or .npz"
+_SUPPORTED = ".txt, .tsv, .csv, .jsonl, .conll, .ts, IDX (each also with .gz), .parquet, .npz or .npy"
 _FIXES = {
     ".json": "Turn a JSON array into lines with: jq -c '.[]' data.json > data.jsonl",
     ".xlsx": "Export the sheet as UTF-8 CSV",
     ".xls": "Export the sheet as UTF-8 CSV",
-    ".npy": "Save inputs and labels together with numpy.savez('data.npz', x=x, y=y)",
     ".pkl": "Pickles can run code and are never read: save as .npz, .parquet or .jsonl",
     ".pickle": "Pickles can run code and are never read: save as .npz, .parquet or .jsonl",
     ".pt": "Such files can run code and are never read: save as .npz",
@@ -41,7 +42,7 @@ _ACCEPTED = (
 )
 _SNIFF_LINES, _SNIFF_CHARACTERS = 1_000, 1 << 24
 # What zipfile and numpy's own header reader raise for bytes that are not what they should be.
-_DAMAGED_NPZ = (
+_DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
     tokenize.TokenError,
@@ -122,6 +123,12 @@ def _open_path(given: Any, name: str | None, task: str | None, wanted: Collectio
             return _open_parquet(path, name)
         case ".npz" if not compressed:
             return _open_npz(path, name)
+        case ".npy" if not compressed:
+            return _open_npy(path, name)
+        case ".ts":
+            return parse_ts(read_text(path), name)
+        case _ if is_idx(path):
+            return open_idx(path, name)
         case other:
             read_bytes(path)  # a wrong path or a folder is the better thing to complain of
             fix = _FIXES.get(other, "Rename it to the ending that tells what it holds")
@@ -174,17 +181,7 @@ def _open_npz(path: Path, name: str) -> Table:
     data = read_bytes(path)
     if not data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         raise DataError(f"{path} is not an .npz file", fix="Save it with numpy.savez(file, x=x, y=y)")
-    try:
-        with np.load(BytesIO(data), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except _DAMAGED_NPZ as error:
-        if "allow_pickle" in str(error):
-            raise DataError(
-                f"{path} holds arrays of Python objects, which can run code and are never read",
-                expected="arrays of numbers: x [N, T, F] or [N, T], y [N], and where lengths differ `lengths` [N]",
-                fix="Pad x to one length and save with numpy.savez(file, x=x, y=y, lengths=lengths)",
-            ) from error
-        raise DataError(f"{path} is a damaged .npz file", got=error, fix="Save it again with numpy.savez") from error
+    arrays = _loaded(data, path, "numpy.savez")
     if "x" not in arrays:
         got = ", ".join(arrays) or "nothing"
         raise DataError(
@@ -195,14 +192,53 @@ def _open_npz(path: Path, name: str) -> Table:
         raise DataError(f"{name}: x has the wrong shape", got=list(x.shape), expected="[N, T, F] or [N, T]")
     columns: dict[str, Any] = {"x": _cut(x, arrays.get("lengths"), name)}
     if "y" in arrays:
-        if arrays["y"].ndim != 1 or len(arrays["y"]) != len(x):
+        y = arrays["y"]
+        if y.ndim not in (1, 2) or len(y) != len(x) or (y.ndim == 2 and (y.dtype.kind != "f" or not y.shape[1])):
             raise DataError(
                 f"{name}: y has the wrong shape",
-                got=list(arrays["y"].shape),
-                expected=f"[{len(x)}], a label a row of x",
+                got=f"{list(y.shape)} of {y.dtype}",
+                expected=f"[{len(x)}], a label a row of x, or of floating numbers [{len(x)}, K]",
             )
-        columns["y"] = arrays["y"]
+        if y.ndim == 2:
+            columns |= {f"y_{place}": column for place, column in enumerate(y.T, 1)}
+            return replace(_table(columns, name), task="regress")
+        columns["y"] = y
     return _table(columns, name)
+
+
+def _open_npy(path: Path, name: str) -> Table:
+    """Inputs without answers."""
+    data = read_bytes(path)
+    if not data.startswith(b"\x93NUMPY"):
+        raise DataError(f"{path} is not an .npy file", fix="Save it with numpy.save(file, x)")
+    x = _loaded(data, path, "numpy.save")[""]
+    if x.ndim not in (2, 3):
+        raise DataError(
+            f"{name}: the array has the wrong shape",
+            got=list(x.shape),
+            expected="[N, T, F] or [N, T]",
+            fix="With answers beside it, save both with numpy.savez('data.npz', x=x, y=y)",
+        )
+    return _table({"x": list(x)}, name)
+
+
+def _loaded(data: bytes, path: Path, made_by: str) -> dict[str, np.ndarray]:
+    """The arrays of a file by name; that of an .npy file has none."""
+    try:
+        found = np.load(BytesIO(data), allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return {"": found}
+        with found as archive:
+            return {key: archive[key] for key in archive.files}
+    except _DAMAGED as error:
+        if "allow_pickle" in str(error) or "Object arrays" in str(error):
+            raise DataError(
+                f"{path} holds arrays of Python objects, which can run code and are never read",
+                expected="arrays of numbers: x [N, T, F] or [N, T], y [N], and where lengths differ `lengths` [N]",
+                fix="Pad x to one length and save with numpy.savez(file, x=x, y=y, lengths=lengths)",
+            ) from error
+        fix = f"Save it again with {made_by}"
+        raise DataError(f"{path} is a damaged {path.suffix} file", got=error, fix=fix) from error
 
 
 def _cut(x: np.ndarray, lengths: np.ndarray | None, name: str) -> list[np.ndarray]:

@@ -97,7 +97,8 @@ _KNOWN = {*TEXT_NAMES, *LABEL_NAMES, *SERIES_NAMES, "id", "index", "编号"}
 class Table:
     """Columns of equal length. `lines[i]` is where row i stands in the source, counted from 1 in `unit`s.
 
-    `problems` tell of rows that were left out while reading, and `lost` counts them.
+    `problems` tell of rows that were left out while reading, and `lost` counts them. `task` is what the source itself says
+    that it is for, and `pictures` that its arrays are such: each row of one is a step.
     """
 
     columns: dict[str, list]
@@ -107,6 +108,8 @@ class Table:
     has_header: bool = True
     problems: list[Problem] = field(default_factory=list)
     lost: int = 0
+    task: str | None = None
+    pictures: bool = False
 
 
 def parse_delimited(text: str, name: str, *, tabs: bool, wanted: Collection[str] = ()) -> Table:

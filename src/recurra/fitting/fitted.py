@@ -24,6 +24,7 @@ EVALUATION_ROWS, EVALUATION_STEPS = 64, 1024
 # what the answers of rows are called, and the option that names their column
 ANSWERS = {
     "classify": ("labels", "a label", "--label"),
+    "regress": ("numbers", "a number", "--label"),
     "tag": ("tags", "a list of tags", "--tags"),
     "translate": ("targets", "a target", "--target"),
     "forecast": ("values", "values one after another", "--target"),
@@ -48,7 +49,7 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """Its task: "language", "classify", "tag" or "translate"."""
+        """Its task: "language", "classify", "regress", "tag" or "translate"."""
         return self.task.kind
 
     @property

@@ -24,7 +24,7 @@ def _as_text(given: Any) -> Any:
 class FitOptions(Config):
     """Choices for `fit`. None means: decide from the data."""
 
-    task: Literal["language", "classify", "tag", "translate", "forecast"] | None = None
+    task: Literal["language", "classify", "regress", "tag", "translate", "forecast"] | None = None
     text: str | None = None
     label: str | None = None
     tags: str | None = None
@@ -54,7 +54,11 @@ class FitOptions(Config):
     ahead: str | None = None
     past: str | None = None
     static: str | None = None
-    summary: Literal["last", "max", "attention"] | None = None
+    summary: Literal["last", "max", "attention", "all"] | None = None
+    missing: Literal["previous", "zero", "mean"] | None = None
+    read: Literal["rows", "pixels", "whole"] | None = None
+    convolution: bool | None = None
+    augment: bool | None = None
     class_weights: Literal["none", "balanced"] = "none"
     consistency: float | None = Field(default=None, ge=0, le=100)
     dropout: float | None = Field(default=None, ge=0, lt=1)

@@ -58,6 +58,20 @@ KINDS = {
             "On data unlike its training data its answers and its confidence mean little.",
         ),
     ),
+    "regress": Kind(
+        title="regressor",
+        row="row",
+        compared=("mse", "mae", "r2", "loss"),
+        judged=("mse", "mae", "loss"),
+        hub="tabular-regression",
+        does="It reads a sequence from its first step to its last and tells one or more numbers of it.",
+        call="print(model.predict(inputs))",
+        command="recurra predict {} new.csv",
+        limits=(
+            "It tells no bounds: a number that it answers may lie far from the truth.",
+            "On data unlike its training data its answers mean little.",
+        ),
+    ),
     "tag": Kind(
         title="tagger",
         row="sentence",

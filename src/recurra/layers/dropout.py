@@ -69,3 +69,10 @@ def embedded_dropout(weight: Tensor, probability: float, training: bool) -> Tens
         return weight
     kept = torch.empty(weight.shape[0], 1, dtype=weight.dtype, device=weight.device).bernoulli_(1 - probability)
     return weight * (kept / (1 - probability))
+
+
+def drawn_for(like: Tensor, *, uniform: bool = False) -> Tensor:
+    """Random numbers of the shape of `like`[B, ...], drawn for the whole batch: normal, or uniform from 0 to 1."""
+    total, rows = _batch(like.shape[0])
+    drawn = torch.empty(total, *like.shape[1:], dtype=like.dtype, device=like.device)
+    return (drawn.uniform_() if uniform else drawn.normal_())[rows]

@@ -1,8 +1,8 @@
 """Pooling: what the outputs of all steps so far come to, kept as a state so that a sequence may come in pieces.
 
 Each takes hidden[T, B, H] and the summary[B, S] of what came before, and gives the summary after it; `read` tells the
-[B, H] that an answer is read off. A summary that was not given anything yet is zeros. Steps past `lengths` do not count,
-and of a row that was reset only what came at or after its last reset does.
+[B, width] that an answer is read off; H wide, but for `Every`. A summary that was not given anything yet is zeros. Steps
+past `lengths` do not count, and of a row that was reset only what came at or after its last reset does.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ HEADS = 4
 
 
 class Last(nn.Module):
-    """The last valid output. Of a network that reads both ways, the last of each direction."""
+    """The last valid output. Of the first `both_ways` units, half of which read backwards, the last of each direction."""
 
-    def __init__(self, hidden: int, *, both_ways: bool = False) -> None:
+    def __init__(self, hidden: int, *, both_ways: int = 0) -> None:
         super().__init__()
         self.size = hidden
+        self.width = hidden
         self._both_ways = both_ways
 
     def forward(self, hidden: Tensor, before: Tensor, lengths: Tensor, resets: Tensor | None) -> Tensor:
@@ -31,8 +32,8 @@ class Last(nn.Module):
         last = hidden[(lengths - 1).clamp(min=0), rows]
         if self._both_ways:
             # the half that reads backwards has seen everything at the first step, not the last
-            half = last.shape[1] // 2
-            last = torch.cat([last[:, :half], hidden[0, :, half:]], dim=1)
+            both, half = self._both_ways, self._both_ways // 2
+            last = torch.cat([last[:, :half], hidden[0, :, half:both], last[:, both:]], dim=1)
         return torch.where((lengths > 0)[:, None], last, before)
 
     def read(self, summary: Tensor) -> Tensor:
@@ -45,6 +46,7 @@ class Greatest(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.size = hidden
+        self.width = hidden
 
     def forward(self, hidden: Tensor, before: Tensor, lengths: Tensor, resets: Tensor | None) -> Tensor:
         counted, kept = _counted(hidden, lengths, resets)
@@ -67,6 +69,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = HEADS if hidden % HEADS == 0 else 1
         self.size = hidden + self.heads
+        self.width = hidden
         self._hidden = hidden
         self.weight = nn.Parameter(torch.empty(hidden, hidden))
         self.score = nn.Parameter(torch.zeros(self.heads, hidden))
@@ -79,12 +82,7 @@ class Attention(nn.Module):
         weighted = hidden * self._of_units(weights)
         start = torch.where(kept[:, None], before, torch.zeros_like(before))
         parts = torch.cat([weighted, weights], dim=-1)
-        if kernels.recording(parts, start):
-            return start + parts.sum(dim=0)
-        # one after another, so that a cut between two steps changes no bit
-        for part in parts:
-            start = start + part
-        return start
+        return _added(start, parts)
 
     def read(self, summary: Tensor) -> Tensor:
         total, mass = summary.split([self._hidden, self.heads], dim=-1)
@@ -96,17 +94,60 @@ class Attention(nn.Module):
         return values.repeat_interleave(self._hidden // self.heads, dim=-1)
 
 
-Pooling = Last | Greatest | Attention
+class Every(nn.Module):
+    """Three in one: the last output, the mean of all, and the greatest value of each unit, never below zero; 3H wide.
+
+    The summary is the last output, the sum, the greatest values, and how many steps there were.
+    """
+
+    def __init__(self, hidden: int, *, both_ways: int = 0) -> None:
+        super().__init__()
+        self.size = 3 * hidden + 1
+        self.width = 3 * hidden
+        self._hidden = hidden
+        self._last = Last(hidden, both_ways=both_ways)
+        self._greatest = Greatest(hidden)
+
+    def forward(self, hidden: Tensor, before: Tensor, lengths: Tensor, resets: Tensor | None) -> Tensor:
+        last, total, greatest, count = before.split([self._hidden, self._hidden, self._hidden, 1], dim=-1)
+        counted, kept = _counted(hidden, lengths, resets)
+        parts = torch.cat([hidden, torch.ones_like(hidden[..., :1])], dim=-1)
+        parts = torch.where(counted[..., None], parts, torch.zeros_like(parts))
+        start = torch.where(kept[:, None], torch.cat([total, count], dim=-1), torch.zeros_like(parts[0]))
+        summed = _added(start, parts)
+        last = self._last(hidden, last, lengths, resets)
+        greatest = self._greatest(hidden, greatest, lengths, resets)
+        return torch.cat([last, summed[:, :-1], greatest, summed[:, -1:]], dim=-1)
+
+    def read(self, summary: Tensor) -> Tensor:
+        last, total, greatest, count = summary.split([self._hidden, self._hidden, self._hidden, 1], dim=-1)
+        return torch.cat([last, total / count.clamp(min=1), greatest], dim=-1)
 
 
-def pooling(name: str, hidden: int, *, causal: bool) -> Pooling:
-    """The pooling of that name over outputs of width `hidden`: last, max or attention."""
-    if name == "last":
-        return Last(hidden, both_ways=not causal)
+Pooling = Last | Greatest | Attention | Every
+
+
+def pooling(name: str, hidden: int, *, both_ways: int = 0) -> Pooling:
+    """The pooling of that name over outputs of width `hidden`: last, max, attention or all.
+
+    The first `both_ways` of them read both ways, the second half of these backwards.
+    """
+    if name in ("last", "all"):
+        return (Last if name == "last" else Every)(hidden, both_ways=both_ways)
     kinds = {"max": Greatest, "attention": Attention}
     if name not in kinds:
-        raise UsageError(f"There is no summary '{name}'", expected=", ".join(["last", *kinds]))
+        raise UsageError(f"There is no summary '{name}'", expected=", ".join(["last", *kinds, "all"]))
     return kinds[name](hidden)
+
+
+def _added(start: Tensor, parts: Tensor) -> Tensor:
+    """start[B, S] and parts[T, B, S] -> their sum."""
+    if kernels.recording(parts, start):
+        return start + parts.sum(dim=0)
+    # one after another, so that a cut between two steps changes no bit
+    for part in parts:
+        start = start + part
+    return start
 
 
 def _counted(hidden: Tensor, lengths: Tensor, resets: Tensor | None) -> tuple[Tensor, Tensor]:

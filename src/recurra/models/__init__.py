@@ -15,6 +15,7 @@ from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierSt
 from recurra.models.forecaster import Forecaster
 from recurra.models.forecasting import PROBABILITIES, ForecasterConfig, ForecasterState, answer_of, bounds
 from recurra.models.language import LanguageModel, LanguageModelConfig
+from recurra.models.regressor import Regressor, RegressorConfig
 from recurra.models.tagger import Tagger, TaggerCodecs, TaggerConfig, TaggerState
 from recurra.models.task import Answer, Task
 from recurra.models.translation import Translation
@@ -35,6 +36,8 @@ __all__ = [
     "Hypothesis",
     "LanguageModel",
     "LanguageModelConfig",
+    "Regressor",
+    "RegressorConfig",
     "Tagger",
     "TaggerCodecs",
     "TaggerConfig",

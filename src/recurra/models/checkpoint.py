@@ -25,6 +25,7 @@ from recurra.files import disk_errors, new_folder, open_for_reading, write_file
 from recurra.models.classifier import Classifier
 from recurra.models.forecaster import Forecaster
 from recurra.models.language import LanguageModel
+from recurra.models.regressor import Regressor
 from recurra.models.tagger import Tagger
 from recurra.models.task import Task
 from recurra.models.translation import TARGET_FILE
@@ -39,7 +40,7 @@ FILES = (
     "README.md", "training", "tensorboard",
 )  # fmt: skip
 MODELS: dict[str, type[Task]] = {
-    model.kind: model for model in (LanguageModel, Classifier, Tagger, Translator, Forecaster)
+    model.kind: model for model in (LanguageModel, Classifier, Regressor, Tagger, Translator, Forecaster)
 }
 FORMS: dict[tuple[str, str], type[Task]] = {("translate", "word-by-word"): WordByWord}
 """Models of a kind that have a form of their own, which their configuration names."""

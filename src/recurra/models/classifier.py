@@ -1,191 +1,66 @@
-"""The classifier: one answer for a whole sequence, read off the last state."""
+"""The classifier: one answer for a whole sequence, one of the labels it was trained with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from recurra import kernels
-from recurra.cells import Symbols
-from recurra.config import Config
-from recurra.data.batches import Batch, BucketFeed, Feed, collate
-from recurra.data.codecs import CODEC_FILE, LabelCodec, SeriesCodec, codecs_text, load_codecs
+from recurra.data.batches import Batch
+from recurra.data.codecs import CODEC_FILE, LabelCodec, codecs_text, load_codecs
 from recurra.data.datasets import LabelledDataset
 from recurra.data.letters import Letters
+from recurra.data.sequence_codec import SeriesCodec
 from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
-from recurra.errors import DataError, UsageError
-from recurra.layers import Spelling, Stack, StackConfig, embedded_dropout, fixed_dropout, pooling
-from recurra.models.task import Answer, Task, batch_first, embedding, time_first
-from recurra.state import State, check_like, state_class
+from recurra.errors import UsageError
+from recurra.models.task import Answer
+from recurra.models.whole import ClassifierState, Codec, Whole, WholeConfig
 
-LETTER = 32
-"""Numbers that a character of a word is embedded in."""
+__all__ = ["Classifier", "ClassifierConfig", "ClassifierState"]
 
 
-@state_class
-class ClassifierState:
-    """The stack's state, and summary[B, S]: what the outputs so far come to. The answer is read off the summary."""
+class ClassifierConfig(WholeConfig):
+    """`classes` to choose from; how sequences are read is told in `WholeConfig`.
 
-    stack: State
-    summary: Tensor
-
-
-class ClassifierConfig(Config):
-    """`classes` to choose from; inputs are tokens (`vocabulary`, `embedding`) or numbers (`features` a step).
-
-    With `letters` characters, words come with what they are spelled like beside them, in `spelling` numbers.
-
-    `summary`: "last" answers from the last step alone, "max" from the greatest value that each unit had so far, "attention"
-    from a weighted mean over all steps. `class_weights`: how much a row of each class counts in training, or None for one.
+    `class_weights`: how much a row of each class counts in training, or None for one.
 
     `consistency`: each training row goes through twice, with other dropout, and so much of the distance between its two
     answers is added to its loss (Liang et al. 2021, R-Drop).
+
+    `smoothing`: so much of each training answer is shared out over all classes (Szegedy et al. 2016).
     """
 
-    later = frozenset({"class_weights", "consistency", "letters", "spelling"})
+    later = WholeConfig.later | {"class_weights", "consistency", "smoothing"}
 
-    stack: StackConfig = StackConfig()
     classes: int = Field(gt=0)
-    vocabulary: int | None = None
-    features: int | None = None
-    embedding: int = Field(default=128, gt=0, le=1 << 20)
-    letters: int | None = Field(default=None, gt=0)
-    spelling: int = Field(default=64, gt=0, le=1 << 20)
-    summary: Literal["last", "max", "attention"] = "last"
     class_weights: tuple[float, ...] | None = None
     consistency: float = Field(default=0.0, ge=0)
-    dropout_tokens: float = Field(default=0.0, ge=0, lt=1)
-    dropout_inputs: float = Field(default=0.0, ge=0, lt=1)
-    dropout_outputs: float = Field(default=0.0, ge=0, lt=1)
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 
-class Classifier(Task[ClassifierConfig]):
+class Classifier(Whole[ClassifierConfig]):
     """Tokens[B, T] (or [B, T, 1 + W] with letters) or numbers[B, T, F] -> logits[B, classes] after the last valid step."""
 
     kind: ClassVar[str] = "classify"
     best: ClassVar[tuple[str, bool]] = ("accuracy", True)
 
     def __init__(
-        self,
-        config: ClassifierConfig,
-        labels: LabelCodec,
-        codec: TextCodec | SeriesCodec,
-        letters: Letters | None = None,
+        self, config: ClassifierConfig, labels: LabelCodec, codec: Codec, letters: Letters | None = None
     ) -> None:
-        super().__init__()
         if len(labels.labels) != config.classes:
             raise UsageError("The labels do not fit", got=f"{len(labels.labels)} labels", expected=config.classes)
-        self.config = config
+        super().__init__(config, config.classes, codec, letters)
         self.labels = labels
-        self.codec = codec
-        if (None if letters is None else len(letters.parts)) != config.letters:
-            got = "none" if letters is None else len(letters.parts)
-            raise UsageError("The letters do not fit", got=got, expected=config.letters or "none")
-        self.letters = letters
-        self.spelling: Spelling | None = None
-        if isinstance(codec, TextCodec):
-            if config.vocabulary != codec.size:
-                raise UsageError("The vocabulary does not fit", got=f"{codec.size} tokens", expected=config.vocabulary)
-            self.embedding = embedding(codec.size, config.embedding)
-            width = config.embedding
-            if letters is not None:
-                if codec.level != "words":
-                    raise UsageError("Letters are beside words", got=f"a vocabulary of {codec.level}")
-                self.spelling = Spelling(len(letters.parts), LETTER, config.spelling)
-                width += config.spelling
-        else:
-            if config.features != codec.features:
-                raise UsageError("The features do not fit", got=f"{codec.features} a step", expected=config.features)
-            self.embedding = None
-            width = codec.features
-        self.stack = Stack.build(width, config.stack)
-        self.causal = self.stack.causal
-        self.pooling = pooling(config.summary, self.stack.hidden, causal=self.causal)
-        self.head = nn.Parameter(torch.empty(config.classes, self.stack.hidden))
-        nn.init.xavier_uniform_(self.head)
-        self.bias = nn.Parameter(torch.zeros(config.classes))
 
-    def initial_state(self, batch: int) -> ClassifierState:
-        return ClassifierState(self.stack.initial_state(batch), self.bias.new_zeros(batch, self.pooling.size))
-
-    def _run(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
-    ) -> tuple[Tensor, ClassifierState, dict[str, Tensor]]:
-        config, resets = self.config, time_first(resets)
-        if self.embedding is None:
-            x = inputs.transpose(0, 1)
-        else:
-            table = embedded_dropout(self.embedding, config.dropout_tokens, self.training)
-            x = self._spelled(inputs.transpose(0, 1), table) if self.spelling is not None else Symbols(table, inputs.T)
-        x = fixed_dropout(x, config.dropout_inputs, self.training)
-        if not isinstance(state, ClassifierState):
-            check_like(state, self.initial_state(inputs.shape[0]))
-        if keep:
-            hidden, after, inner = self.stack.trace(x, state.stack, lengths, resets)
-        else:
-            hidden, after = self.stack(x, state.stack, lengths, resets)
-            inner = {}
-        summary = self._summarise(hidden, state.summary, lengths, resets)
-        dropped = fixed_dropout(self.pooling.read(summary)[None], config.dropout_outputs, self.training)[0]
-        return kernels.linear(dropped, self.head, self.bias), ClassifierState(after, summary), batch_first(inner)
-
-    def _spelled(self, tokens: Tensor, table: Tensor) -> Tensor:
-        """tokens[T, B, 1 + W], a word and its characters -> [T, B, E + S]."""
-        assert self.spelling is not None
-        return torch.cat([F.embedding(tokens[..., 0], table), self.spelling(tokens[..., 1:])], dim=2)
-
-    def _summarise(self, hidden: Tensor, before: Tensor, lengths: Tensor | None, resets: Tensor | None) -> Tensor:
-        """hidden[T, B, H] and the summary before it -> the summary after it; a row without steps keeps its own."""
-        steps, batch = hidden.shape[:2]
-        if steps == 0:
-            return before.clone()
-        ends = torch.full((batch,), steps, device=hidden.device) if lengths is None else lengths
-        return self.pooling(hidden, before, ends, resets)
-
-    # ---- between raw things and tensors
-
-    def feed(
-        self,
-        dataset: LabelledDataset,
-        *,
-        rows: int,
-        steps: int,
-        training: bool,
-        seed: int = 0,
-        store: Path | None = None,
-    ) -> Feed:
-        targets = None
-        if dataset.labels is not None:
-            targets = torch.tensor([self.labels.encode(label) for label in dataset.labels], dtype=torch.int64)
-        return BucketFeed(self._rows(dataset.inputs), targets, rows, seed=seed, shuffle=training)
-
-    def encode(self, raw: Sequence[Any]) -> Batch:
-        return collate(self._rows(raw))
-
-    def _rows(self, raw: Sequence[Any]) -> list[Tensor]:
-        if isinstance(self.codec, TextCodec):
-            for item in raw:
-                if not isinstance(item, str):
-                    raise DataError("This classifier reads text", got=type(item).__name__, expected="strings")
-            encoded = [torch.tensor(ids, dtype=torch.int64) for ids in self.codec.encode_many(list(raw))]
-            if self.letters is None:
-                return encoded
-            spelled = (torch.from_numpy(self.letters.encode(self.codec.words_of(text))) for text in raw)
-            return [torch.cat([ids[:, None], parts], dim=1) for ids, parts in zip(encoded, spelled, strict=True)]
-        return [torch.from_numpy(self.codec.encode(row)).to(self.bias.dtype) for row in raw]
-
-    def is_one(self, raw: Any) -> bool:
-        if isinstance(self.codec, TextCodec):
-            return isinstance(raw, str)
-        # [T, F]; with one feature a table is many sequences [N, T], as `fit` reads it
-        return isinstance(raw, np.ndarray) and raw.ndim == 2 and raw.shape[1] == self.codec.features > 1
+    def targets(self, dataset: LabelledDataset) -> Tensor | None:
+        if dataset.labels is None:
+            return None
+        return torch.tensor([self.labels.encode(label) for label in dataset.labels], dtype=torch.int64)
 
     def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
         """The label, and the `top` likeliest labels with their probabilities, for each row of logits[B, classes]."""
@@ -215,7 +90,8 @@ class Classifier(Task[ClassifierConfig]):
     def _weighted(self, outputs: Tensor, targets: Tensor) -> Tensor:
         weights = self.config.class_weights
         weight = None if weights is None else outputs.new_tensor(weights)
-        return F.cross_entropy(outputs, targets, weight, reduction="sum")
+        smoothing = self.config.smoothing if self.training else 0.0
+        return F.cross_entropy(outputs, targets, weight, reduction="sum", label_smoothing=smoothing)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         total, count = self.loss(outputs, batch)
@@ -244,21 +120,7 @@ class Classifier(Task[ClassifierConfig]):
         return cls(ClassifierConfig.from_file(config, str(folder)), codecs.labels, codec, codecs.letters)
 
     def summary(self) -> dict[str, Any]:
-        stack = self.config.stack
-        words = (
-            {"vocabulary": self.config.vocabulary, "level": self.codec.level}
-            if isinstance(self.codec, TextCodec)
-            else {}
-        )
-        return {
-            "cell": stack.cell,
-            "hidden": stack.hidden,
-            "layers": stack.layers,
-            "bidirectional": stack.bidirectional,
-            "parameters": self.parameter_count,
-            **words,
-            "labels": list(self.labels.labels),
-        }
+        return super().summary() | {"labels": list(self.labels.labels)}
 
 
 def _targets(batch: Batch) -> Tensor:

@@ -134,6 +134,12 @@ def _language_model(model: LanguageModel, opset: int, with_lengths: bool) -> Mod
 
 
 def _classifier(model: Classifier, opset: int, with_lengths: bool) -> ModelProto:
+    if model.front is not None or model.config.flat or model.config.single or model.config.summary == "all":
+        raise UsageError(
+            "This classifier has parts that are not written as ONNX",
+            got="convolutions, filled values, a way of reading pictures, or the summary 'all'",
+            fix="Fit it with --no-convolution --summary last (or max, attention), without missing values",
+        )
     described = describe(model.stack)
     graph = Graph(described.dtype, opset)
     about = {"recurra.kind": model.kind, "recurra.labels": json.dumps(list(model.labels.labels), ensure_ascii=False)}

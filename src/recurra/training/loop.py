@@ -291,7 +291,8 @@ class _Run:
         best = position.best
         # equal counts are told apart by the loss
         rank = (metrics[name] if more_is_better else -metrics[name], -loss)
-        event["best"] = best is None or rank > (best[name] if more_is_better else -best[name], -best.get("loss", 0.0))
+        better = best is None or rank > (best[name] if more_is_better else -best[name], -best.get("loss", 0.0))
+        event["best"] = better or self._recipe.keep == "last"
         position.history.append(dict(event))
         if event["best"]:
             position.best = metrics

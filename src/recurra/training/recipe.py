@@ -34,6 +34,7 @@ class Recipe(Config):
     - patience: stop after so many validations in a row without a better one, or None.
     - precision: bfloat16 runs products in it where the device has them (torch.autocast); weights stay float32.
     - compile: have torch.compile translate the step.
+    - keep: which weights are kept, those of the best validation, or the last ones: of a few rows the best is luck.
     - evaluations: how often the validation set is looked at, at the least once an epoch where epochs are few.
     """
 
@@ -53,6 +54,7 @@ class Recipe(Config):
     patience: int | None = Field(default=None, gt=0)
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    keep: Literal["best", "last"] = "best"
     evaluations: int = Field(default=20, gt=0)
     seed: int = Field(default=0, ge=0)
 

@@ -100,6 +100,9 @@ def _measured(task: Task, dataset: Any, steps: int) -> dict[str, Any] | str:
     if first is None or first.targets is None:
         return "Nothing was measured as a stream: the data hold no rows with answers."
     every = _chain(first, batches)
+    if first.targets.is_floating_point():
+        # numbers for a whole row, and not one a step
+        return _rows(task, _drawn(every, most // 2))
     if first.targets.dim() > 1 and feed.unit != "tokens":
         return (
             "Nothing was measured as a stream: it reads sentences that stand by themselves, and answers at each step."

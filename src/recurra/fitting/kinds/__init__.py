@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from recurra.data.datasets import Dataset, LabelledDataset, PairDataset, TaggedDataset, TextDataset
+from recurra.data.datasets import (
+    Dataset,
+    LabelledDataset,
+    PairDataset,
+    RegressionDataset,
+    TaggedDataset,
+    TextDataset,
+)
 from recurra.data.series import SeriesDataset
 from recurra.errors import DataError
 from recurra.fitting.kinds.classify import Classify
 from recurra.fitting.kinds.forecast import Forecast
 from recurra.fitting.kinds.kind import Kind, for_one_task
 from recurra.fitting.kinds.language import LEARNT, Language
+from recurra.fitting.kinds.regress import Regress
 from recurra.fitting.kinds.tag import Tag
 from recurra.fitting.kinds.translate import Translate
 
 _BY_DATASET: dict[type, Kind[Any, Any]] = {
     TextDataset: Language(),
     LabelledDataset: Classify(),
+    RegressionDataset: Regress(),
     TaggedDataset: Tag(),
     PairDataset: Translate(),
     SeriesDataset: Forecast(),

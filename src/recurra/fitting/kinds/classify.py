@@ -16,8 +16,9 @@ from recurra.data.facts import unit_of
 from recurra.data.letters import Letters
 from recurra.data.text_codec import TextCodec
 from recurra.data.writing import default_level
-from recurra.errors import DataError, UsageError
+from recurra.errors import DataError
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
+from recurra.fitting.kinds.series import reading_of, recipe_for, refuse_numbers
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import every_nth, split_rows
 from recurra.models import Classifier, ClassifierConfig
@@ -47,7 +48,9 @@ class Classify(Kind[LabelledDataset, Classifier]):
     def build(
         self, dataset: LabelledDataset, options: FitOptions, twin_of: Classifier | None = None
     ) -> tuple[Classifier, Recipe]:
-        return _model(dataset, options)
+        if dataset.labels is None:
+            raise DataError(f"{dataset.name} has no labels", expected="a label for each row")
+        return (_of_numbers if dataset.numeric else _of_texts)(dataset, LabelCodec.learn(dataset.labels), options)
 
     def baselines(
         self, task: Classifier, training: LabelledDataset, splits: Mapping[str, LabelledDataset]
@@ -65,51 +68,47 @@ class Classify(Kind[LabelledDataset, Classifier]):
         return {"confusion": {"labels": list(task.labels.labels), "matrix": sums["confusion"].tolist()}}
 
 
-def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, Recipe]:
-    if dataset.labels is None:
-        raise DataError(f"{dataset.name} has no labels", expected="a label for each row")
-    labels = LabelCodec.learn(dataset.labels)
-    texts = [row for row in dataset.inputs if isinstance(row, str)]
+def _of_numbers(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[Classifier, Recipe]:
     arrays = [row for row in dataset.inputs if not isinstance(row, str)]
+    reading = reading_of(arrays, options, pictures=dataset.pictures)
+    config = ClassifierConfig.from_user(
+        classes=len(labels),
+        class_weights=_weights(dataset, labels, options),
+        consistency=options.consistency or 0.0,
+        **reading.settings,
+    )
+    return that_fits(lambda: Classifier(config, labels, reading.codec)), recipe_for(reading, len(dataset), options)
+
+
+def _of_texts(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[Classifier, Recipe]:
+    refuse_numbers(options)
+    texts = [row for row in dataset.inputs if isinstance(row, str)]
     shared = {
         "classes": len(labels),
         "summary": options.summary or "last",
-        "class_weights": _balanced(dataset.labels, labels) if options.class_weights == "balanced" else None,
+        "class_weights": _weights(dataset, labels, options),
     }
     dropout = 0.5 if options.dropout is None else options.dropout
     letters: Letters | None = None
     small = len(dataset) < SMALL
-    if texts:
-        usual = 0.0 if small else CONSISTENCY
-        level = options.level or default_level(texts)
-        codec = TextCodec.learn(
-            texts, level, size=options.vocabulary, minimum=2, lowercase=level == "words", normalise=options.normalise
-        )
-        if level == "words":
-            letters = Letters.learn({word for text in texts for word in codec.words_of(text)})
-        config = ClassifierConfig.from_user(
-            **shared,
-            stack=stack_config(options, hidden=128, dropout=dropout),
-            vocabulary=codec.size,
-            embedding=128,
-            letters=None if letters is None else len(letters.parts),
-            consistency=usual if options.consistency is None else options.consistency,
-            dropout_tokens=0.1,
-            dropout_inputs=dropout,
-            dropout_outputs=dropout,
-        )
-    else:
-        if options.level or options.vocabulary or options.normalise:
-            raise UsageError("--level, --vocabulary and --normalise are for text", got="numeric sequences")
-        codec = SeriesCodec.learn(arrays)
-        dropout = 0.2 if options.dropout is None else options.dropout
-        config = ClassifierConfig.from_user(
-            **shared,
-            stack=stack_config(options, hidden=128, dropout=dropout),
-            features=codec.features,
-            consistency=options.consistency or 0.0,
-            dropout_outputs=dropout,
-        )
+    usual = 0.0 if small else CONSISTENCY
+    level = options.level or default_level(texts)
+    codec = TextCodec.learn(
+        texts, level, size=options.vocabulary, minimum=2, lowercase=level == "words", normalise=options.normalise
+    )
+    if level == "words":
+        letters = Letters.learn({word for text in texts for word in codec.words_of(text)})
+    config = ClassifierConfig.from_user(
+        **shared,
+        stack=stack_config(options, hidden=128, dropout=dropout),
+        vocabulary=codec.size,
+        embedding=128,
+        letters=None if letters is None else len(letters.parts),
+        consistency=usual if options.consistency is None else options.consistency,
+        dropout_tokens=0.1,
+        dropout_inputs=dropout,
+        dropout_outputs=dropout,
+    )
     # small data needs many passes: some 2,000 steps in all, in batches small enough to leave that many
     rows = options.rows or (16 if small else 32)
     epochs = options.epochs
@@ -126,7 +125,9 @@ def _model(dataset: LabelledDataset, options: FitOptions) -> tuple[Classifier, R
     return that_fits(lambda: Classifier(config, labels, codec, letters)), recipe
 
 
-def _balanced(found: list[str], labels: LabelCodec) -> tuple[float, ...]:
-    """Weights under which each class counts the same in all, and a row counts one on average."""
-    counts = Counter(found)
-    return tuple(len(found) / (len(labels) * counts[label]) for label in labels.labels)
+def _weights(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[float, ...] | None:
+    """Weights under which each class counts the same in all, and a row counts one on average; None where none are wanted."""
+    if options.class_weights != "balanced" or dataset.labels is None:
+        return None
+    counts = Counter(dataset.labels)
+    return tuple(len(dataset.labels) / (len(labels) * counts[label]) for label in labels.labels)

@@ -54,6 +54,9 @@ ONLY_FOR = {
 }
 """Options that a single task reads. What several read is refused, where it makes no sense, by the tasks that do not."""
 
+OF_WHOLE_SEQUENCES = ("missing", "read", "convolution", "augment")
+"""Options of tasks that answer once for a whole sequence of numbers."""
+
 
 def for_one_task(options: FitOptions) -> dict[str, str]:
     """What was chosen that one task alone reads, as it is typed, and that task."""
@@ -75,6 +78,13 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
         for option, task in for_one_task(options).items():
             if task != self.name:
                 raise UsageError(f"{option} is for --task {task}", got=f"--task {self.name}", fix=f"Leave out {option}")
+        for name in OF_WHOLE_SEQUENCES:
+            value = getattr(options, name)
+            if value is not None and self.name not in ("classify", "regress"):
+                option = typed(name, value)
+                raise UsageError(
+                    f"{option} is for --task classify or regress", got=f"--task {self.name}", fix=f"Leave out {option}"
+                )
 
     @abstractmethod
     def split(self, dataset: DatasetT, seed: int) -> tuple[DatasetT, DatasetT]:

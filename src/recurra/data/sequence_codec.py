@@ -1,0 +1,108 @@
+"""Numeric sequences ↔ standardised float32: learned once from the training data, saved as readable JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from recurra.data.checking import as_sequence, not_finite
+from recurra.errors import DataError, ModelError
+
+
+class SeriesCodec:
+    """Numeric sequences → the same with mean 0 and scale 1 in each feature, by the training data's mean and scale.
+
+    `mean` and `scale` are float64 [F]. A feature that is constant in the training data has scale 1.
+    """
+
+    def __init__(self, mean: np.ndarray, scale: np.ndarray) -> None:
+        self.mean = mean
+        self.scale = scale
+
+    @property
+    def features(self) -> int:
+        return len(self.mean)
+
+    @classmethod
+    def learn(cls, sequences: Sequence[np.ndarray], *, alike: bool = False) -> Self:
+        """From arrays [T, F]; values that are not finite are passed over. Raises `DataError` where F differs.
+
+        Features that are `alike`, as the columns of a picture, have one mean and one scale.
+        """
+        widths = {array.shape[1] for array in sequences}
+        if len(widths) != 1 or 0 in widths:
+            got = f"{sorted(widths)} features" if widths else "no sequences"
+            raise DataError("The sequences cannot be standardised", got=got, expected="one number of features in all")
+        features = widths.pop()
+        counts, sums, squares = np.zeros(features), np.zeros(features), np.zeros(features)
+        for array in sequences:
+            valid = np.isfinite(array)
+            counts += valid.sum(0)
+            sums += np.where(valid, array, 0.0).sum(0, dtype=np.float64)
+        if alike:
+            counts, sums = np.full(features, counts.sum()), np.full(features, sums.sum())
+        mean = sums / np.maximum(counts, 1)
+        for array in sequences:  # a second pass: sums of raw squares would lose a small spread around a large mean
+            deviations = np.where(np.isfinite(array), array - mean, 0.0)
+            squares += (deviations**2).sum(0)
+        if alike:
+            squares = np.full(features, squares.sum())
+        scale = np.sqrt(squares / np.maximum(counts, 1))
+        constant = scale <= 1e-7 * np.abs(mean)
+        return cls(mean, np.where(constant, 1.0, scale))
+
+    def encode(self, sequence: np.ndarray, *, holes: bool = False) -> np.ndarray:
+        """Standardised float32 [T, F] of an array [T, F] (or [T] where F is 1); with `holes`, NaN stays NaN.
+
+        Raises `DataError` for another number of features, for infinity and (without `holes`) NaN, naming step and feature
+        from 1, and with `holes` for a feature of several that has no value at all.
+        """
+        array = as_sequence(sequence)
+        if isinstance(array, str):
+            raise DataError(f"The sequence {array}", expected=f"numbers of shape [T, {self.features}]")
+        if array.shape[1] != self.features:
+            raise DataError("The sequence has another number of features", got=array.shape[1], expected=self.features)
+        found = not_finite(np.nan_to_num(array, nan=0.0, posinf=np.inf, neginf=-np.inf) if holes else array)
+        if found is not None:
+            step, feature, value = found
+            raise DataError(
+                "The sequence holds a value that is not finite",
+                got=f"{value} at step {step}, feature {feature}",
+                fix="Fill or cut such values first",
+            )
+        silent = np.flatnonzero(np.isnan(array).all(axis=0)) + 1 if holes and len(array) else np.zeros(0)
+        if silent.size:
+            raise DataError(
+                f"The sequence has no value of feature {silent[0]}",
+                got=f"{silent.size} of {self.features} features missing at every step",
+                expected="a value of each feature at some step",
+                fix="See that the channels are those of the training data, in their order",
+            )
+        return ((array - self.mean) / self.scale).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """Raises `ModelError` where `values` is not what `to_json` wrote."""
+        pair = (values.get("mean"), values.get("scale")) if isinstance(values, dict) else (None, None)
+        for part in pair:
+            if not isinstance(part, list) or not part or not all(_is_finite(number) for number in part):
+                raise ModelError(
+                    "The scales of the codec are damaged", got=repr(part)[:80], expected="a list of numbers"
+                )
+        mean, scale = (np.array(part, dtype=np.float64) for part in pair)
+        if len(mean) != len(scale) or (scale <= 0).any():
+            raise ModelError(
+                "The scales of the codec are damaged", expected="one mean and one positive scale a feature"
+            )
+        return cls(mean, scale)
+
+
+def _is_finite(number: object) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)

@@ -1,0 +1,129 @@
+"""How sequences of numbers and pictures are read: what is filled, convolved and changed in training, for how long.
+
+The classifier and the regressor share it. All numbers were chosen on training data, parted anew for each choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recurra.data.sequence_codec import SeriesCodec
+from recurra.errors import UsageError
+from recurra.fitting.kinds.kind import recipe_of, sized, stack_config
+from recurra.fitting.options import FitOptions
+from recurra.layers import Augmentation, ConvolutionConfig
+from recurra.training import Recipe
+
+SMALL = 2000
+"""Rows up to which a set of series is small: many passes, the last weights kept, several members."""
+STEPS = 600
+"""Steps of training of a small set, where nothing is said."""
+MOST_PASSES = 400
+WIDTH = 9
+"""Inputs in a window of a convolution."""
+MOST_DILATION = 16
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How sequences are read: their codec, and the settings of `WholeConfig` that follow from them."""
+
+    codec: SeriesCodec
+    settings: dict[str, Any]
+    pictures: bool
+    small: bool
+
+
+def refuse_words(options: FitOptions) -> None:
+    """Raise `UsageError` for what makes sense for text alone."""
+    if options.level or options.vocabulary or options.normalise:
+        raise UsageError("--level, --vocabulary and --normalise are for text", got="numeric sequences")
+
+
+def refuse_numbers(options: FitOptions) -> None:
+    """Raise `UsageError` for what makes sense for numbers alone."""
+    chosen = [name for name in ("missing", "read", "convolution", "augment") if getattr(options, name) is not None]
+    if chosen:
+        raise UsageError(
+            f"--{chosen[0]} is for numeric sequences and pictures", got="texts", fix=f"Leave out --{chosen[0]}"
+        )
+
+
+def reading_of(arrays: Sequence[np.ndarray], options: FitOptions, *, pictures: bool, amounts: bool = False) -> Reading:
+    """How these sequences [T, F] are read, by choice to tell `amounts`, which may lie in their scale.
+
+    Raises `UsageError` for choices that make no sense for them.
+    """
+    refuse_words(options)
+    codec = SeriesCodec.learn(arrays, alike=pictures)
+    small = len(arrays) < SMALL and not pictures
+    lengths = {len(array) for array in arrays}
+    memory = options.cell != "feedforward"
+    read = options.read or ("whole" if pictures and not memory else "rows")
+    if read == "whole" and len(lengths) > 1:
+        raise UsageError(
+            "--read whole needs sequences of one length", got=f"lengths from {min(lengths)} to {max(lengths)}"
+        )
+    holes = any(np.isnan(array).any() for array in arrays)
+    convolution = memory and not pictures and read == "rows" if options.convolution is None else options.convolution
+    augment = read != "pixels" if options.augment is None else options.augment
+    dropout = 0.2 if options.dropout is None else options.dropout
+    whole = read == "whole"
+    settings = {
+        "stack": stack_config(
+            options,
+            hidden=512 if whole else 48 if small else 160 if pictures else 128,
+            layers=2 if pictures else 1,
+            dropout=dropout,
+        ),
+        "features": codec.features,
+        "missing": options.missing or ("previous" if holes else None),
+        "marked": holes,
+        "convolution": _convolution(max(lengths), options, small) if convolution else None,
+        "flat": max(lengths) if whole else None,
+        "single": read == "pixels",
+        "augmentation": _augmentation(codec, pictures, whole, amounts) if augment else None,
+        "summary": options.summary or ("last" if whole else "all"),
+        "dropout_outputs": dropout,
+    }
+    return Reading(codec, settings, pictures, small)
+
+
+def recipe_for(reading: Reading, rows: int, options: FitOptions) -> Recipe:
+    """How long a model of `rows` sequences is trained, and how fast."""
+    batch = options.rows or (16 if reading.small else 128 if reading.pictures else 32)
+    epochs = options.epochs
+    if epochs is None and options.minutes is None:
+        wanted = STEPS if reading.small else 2000
+        epochs = max(8, min(MOST_PASSES if reading.small else 40, round(wanted * batch / rows)))
+    return recipe_of(
+        options,
+        minutes=options.minutes,
+        epochs=epochs,
+        rate=3e-3 if reading.small else 2e-3,
+        rows=batch,
+        weight_decay=0.05,
+        average=0.98 if reading.small else 0.999 if reading.pictures else None,
+        keep="last" if reading.small else "best",
+    )
+
+
+def _convolution(longest: int, options: FitOptions, small: bool) -> ConvolutionConfig:
+    width = min(WIDTH, max(2, longest // 2))
+    dilations = [1]
+    while dilations[-1] < MOST_DILATION and (width - 1) * dilations[-1] * 2 < longest:
+        dilations.append(dilations[-1] * 2)
+    return ConvolutionConfig(
+        channels=sized(options, 48 if small else 64), layers=2, widths=(width,), dilations=tuple(dilations)
+    )
+
+
+def _augmentation(codec: SeriesCodec, pictures: bool, whole: bool, amounts: bool) -> Augmentation | None:
+    if not pictures:
+        return None if whole else Augmentation(jitter=0.03, scale=0.0 if amounts else 0.1, warp=0.02)
+    # what comes in at the edge is what zero was before it was standardised
+    return Augmentation(shift=2, edge=float(-codec.mean[0] / codec.scale[0]))
