@@ -13,8 +13,8 @@ import numpy as np
 
 from recurra.data.sequence_codec import SeriesCodec
 from recurra.errors import UsageError
-from recurra.fitting.kinds.kind import recipe_of, sized, stack_config
-from recurra.fitting.options import FitOptions
+from recurra.fitting.kinds.kind import OF_WHOLE_SEQUENCES, recipe_of, sized, stack_config
+from recurra.fitting.options import FitOptions, typed
 from recurra.layers import Augmentation, ConvolutionConfig
 from recurra.training import Recipe
 
@@ -46,11 +46,9 @@ def refuse_words(options: FitOptions) -> None:
 
 def refuse_numbers(options: FitOptions) -> None:
     """Raise `UsageError` for what makes sense for numbers alone."""
-    chosen = [name for name in ("missing", "read", "convolution", "augment") if getattr(options, name) is not None]
+    chosen = [typed(name, value) for name in OF_WHOLE_SEQUENCES if (value := getattr(options, name)) is not None]
     if chosen:
-        raise UsageError(
-            f"--{chosen[0]} is for numeric sequences and pictures", got="texts", fix=f"Leave out --{chosen[0]}"
-        )
+        raise UsageError(f"{chosen[0]} is for numbers and pictures", got="texts", fix=f"Leave out {chosen[0]}")
 
 
 def reading_of(arrays: Sequence[np.ndarray], options: FitOptions, *, pictures: bool, amounts: bool = False) -> Reading:
