@@ -27,17 +27,17 @@ Method = Callable[[Stretch, np.ndarray], np.ndarray]
 def forecast_baselines(
     codec: ForecastCodec,
     horizon: int,
-    training: SeriesDataset,
+    training: SeriesDataset | None,
     splits: Mapping[str, SeriesDataset],
     lookback: int | None = None,
 ) -> dict[str, list[BaselineResult]]:
     """Repeating the last value, repeating the last season where there is one, and ridge regression, on each split.
 
-    With `lookback` the regression reads no more values than that.
+    Without `training` there is no regression. With `lookback` the regression reads no more values than that.
     """
     season = codec.season
     started = time.perf_counter()
-    line, detail = _line(training, horizon, lookback or LAGS)
+    line, detail = (None, "") if training is None else _line(training, horizon, lookback or LAGS)
     learnt = time.perf_counter() - started
     methods: list[tuple[str, Method, str, float]] = [("last value again", _again(1, horizon), "", 0.0)]
     if season > 1:

@@ -200,12 +200,20 @@ def predict(
     text: TextColumn = None,
     beam: Annotated[int | None, typer.Option(help="Of a translator: translations followed at a time.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,
+    horizon: Horizon = None,
+    levels: Annotated[
+        str | None, typer.Option(metavar="80,95", help="Forecast: intervals that hold so many of 100.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Forecast: .csv, .tsv, .jsonl or .parquet; stdout if left out.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Answer for each input: classes with probabilities, the next tokens, or a translation."""
+    """Answer for each input: classes with probabilities, the next tokens, a translation, or what follows each series."""
     from recurra.cli import using
 
-    using.predict(model, inputs, top, text, {"beam": beam, "length_penalty": length_penalty}, json)
+    frame = {"horizon": horizon, "levels": levels, "out": out}
+    using.predict(model, inputs, top, text, {"beam": beam, "length_penalty": length_penalty}, json, frame)
 
 
 @app.command()
@@ -236,13 +244,20 @@ def evaluate(
         float | None, typer.Option(metavar="RATE", help="Learn on while reading (language), about 0.0003 a step.")
     ] = None,
     cache: Annotated[bool, typer.Option("--cache", help="An n-gram cache of what was read (language).")] = False,
+    windows: Annotated[
+        int | None, typer.Option(min=1, help="Forecast from so many last moments of each series; from all if left out.")
+    ] = None,
+    step: Annotated[int | None, typer.Option(min=1, help="Forecast: rows from one moment to the next; 1.")] = None,
+    history: Annotated[str | None, typer.Option(help="Forecast: a file with the rows before DATA.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Forecast: write each forecast beside what came.")] = None,
     json: Json = False,
 ) -> None:
     """Measure a model on data of your own."""
     from recurra.cli import using
 
     columns = {"text": text, "label": label, "tags": tags, "target": target}
-    using.evaluate(model, data, {**columns, "dynamic": dynamic, "cache": cache}, json)
+    frame = {"windows": windows, "step": step, "history": history, "out": out}
+    using.evaluate(model, data, {**columns, "dynamic": dynamic, "cache": cache}, json, frame)
 
 
 @app.command()

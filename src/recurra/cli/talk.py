@@ -62,6 +62,8 @@ def show_answer(answer: dict[str, Any], raw: Any = "", *, all_of_them: bool = Fa
         numbers = answer.get("values") or {"": answer["value"]}
         line = "  ".join(f"{name} {number:.6g}".strip() for name, number in numbers.items())
         return printable(f"{line}\t{raw}" if isinstance(raw, str) and raw else line).replace("\n", "⏎")
+    if "mean" in answer:
+        return " ".join(f"{value:.6g}" for value in answer["mean"])
     shares = "  ".join(f"{name} {share:.3f}" for name, share in answer["probabilities"].items())
     line = f"{answer['label']}\t{shares}"
     # one line for each input, whatever it holds

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import recurra
+from recurra.cli import forecasts
 from recurra.cli.talk import say_json, show_answer, tell
 from recurra.data.checking import as_sequence
 from recurra.data.datasets import TextDataset
@@ -20,7 +21,7 @@ from recurra.data.facts import unit_of
 from recurra.data.reading import read
 from recurra.errors import DataError, RecurraError, UsageError
 from recurra.fitting.stopping import Stopping
-from recurra.models import Answer, Tagger, Translator
+from recurra.models import Answer, Forecaster, Tagger, Translator
 from recurra.progress import table
 from recurra.streaming import Session
 
@@ -30,9 +31,17 @@ ENDINGS = (".txt", ".tsv", ".csv", ".jsonl", ".json", ".parquet", ".npz", ".gz",
 
 
 def predict(
-    folder: Path, inputs: str, top: int | None, text: str | None, choices: dict[str, Any], as_json: bool
-) -> None:
+    folder: Path, inputs: str, top: int | None, text: str | None, choices: dict[str, Any], as_json: bool,
+    frame: dict[str, Any],
+) -> None:  # fmt: skip
     model = recurra.load(folder)
+    if isinstance(model.task, Forecaster):
+        if top is not None or text is not None or any(value is not None for value in choices.values()):
+            raise UsageError("A forecaster has no --top, --text or --beam", fix="Leave it out")
+        forecasts.predict(model, inputs, **frame, as_json=as_json)
+        return
+    if any(value is not None for value in frame.values()):
+        raise UsageError("--horizon, --levels and --out are for forecasters", got=f"a model of kind '{model.kind}'")
     choices = {name: value for name, value in choices.items() if value is not None}
     if top is not None and isinstance(model.task, Translator):
         width = choices.get("beam", model.task.config.beam)
@@ -136,6 +145,8 @@ def _piece(model: recurra.Model, line: str) -> Any:
     """A line as the model reads it: text; for a tagger also a JSON list of tokens, for a model of numbers one of steps."""
     if isinstance(model.task, Tagger):
         return _tokens(line)
+    if isinstance(model.task, Forecaster):
+        return forecasts.row_of(model, line)
     if getattr(model.task.config, "features", None) is not None:
         expected = "a JSON list such as [[1.0, 2.0], ...]"
         try:
@@ -177,8 +188,15 @@ def generate(
     print()
 
 
-def evaluate(folder: Path, data: str, choices: dict[str, Any], as_json: bool) -> None:
+def evaluate(folder: Path, data: str, choices: dict[str, Any], as_json: bool, frame: dict[str, Any]) -> None:
     model = recurra.load(folder)
+    if isinstance(model.task, Forecaster):
+        forecasts.evaluate(model, data, **frame, as_json=as_json)
+        return
+    if any(value is not None for value in frame.values()):
+        raise UsageError(
+            "--windows, --step, --history and --out are for forecasters", got=f"a model of kind '{model.kind}'"
+        )
     metrics = model.evaluate(data, **choices)
     if as_json:
         say_json({"model": str(folder), "data": data, "metrics": metrics})

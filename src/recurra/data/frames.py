@@ -64,7 +64,8 @@ def read(raw: Table, layout: Layout, choices: FrameChoices) -> tuple[SeriesDatas
         problems.append(Problem(None, "no series has any values", fatal=True))
     season = choices.season or find_season([one.values for one in found], step.season)
     horizon = choices.horizon or usual_horizon([len(one) for one in found], season)
-    problems += _short(found, lines, horizon, raw.unit)
+    if choices.judged:
+        problems += _short(found, lines, horizon, raw.unit)
     return SeriesDataset(found, step, lines, raw.name, columns, gaps, horizon, season), problems
 
 

@@ -32,6 +32,7 @@ class FrameChoices:
     - fill: what stands where values or moments are missing: previous, linear, zero, mean; or gaps, which leaves rows as they
       are and tells the model how long each waited for the next.
     - horizon: values to forecast; season: the steps after which things come again.
+    - judged: whether series must be long enough to learn from.
     - time, series, value: columns; ahead, past, static: further columns by what is known of them, and when.
     """
 
@@ -44,6 +45,7 @@ class FrameChoices:
     ahead: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    judged: bool = True
 
     @property
     def named(self) -> list[str]:

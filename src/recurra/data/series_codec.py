@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class ForecastCodec:
     - names, scales: each series of the training data and its standard deviation there.
     - columns: names of what is known beside (past, ahead, static); centres and spreads[C]: what they are standardised by.
     - step, season: the step between rows, and the steps after which things come again (1: none known).
+    - asked: how a person said that tables are to be read (fill, and the columns of moments, series and values).
     - gaps: rows are as they came, with the wait before each as the last column of the past.
     """
 
@@ -37,9 +39,13 @@ class ForecastCodec:
     step: Step
     season: int
     gaps: bool = False
+    asked: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None)
 
     @classmethod
-    def learn(cls, dataset: SeriesDataset, season: int) -> ForecastCodec:
+    def learn(
+        cls, dataset: SeriesDataset, season: int,
+        asked: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None),
+    ) -> ForecastCodec:  # fmt: skip
         """From the training data."""
         scales = [_spread(one.values) for one in dataset.series]
         stacked = np.concatenate([beside(one) for one in dataset.series])
@@ -47,7 +53,7 @@ class ForecastCodec:
         spreads[spreads < 1e-7 * np.maximum(1, np.abs(stacked).max(axis=0, initial=0))] = 1.0
         return cls(
             tuple(one.name for one in dataset.series), tuple(scales), dataset.columns,
-            tuple(map(float, stacked.mean(axis=0))), tuple(map(float, spreads)), dataset.step, season, dataset.gaps,
+            tuple(map(float, stacked.mean(axis=0))), tuple(map(float, spreads)), dataset.step, season, dataset.gaps, asked,
         )  # fmt: skip
 
     @property
@@ -75,6 +81,24 @@ class ForecastCodec:
         standard = (found - np.array(self.centres)) / np.array(self.spreads)
         number = np.full((len(series), 1), float(self.number(series.name)))
         return np.concatenate([series.values[:, None], number, standard], axis=1)
+
+    def rows_of(self, given: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """Rows by name ({"y": ..., "unique_id": ..., and what stands beside}) as rows[T, F]. Raises `DataError`."""
+        names = [name for part in self.columns for name in part]
+        found = np.zeros((len(given), self.width))
+        for place, row in enumerate(given):
+            lacking = [name for name in ("y", *names) if not isinstance(row.get(name), (int, float))]
+            if lacking:
+                raise DataError(
+                    f"Row {place + 1} lacks {', '.join(lacking)}", got=str(dict(row))[:80], expected="numbers"
+                )
+            found[place, 0] = float(row["y"])
+            found[place, 1] = self.number(str(row.get("unique_id", "")))
+            found[place, 2:] = [float(row[name]) for name in names]
+        found[:, 2:] = (found[:, 2:] - np.array(self.centres)) / np.array(self.spreads)
+        if not np.isfinite(found).all():
+            raise DataError("A value is not finite", fix="Fill it, or leave the row out")
+        return found
 
     def known_ahead(self, series: Series) -> np.ndarray:
         """What is known ahead, standardised: [T + K, A]."""
@@ -140,8 +164,13 @@ def _from_json(values: dict[str, Any]) -> ForecastCodec:
     step = Step(int(step["months"]), int(step["micros"]), bool(step["dated"]))
     return ForecastCodec(
         names, numbers["scales"], (past, ahead, static), numbers["centres"], numbers["spreads"], step,
-        max(1, int(values["season"])), bool(values["gaps"]),
+        max(1, int(values["season"])), bool(values["gaps"]), _asked(values["asked"]),
     )  # fmt: skip
+
+
+def _asked(values: Any) -> tuple[str | None, str | None, str | None, str | None]:
+    fill, time, series, value = (None if part is None else str(part) for part in values)
+    return fill, time, series, value
 
 
 def _spread(values: np.ndarray) -> float:

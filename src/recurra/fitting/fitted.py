@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from recurra.baselines import NGramCache
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
 from recurra.errors import DataError, UsageError
+from recurra.fitting.forecasting import LEVELS, Follower, cross_validation, forecast, rolling, series_in
 from recurra.fitting.kinds import kind_of
 from recurra.fitting.to_measure import to_measure
-from recurra.models import Answer, LanguageModel, Task, fingerprint, load_model, save_model
+from recurra.models import Answer, Forecaster, LanguageModel, Task, fingerprint, load_model, save_model
 from recurra.progress import Progress
 from recurra.streaming import Session, generate
 from recurra.training import SEGMENT, evaluate, evaluate_adapting
@@ -49,7 +50,7 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """Its task: "language", "classify", "regress", "tag" or "translate"."""
+        """Its task: "language", "classify", "regress", "tag", "translate" or "forecast"."""
         return self.task.kind
 
     @property
@@ -65,10 +66,18 @@ class Model:
     def predict(self, raw: Any, *, top: int = 5, **choices: Any) -> list[Answer]:
         """An answer for each input: texts, arrays [T, F], the rows of a frame, or one text.
 
+        A forecaster takes series of plain numbers here, and frames in `forecast`.
+
         A classifier answers `{"label", "probabilities"}`, a language model `{"next": [{"token", "probability"}, ...]}`, a
         translator `{"translation", "score", "best": [{"text", "score"}, ...]}`; the last takes the choices `beam` and
         `length_penalty`.
         """
+        if isinstance(self.task, Forecaster) and (
+            isinstance(raw, dict) or type(raw).__name__ in ("DataFrame", "Table")
+        ):
+            raise UsageError(
+                "A forecaster answers a frame with a frame", fix="Use forecast(frame), or follow() and update"
+            )
         if isinstance(raw, dict) or type(raw).__name__ in ("DataFrame", "Table"):
             # the rows of a table, not the names of its columns
             dataset, _, problems = read(raw, task=self.kind, need_labels=False)
@@ -81,15 +90,48 @@ class Model:
             raw = dataset.raw
         return self.task.predict(raw, top=top, **choices)
 
+    def forecast(
+        self, data: Any, *, levels: Sequence[float] = LEVELS, horizon: int | None = None, fill: str | None = None
+    ) -> Any:
+        """What follows each series of `data` (a frame, or a path): a frame of the same library.
+
+        Its columns are unique_id, ds, mean, and for each level lo-80 and hi-80. See `recurra.fitting.forecasting.forecast`.
+        """
+        return forecast(self.task, data, levels=levels, horizon=horizon, fill=fill)
+
+    def follow(self, data: Any = None, *, path: str | Path | None = None) -> Follower:
+        """A follower of series, from the rows of `data` on, or from a file that it saved.
+
+        Its `update` costs the new rows alone.
+        """
+        follower = Follower(self.task) if path is None else Follower.load(self.task, path)
+        if data is not None:
+            follower.update(data)
+        return follower
+
+    def cross_validation(
+        self, data: Any, *, windows: int | None = None, step: int | None = None, levels: Sequence[float] = LEVELS,
+        history: Any = None,
+    ) -> Any:  # fmt: skip
+        """Forecasts from moments of the past beside what came, as a frame; see `fitting.forecasting.cross_validation`."""
+        return cross_validation(self.task, data, windows=windows, step=step, levels=levels, history=history)
+
     def evaluate(
         self, data: Any, *, text: str | None = None, label: str | None = None, tags: str | None = None,
-        target: str | None = None, dynamic: float | None = None, cache: bool = False, quiet: bool = False,
+        target: str | None = None, dynamic: float | None = None, cache: bool = False, windows: int | None = None,
+        step: int | None = None, history: Any = None, quiet: bool = False,
     ) -> dict[str, float]:  # fmt: skip
         """The metrics on data of any form that `fit` takes; what they do not tell is noted on stderr, unless `quiet`.
 
         A language model may learn on while it reads, by about `dynamic` a step and weight (0.0003, say), and have an n-gram
-        `cache` of what it read beside it; the model itself stays as it is.
+        `cache` of what it read beside it; the model itself stays as it is. A forecaster is measured on the last `windows`
+        beginnings of each series (all where None), `step` rows apart, and reads `history` before `data`.
         """
+        if isinstance(self.task, Forecaster):
+            dataset = rolling(self.task, series_in(self.task, data), windows, step or 1, history)
+            return measure(self.task, dataset)[0]
+        if windows is not None or step is not None or history is not None:
+            raise UsageError("Windows, step and history are for a forecaster", got=f"a model of kind '{self.kind}'")
         columns = {"text": text, "label": label, "tags": tags, "target": target}
         dataset, told = to_measure(self.task, data, **columns)
         with Progress(quiet=quiet) as talk:

@@ -7,9 +7,10 @@ from typing import Any
 from recurra.data.checking import raise_fatal
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
+from recurra.fitting.forecasting import rolling, series_in
 from recurra.fitting.kinds import kind_of
 from recurra.inspection.measures import plural
-from recurra.models import Task
+from recurra.models import Forecaster, Task
 
 
 def to_measure(task: Task, data: Any, **columns: Any) -> tuple[Dataset, list[str]]:
@@ -18,6 +19,9 @@ def to_measure(task: Task, data: Any, **columns: Any) -> tuple[Dataset, list[str
     Whether one could learn from the rows is no question here. Where all lack their answers, `Dataset.answered` is false.
     Raises `DataError` for what the model can have no answer for.
     """
+    if isinstance(task, Forecaster):
+        series = rolling(task, series_in(task, data), None)
+        return series, [f"Measured on {len(series)} series of {series.name}."]
     dataset, guess, problems = read(data, task=task.kind, judged=False, **columns)
     raise_fatal(kind_of(dataset).unanswerable(task, dataset), dataset.name)
     told = [f"note: {problem.message}" for problem in problems]

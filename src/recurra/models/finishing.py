@@ -18,6 +18,8 @@ from recurra.models.forecasting import PROBABILITIES
 
 ROWS, MOST = 16, 20_000
 """Series read side by side, and forecasts that are looked at."""
+ENOUGH = 100
+"""Errors from which a quantile is told."""
 WIDE = 12
 """Steps ahead on either side that are taken together for a share."""
 
@@ -101,7 +103,10 @@ def _set_offsets(model: Forecaster, dataset: SeriesDataset) -> bool:
         if probability != 0.5:
             outer = (count + 1) / count * max(probability, 1 - probability)
             level = min(1.0, outer) if probability > 0.5 else 1 - min(1.0, outer)
-        values = torch.stack([_quantile(missed[:, step], level) for step in range(horizon)])
+        # of few forecasts the steps beside each step are taken with it
+        reach = -(-ENOUGH // (2 * count))
+        parts = [missed[:, max(0, step - reach) : step + reach + 1] for step in range(horizon)]
+        values = torch.stack([_quantile(part.flatten(), level) for part in parts])
         model.offsets[:, place] = values.to(model.offsets.dtype)
     return True
 

@@ -196,13 +196,16 @@ class Forecaster(Task[ForecasterConfig]):
 
         ahead[B, H, K]: what is known ahead. The rows go through in pieces, so that what it takes does not grow with them.
         """
-        state = self._begin(batch.inputs, state)
-        steps = batch.inputs.shape[1]
-        for first in range(0, steps, CHUNK):
+        state = self.read_on(batch, self._begin(batch.inputs, state))
+        return self.forecast(state, ahead), state
+
+    def read_on(self, batch: Batch, state: ForecasterState) -> ForecasterState:
+        """The state after the last valid row of each series, without a forecast."""
+        for first in range(0, batch.inputs.shape[1], CHUNK):
             part = batch.inputs[:, first : first + CHUNK]
             left = None if batch.lengths is None else (batch.lengths - first).clamp(0, part.shape[1])
             state = self.advance(part, state, left)[2]
-        return self.forecast(state, ahead), state
+        return state
 
     @torch.no_grad()
     def answer(
@@ -221,11 +224,13 @@ class Forecaster(Task[ForecasterConfig]):
     def _embedded(self, rows: Tensor) -> Tensor:
         return kernels.linear(rows, self.embed, self.embed_bias).relu()
 
-    def forecast(self, state: ForecasterState, ahead: Tensor | None = None) -> Tensor:
-        """The forecast[B, H, 1 + P] from a state; ahead[B, H, K] is what is known ahead, its mean where None."""
+    def forecast(self, state: ForecasterState, ahead: Tensor | None = None, horizon: int | None = None) -> Tensor:
+        """The forecast[B, H, 1 + P] from a state; ahead[B, H, K] is what is known ahead, its mean where None.
+
+        Beyond the horizon that it was trained for it goes on from its own forecasts.
+        """
         config = self.config
-        rows = len(state.values)
-        horizon = config.horizon if ahead is None or not config.ahead else ahead.shape[1]
+        rows, horizon = len(state.values), horizon or config.horizon
         if ahead is None:
             ahead = state.values.new_zeros(rows, horizon, config.ahead)
         found = self._blocks(state, ahead, horizon)
@@ -237,7 +242,7 @@ class Forecaster(Task[ForecasterConfig]):
         block, centres, outputs = self.config.block, [], []
         for first in range(0, horizon, block):
             part = ahead[:, first : first + block]
-            part = F.pad(part, (0, 0, 0, block - part.shape[1]))
+            part = F.pad(part, (0, 0, 0, max(0, block - part.shape[1])))
             centre, scale, found = self._block_after(state, part)
             centres.append(centre)
             outputs.append(found)
@@ -440,6 +445,8 @@ class Forecaster(Task[ForecasterConfig]):
     def _rows_of(self, raw: Any) -> Tensor:
         if isinstance(raw, Series):
             return torch.from_numpy(self.codec.rows(raw)).to(self.head_bias.dtype)
+        if isinstance(raw, list) and raw and isinstance(raw[0], Mapping):
+            return torch.from_numpy(self.codec.rows_of(raw)).to(self.head_bias.dtype)
         try:
             values = np.asarray(raw, dtype=np.float64)
         except (TypeError, ValueError) as error:

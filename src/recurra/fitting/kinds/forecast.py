@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from recurra.fitting.options import FitOptions
 from recurra.models import Forecaster, ForecasterConfig
 from recurra.models.finishing import finish, thinned
 from recurra.models.line import fit_line
-from recurra.training import Recipe
+from recurra.training import Recipe, evaluate
 
 HELD = 0.1
 LEAST_ROWS = 16
@@ -81,8 +82,12 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
     def build(
         self, dataset: SeriesDataset, options: FitOptions, twin_of: Forecaster | None = None
     ) -> tuple[Forecaster, Recipe]:
-        codec = ForecastCodec.learn(dataset, dataset.season)
+        codec = ForecastCodec.learn(
+            dataset, dataset.season, (options.fill, options.time, options.series, options.target)
+        )
         config = _config(dataset, codec, options)
+        if config.lags and all((one.values > 0).all() for one in dataset.series):
+            config = config.model_copy(update={"logarithm": _better_as_logarithm(dataset, codec, config)})
         task = that_fits(lambda: Forecaster(config, codec))
         task.reader.scales.copy_(torch.from_numpy(_scales(dataset, config)))
         if config.lags:
@@ -152,6 +157,28 @@ def _config(dataset: SeriesDataset, codec: ForecastCodec, options: FitOptions) -
         output=options.output or "point",
         dropout=dropout,
     )
+
+
+def _better_as_logarithm(dataset: SeriesDataset, codec: ForecastCodec, config: ForecasterConfig) -> bool:
+    """Whether the line alone forecasts the end of the training data better from logarithms, by sMAPE and MASE."""
+    horizon = config.horizon
+    ends = [len(one) - horizon if len(one) > 2 * horizon + config.lags else len(one) for one in dataset.series]
+    early, late = dataset.cut(ends, dataset.name), replace(dataset.seen_until(ends, dataset.name), most=1)
+    if not any(end < len(one) for end, one in zip(ends, dataset.series, strict=True)):
+        return False
+    figures = []
+    for logarithm in (False, True):
+        # a network of one unit, whose share is nothing: the line is all that counts
+        stack = config.stack.model_copy(update={"hidden": 1, "layers": 1})
+        trial = Forecaster(
+            config.model_copy(update={"logarithm": logarithm, "stack": stack, "smoothing": False}), codec
+        )
+        trial.reader.scales.copy_(torch.from_numpy(_scales(early, trial.config)))
+        trial.share.zero_()
+        fit_line(trial, early)
+        metrics, _ = evaluate(trial, trial.feed(late, rows=16, steps=STEPS, training=False))
+        figures.append(metrics.get("owa", metrics["smape"]))
+    return figures[1] < figures[0]
 
 
 def _segment(horizon: int, season: int, lookback: int | None, shortest: int) -> int:
