@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         StateError,
         UsageError,
     )
-    from recurra.fitting import Check, Comparison, FitOptions, Model, check, compare, fit, load, runs
+    from recurra.fitting import Check, Comparison, FitOptions, Model, Tuned, check, compare, fit, load, runs, tune
     from recurra.kernels import backend
     from recurra.layers import Bidirectional, Block, Stack, StackConfig
     from recurra.models import Classifier, ClassifierConfig, LanguageModel, LanguageModelConfig, Task
@@ -33,7 +33,9 @@ _WHERE = {
     "errors": (
         "DataError", "EnvironmentFailure", "Interrupted", "ModelError", "RecurraError", "StateError", "UsageError",
     ),
-    "fitting": ("Check", "Comparison", "FitOptions", "Model", "check", "compare", "fit", "load", "runs"),
+    "fitting": (
+        "Check", "Comparison", "FitOptions", "Model", "Tuned", "check", "compare", "fit", "load", "runs", "tune",
+    ),
     "kernels": ("backend",),
     "layers": ("Bidirectional", "Block", "Stack", "StackConfig"),
     "models": ("Classifier", "ClassifierConfig", "LanguageModel", "LanguageModelConfig", "Task"),
@@ -74,6 +76,7 @@ __all__ = [
     "StackConfig",
     "StateError",
     "Task",
+    "Tuned",
     "UsageError",
     "__version__",
     "backend",
@@ -87,6 +90,7 @@ __all__ = [
     "runs",
     "save_state",
     "select",
+    "tune",
 ]
 
 

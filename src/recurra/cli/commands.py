@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -154,6 +156,41 @@ def fit(
 
         keys = ("kind", "out", "seconds", "total_seconds", "model", "metrics", "baselines", "streaming", "fingerprint")
         say_json({key: model.record[key] for key in (*keys, "next")})
+
+
+_NOT_SEARCHED = ("test", "minutes", "epochs", "processes", "checkpoint_every", "tensorboard", "baselines")
+
+
+def _with_options_of_fit(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `fit` beside its own, but those that a search has no use for."""
+    own = [part for part in inspect.signature(command, eval_str=True).parameters.values() if part.name != "given"]
+    names = {part.name for part in own}
+    of_fit = inspect.signature(fit, eval_str=True).parameters.values()
+    parts = [*own, *(part for part in of_fit if part.name not in (*names, *_NOT_SEARCHED))]
+    parts = [part.replace(kind=inspect.Parameter.KEYWORD_ONLY) for part in parts]
+    command.__signature__ = inspect.Signature(parts)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {part.name: part.annotation for part in parts}
+    return command
+
+
+@app.command()
+@_with_options_of_fit
+def tune(
+    context: typer.Context,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As for `recurra fit`.")],
+    minutes: Annotated[float, typer.Option(help="For all trials together.")],
+    trials: Annotated[int, typer.Option(min=2, help="Trials of full length that the minutes are shared among.")] = 10,
+    valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the search; named after DATA if left out.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace the search in the folder.")] = False,
+    json: Json = False,
+    **given: Any,
+) -> None:
+    """Search for options of `fit` that suit DATA, by validation data. An option that is typed is not searched."""
+    from recurra.cli import tuning
+
+    typed = [name for name in given if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    tuning.tune(data, minutes, trials, valid, out, fresh, {name: given[name] for name in typed}, json)
 
 
 @app.command()

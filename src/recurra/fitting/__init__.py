@@ -6,5 +6,6 @@ from recurra.fitting.fit import fit
 from recurra.fitting.fitted import Model, load
 from recurra.fitting.options import FitOptions
 from recurra.fitting.runs import runs
+from recurra.fitting.tuning import Tuned, tune
 
-__all__ = ["Check", "Comparison", "FitOptions", "Model", "check", "compare", "fit", "load", "runs"]
+__all__ = ["Check", "Comparison", "FitOptions", "Model", "Tuned", "check", "compare", "fit", "load", "runs", "tune"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recurra.data.datasets import TextDataset
+from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.intervals import LEVEL, RESAMPLES, interval, mcnemar, resampled
 from recurra.data.measures import bits_per_character
 from recurra.errors import UsageError
@@ -112,6 +112,20 @@ def compare(
     names = _names(models, loaded)
     _check_alike(names, loaded)
     dataset, notes = to_measure(loaded[0].task, data, **columns)
+    return compare_on(dataset, names, loaded, notes, seed=seed, resamples=resamples, quiet=quiet)
+
+
+def compare_on(
+    dataset: Dataset,
+    names: Sequence[str],
+    loaded: Sequence[Model],
+    notes: list[str],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    quiet: bool = False,
+) -> Comparison:
+    """`compare` of models of one task by their names, on rows that are read already; `notes` are told with the others."""
     if isinstance(dataset, TextDataset) and not dataset.held:
         notes.append(f"Of {dataset.characters:,} characters the first {MEASURED:,} are measured.")
         dataset = measured(dataset)

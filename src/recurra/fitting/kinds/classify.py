@@ -17,8 +17,9 @@ from recurra.data.letters import Letters
 from recurra.data.text_codec import TextCodec
 from recurra.data.writing import default_level
 from recurra.errors import DataError
-from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
-from recurra.fitting.kinds.series import reading_of, recipe_for, refuse_numbers
+from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
+from recurra.fitting.kinds.series import reading_of, recipe_for, refuse_numbers, space_of_numbers
+from recurra.fitting.kinds.space import Between, OneOf, Span
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import every_nth, split_rows
 from recurra.models import Classifier, ClassifierConfig
@@ -56,6 +57,17 @@ class Classify(Kind[LabelledDataset, Classifier]):
         self, task: Classifier, training: LabelledDataset, splits: Mapping[str, LabelledDataset]
     ) -> Mapping[str, list[BaselineResult]]:
         return classification_baselines(training, splits["valid"], splits.get("test"))
+
+    def space(self, dataset: LabelledDataset, task: Classifier, recipe: Recipe) -> tuple[Span, ...]:
+        if dataset.numeric:
+            return (*usual_space(task, recipe), *space_of_numbers(pictures=dataset.pictures))
+        return (
+            *usual_space(task, recipe),
+            OneOf("summary", ("last", "max", "attention", "all")),
+            OneOf("consistency", (0.0, CONSISTENCY)),
+            Between("weight_drop", 0.0, 0.5),
+            OneOf("level", ("characters", "words", "bpe")),
+        )
 
     def codecs(self, task: Classifier) -> dict[str, TextCodec]:
         return {"text": task.codec} if isinstance(task.codec, TextCodec) else {}

@@ -16,7 +16,8 @@ from recurra.data.facts import unit_of
 from recurra.data.series import SeriesDataset
 from recurra.data.series_codec import ForecastCodec
 from recurra.errors import DataError, UsageError
-from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
+from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
+from recurra.fitting.kinds.space import OneOf, Span
 from recurra.fitting.options import FitOptions
 from recurra.models import Forecaster, ForecasterConfig
 from recurra.models.finishing import finish, thinned
@@ -110,6 +111,9 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
             weight_decay=0.01,
         )
         return task, recipe
+
+    def space(self, dataset: SeriesDataset, task: Forecaster, recipe: Recipe) -> tuple[Span, ...]:
+        return (*usual_space(task, recipe), OneOf("parts", ("plain", "segments", "residual")))
 
     def finish(self, task: Forecaster, valid: SeriesDataset) -> bool:
         return finish(task, valid)

@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from recurra.baselines import BaselineResult
+from recurra.cells import CELLS
 from recurra.data.checking import Problem
 from recurra.data.datasets import Dataset
 from recurra.data.text_codec import TextCodec
 from recurra.errors import UsageError
+from recurra.fitting.kinds.space import Between, OneOf, Span, around
 from recurra.fitting.options import FitOptions, typed
 from recurra.layers import StackConfig
 from recurra.models import Task
@@ -128,12 +131,33 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
         """So much of a validation set that looking at it often costs little; the end of a run measures the whole."""
         return dataset
 
+    def aim(self, task: TaskT) -> tuple[str, bool]:
+        """The metric by which `tune` chooses among models, and whether more of it is better."""
+        return task.best
+
+    def space(self, dataset: DatasetT, task: TaskT, recipe: Recipe) -> tuple[Span, ...]:
+        """What `tune` searches for such data, around the model and the recipe that `build` takes where nothing is chosen."""
+        return usual_space(task, recipe)
+
     def details(self, task: TaskT, valid: DatasetT, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """Further parts of the record, for the report; `sums` are those of the last split measured."""
         return {}
 
 
 # ---- what several tasks build with
+
+
+def usual_space(task: Task, recipe: Recipe) -> tuple[Span, ...]:
+    """Options that matter for every task."""
+    return (
+        OneOf("cell", tuple(name for name, cell in CELLS.items() if fields(cell.state_type))),
+        around("hidden", task.summary()["hidden"], (0.5, 1.0, 1.5, 2.0)),
+        OneOf("layers", (1, 2)),
+        Between("dropout", 0.0, 0.7),
+        Between("rate", recipe.rate / 4, recipe.rate * 4, log=True),
+        around("rows", recipe.rows),
+    )
+
 
 SIZES = {"small": 0.5, "base": 1.0, "large": 2.0}
 """Widths beside the one that is chosen for the data; the parameters grow with the square."""

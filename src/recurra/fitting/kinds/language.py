@@ -15,7 +15,8 @@ from recurra.data.datasets import TextDataset
 from recurra.data.measures import SPELLING
 from recurra.data.text_codec import TextCodec, count_characters
 from recurra.errors import DataError, UsageError
-from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
+from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
+from recurra.fitting.kinds.space import Between, OneOf, Span, around
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import beginning, split_text, spread
 from recurra.models import LanguageModel, LanguageModelConfig
@@ -61,6 +62,18 @@ class Language(Kind[TextDataset, LanguageModel]):
         unknown = -1 if task.codec.unknown is None else task.codec.unknown
         hidden = {name: lengths[name] * float((ids == unknown).sum()) for name, ids in streams.items()}
         return language_baselines(task.ids(training).numpy(), streams, task.codec.size, characters, hidden)
+
+    def aim(self, task: LanguageModel) -> tuple[str, bool]:
+        # the loss of a token says nothing of models that read other tokens
+        return "bits_per_character", False
+
+    def space(self, dataset: TextDataset, task: LanguageModel, recipe: Recipe) -> tuple[Span, ...]:
+        return (
+            *usual_space(task, recipe),
+            OneOf("level", ("characters", "bpe")),
+            Between("weight_drop", 0.0, 0.5),
+            around("steps", recipe.steps),
+        )
 
     def codecs(self, task: LanguageModel) -> dict[str, TextCodec]:
         return {"text": task.codec}

@@ -14,8 +14,9 @@ from recurra.data.target_codec import TargetCodec
 from recurra.data.text_codec import TextCodec
 from recurra.data.writing import default_level
 from recurra.errors import DataError
-from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits
-from recurra.fitting.kinds.series import SMALL, reading_of, recipe_for, refuse_numbers
+from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
+from recurra.fitting.kinds.series import SMALL, reading_of, recipe_for, refuse_numbers, space_of_numbers
+from recurra.fitting.kinds.space import Between, OneOf, Span
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import every_nth, split_rows
 from recurra.models import Regressor, RegressorConfig
@@ -50,6 +51,16 @@ class Regress(Kind[RegressionDataset, Regressor]):
         self, task: Regressor, training: RegressionDataset, splits: Mapping[str, RegressionDataset]
     ) -> Mapping[str, list[BaselineResult]]:
         return regression_baselines(training, splits["valid"], splits.get("test"))
+
+    def space(self, dataset: RegressionDataset, task: Regressor, recipe: Recipe) -> tuple[Span, ...]:
+        if dataset.numeric:
+            return (*usual_space(task, recipe), *space_of_numbers(pictures=False))
+        return (
+            *usual_space(task, recipe),
+            OneOf("summary", ("last", "max", "attention", "all")),
+            Between("weight_drop", 0.0, 0.5),
+            OneOf("level", ("characters", "words", "bpe")),
+        )
 
     def codecs(self, task: Regressor) -> dict[str, TextCodec]:
         return {"text": task.codec} if isinstance(task.codec, TextCodec) else {}

@@ -14,6 +14,7 @@ import numpy as np
 from recurra.data.sequence_codec import SeriesCodec
 from recurra.errors import UsageError
 from recurra.fitting.kinds.kind import OF_WHOLE_SEQUENCES, recipe_of, sized, stack_config
+from recurra.fitting.kinds.space import OneOf, Span
 from recurra.fitting.options import FitOptions, typed
 from recurra.layers import Augmentation, ConvolutionConfig
 from recurra.training import Recipe
@@ -108,6 +109,12 @@ def recipe_for(reading: Reading, rows: int, options: FitOptions) -> Recipe:
         average=0.98 if reading.small else 0.999 if reading.pictures else None,
         keep="last" if reading.small else "best",
     )
+
+
+def space_of_numbers(*, pictures: bool) -> tuple[Span, ...]:
+    """What `tune` searches of how numbers are read."""
+    summary, augment = OneOf("summary", ("last", "max", "attention", "all")), OneOf("augment", (True, False))
+    return (summary, augment) if pictures else (summary, augment, OneOf("convolution", (True, False)))
 
 
 def _convolution(longest: int, options: FitOptions, small: bool) -> ConvolutionConfig:
