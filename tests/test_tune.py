@@ -53,7 +53,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("a.txt", "the cat sat on the mat.\n" * 50, {"level", "weight_drop", "steps"}),
         ("a.tsv", ROWS, {"level", "weight_drop", "summary", "consistency"}),
         (
-            "a.jsonl", '{"series": [1, 2, 3], "label": "x"}\n{"series": [3, 2, 1], "label": "y"}\n' * 20,
+            "a.jsonl",
+            '{"series": [1, 2, 3], "label": "x"}\n{"series": [3, 2, 1], "label": "y"}\n' * 20,
             {"summary", "augment", "convolution"},
         ),
         ("a.csv", "date,load\n" + "".join(f"2024-01-{d:02d},{d % 7}\n" for d in range(1, 32)), {"parts"}),

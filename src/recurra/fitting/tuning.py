@@ -192,7 +192,9 @@ class _Search:
             }
         )  # fmt: skip
 
-    def _train(self, number: int, options: FitOptions, asked: Asked | None, history: list[float], began: float) -> tuple[str, float | None]:
+    def _train(
+        self, number: int, options: FitOptions, asked: Asked | None, history: list[float], began: float
+    ) -> tuple[str, float | None]:
         """How the training of a trial ended, and the metric it reached; a best model goes into the folder."""
         kind, train_on, valid = self._kind, self._parts["train"], self._parts["valid"]
         torch.manual_seed(options.seed)
