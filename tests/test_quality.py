@@ -80,6 +80,15 @@ def test_the_same_run_is_known_again() -> None:
     assert key_of(found) != key(replace(ROW, options=("--cell", "lstm")), 1, "fit", "aa-bb")
 
 
+def test_a_table_is_parted_by_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ds,y\n" + "".join(f"2024-01-{day:02},{day}\n" for day in range(1, 31)))
+    row = Row("a-96-3", "a.csv", 3, ROW.goals, rows=(20, 5, 4))
+    found = files(row, tmp_path, tmp_path / "work")
+    parts = [found[name].read_text().splitlines() for name in ("train", "valid", "test")]
+    assert [len(part) for part in parts] == [21, 6, 5] and {part[0] for part in parts} == {"ds,y"}
+    assert parts[1][1] == "2024-01-21,21" and parts[2][-1] == "2024-01-29,29"
+
+
 def test_a_whole_text_is_parted_where_nothing_is_lost(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("零一二三四五六七八九" * 7, encoding="utf-8")
     row = Row("a-3", "a.txt", 3, ROW.goals, whole=True)

@@ -116,4 +116,4 @@ def _by(run: Result) -> str:
 def _show(goal: Goal, value: float) -> str:
     if goal.metric in SHARES:
         return f"{100 * value:.1f}"
-    return f"{value:.3f}" if goal.metric == "loss" else f"{value:.1f}"
+    return f"{value:.3f}" if goal.metric in ("loss", "mse", "owa") else f"{value:.1f}"

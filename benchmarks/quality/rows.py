@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LOWER = ("loss", "perplexity")
+LOWER = ("loss", "perplexity", "mse", "owa")
 """Metrics of which less is better."""
 TITLES = {
     "loss": "nats per character",
@@ -13,6 +13,8 @@ TITLES = {
     "f1": "span F1, %",
     "label_accuracy": "intent accuracy, %",
     "bleu": "BLEU",
+    "mse": "squared error, z-scored",
+    "owa": "OWA",
 }
 SPLITS = {"valid": "validation", "test": "test"}
 SHARES = ("accuracy", "f1", "label_accuracy")
@@ -37,6 +39,7 @@ class Goal:
 @dataclass(frozen=True)
 class Row:
     """One row. Paths are within the folder of data; where `whole` is given, its last tenth is held back for validation.
+    `rows` are those of a table that go, one after another, into training, validation and test.
 
     `options` are what the command gets besides files, minutes and seed: nothing, where the default is to be good enough.
     `peer` trains a network of another kind for the same minutes. `within` are the minutes that the bar allows, where a run
@@ -50,6 +53,7 @@ class Row:
     valid: str | None = None
     test: str | None = None
     whole: bool = False
+    rows: tuple[int, int, int] | None = None
     seeds: tuple[int, ...] = (0,)
     options: tuple[str, ...] = ()
     peer: bool = False
@@ -72,6 +76,16 @@ def _classify(name: str, minutes: float, bar: float, aim: float, linear: float, 
     return Row(
         name, f"classify/{name}/train.tsv", minutes, (Goal("accuracy", "test", bar, aim, simple),),
         valid=f"classify/{name}/valid.tsv" if valid else None, test=f"classify/{name}/test.tsv", seeds=THREE, within=5,
+    )  # fmt: skip
+
+
+def _etth1(horizon: int, lookback: int | None, bar: float, aim: float, ridge: float) -> Row:
+    """Seven columns of hours, each a series: all windows of the test part, after the standard split of 12, 4 and 4 months."""
+    seen = () if lookback is None else ("--lookback", str(lookback))
+    simple = ((f"ridge regression on {lookback or 336} values", ridge),)
+    return Row(
+        f"etth1-{lookback or 'any'}-{horizon}", "forecast/etth1/ETTh1.csv", 8, (Goal("mse", "test", bar, aim, simple),),
+        rows=(8640, 2880, 2880), options=("--horizon", str(horizon), *seen), within=10,
     )  # fmt: skip
 
 
@@ -106,6 +120,19 @@ ROWS = (
     Row(
         "multi30k", "translate/multi30k.en-de/train.tsv", 60, (Goal("bleu", "test", 36, 39),),
         valid="translate/multi30k.en-de/valid.tsv", test="translate/multi30k.en-de/test2016.tsv",
+    ),
+    _etth1(96, 96, 0.375, 0.365, 0.383),
+    _etth1(192, 96, 0.415, 0.400, 0.434),
+    _etth1(336, 96, 0.450, 0.430, 0.475),
+    _etth1(720, 96, 0.455, 0.440, 0.469),
+    _etth1(96, None, 0.368, 0.350, 0.370),
+    _etth1(192, None, 0.402, 0.385, 0.403),
+    _etth1(336, None, 0.425, 0.412, 0.426),
+    _etth1(720, None, 0.430, 0.425, 0.430),
+    Row(
+        "m4-hourly", "forecast/m4_hourly/Hourly-train.csv", 18,
+        (Goal("owa", "test", 0.55, 0.43, (("one pooled ridge", 0.618), ("last season again", 0.628))),),
+        test="forecast/m4_hourly/Hourly-test.csv", options=("--horizon", "48"), within=20,
     ),
 )  # fmt: skip
 

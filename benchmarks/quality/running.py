@@ -38,6 +38,14 @@ def files(row: Row, data: Path, work: Path) -> dict[str, Path]:
     for path in found.values():
         if not path.is_file():
             raise FileNotFoundError(f"{row.name} needs {path}")
+    if row.rows is not None:
+        head, *lines = found["train"].read_text(encoding="utf-8").splitlines()
+        work.mkdir(parents=True, exist_ok=True)
+        first = 0
+        for name, count in zip(("train", "valid", "test"), row.rows, strict=True):
+            found[name] = work / f"{row.name.split('-')[0]}.{name}.csv"
+            found[name].write_text("\n".join([head, *lines[first : first + count]]) + "\n", encoding="utf-8")
+            first += count
     if row.whole:
         text = found["train"].read_text(encoding="utf-8")
         cut = int(len(text) * 0.9)

@@ -109,6 +109,7 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
             steps=max(STEPS, 2 * config.kept),
             average=0.98,
             weight_decay=0.01,
+            evaluations=12,
         )
         return task, recipe
 
@@ -149,7 +150,7 @@ def _config(dataset: SeriesDataset, codec: ForecastCodec, options: FitOptions) -
         horizon=horizon,
         block=block,
         segment=segment,
-        chunk=min(block, max(segment, min(24, horizon))),
+        chunk=_chunk(block, segment, season),
         lags=lags,
         beside=parts != "residual",
         season=season,
@@ -161,6 +162,12 @@ def _config(dataset: SeriesDataset, codec: ForecastCodec, options: FitOptions) -
         output=options.output or "point",
         dropout=dropout,
     )
+
+
+def _chunk(block: int, segment: int, season: int) -> int:
+    """Values that one step of the decoder gives: whole seasons, so that no more than eight steps or so are needed."""
+    unit = season if season > 3 else 12
+    return min(block, max(segment, unit * -(-block // (8 * unit))))
 
 
 def _better_as_logarithm(dataset: SeriesDataset, codec: ForecastCodec, config: ForecasterConfig) -> bool:
