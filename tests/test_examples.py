@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -28,3 +29,10 @@ def test_tagging(tmp_path: Path) -> None:
     assert answer["spans"] == [{"type": "PLACE", "start": 6, "end": 8, "text": "New York"}]
     (answer,) = chinese.predict("王小明到呼和浩特时会下雨吗")
     assert [(span["type"], span["text"]) for span in answer["spans"]] == [("PERSON", "王小明"), ("PLACE", "呼和浩特")]
+
+
+def test_forecasting(tmp_path: Path) -> None:
+    model, forecast, later = example("forecasting").main(tmp_path, epochs=6)
+    assert model.metrics["valid"]["mae"] < 0.4 and forecast["unique_id"].to_list() == ["north"] * 24 + ["south"] * 24
+    assert (forecast["lo-80"] <= forecast["hi-80"]).all() and len(later) == 12
+    assert later["ds"].min() - forecast["ds"].min() == timedelta(hours=6)

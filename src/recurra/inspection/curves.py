@@ -84,7 +84,7 @@ def _panels(rows: Sequence[Mapping[str, Any]], steps: Sequence[float]) -> list[_
     def seen(name: str) -> Points:
         return [(s, v) for s, v in points([part(row, "valid").get(name) for row in rows]) if v is not None]
 
-    loss = _Panel("Loss in nats", 190)
+    loss = _Panel("Loss in nats" if not seen("mae") else "Loss", 190)
     train = points([row.get("loss") for row in rows])
     if any(value is not None for _, value in train):
         loss.lines.append(_Line("training", "train", train, "loss"))

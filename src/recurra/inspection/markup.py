@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 # What neither HTML nor UTF-8 can hold: control characters and halves of surrogate pairs.
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_VOID = frozenset({"meta", "br", "circle", "line", "path", "polyline", "rect"})
+_VOID = frozenset({"meta", "br", "circle", "line", "path", "polygon", "polyline", "rect"})
 
 
 class Html(str):

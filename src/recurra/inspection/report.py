@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recurra.files import write_file
-from recurra.inspection import attention, confusion, spans, streams, tokens
+from recurra.inspection import attention, confusion, forecasts, spans, streams, tokens
 from recurra.inspection.curves import learning_curves
 from recurra.inspection.kinds import KINDS, kind_of
 from recurra.inspection.markup import Html, join, shorten, tag
@@ -53,6 +53,7 @@ def render(record: Mapping[str, Any]) -> str:
     title = str(part(record, "data").get("name") or record.get("out") or "A run")
     sections = [
         _baselines(record, verdict),
+        _forecasts(record),
         _curves(record),
         _streaming(record),
         _spans(record),
@@ -82,6 +83,21 @@ def render(record: Mapping[str, Any]) -> str:
     )
     page = tag("html", head, tag("body", body, _footer(record)), lang="en")
     return f"<!doctype html>\n{page}\n"
+
+
+def _forecasts(record: Mapping[str, Any]) -> Html | None:
+    drawn, steps = forecasts.pictures(record), forecasts.per_step(record)
+    if drawn is None and steps is None:
+        return None
+    told = "Grey is what was, orange what came, blue the forecast; the bands hold 80 and 95 of 100 values."
+    parts = [_caption(told), drawn] if drawn is not None else []
+    if steps is not None:
+        parts += [
+            tag("h3", "By steps ahead"),
+            _caption("On the set measured last. Dashed: what the intervals promise."),
+            steps,
+        ]
+    return _section("Forecasts", *parts)
 
 
 def _section(title: str, *children: object) -> Html:
