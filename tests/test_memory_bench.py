@@ -72,6 +72,11 @@ def test_parity_is_learnt_on_short_sequences_and_solved_on_long_ones() -> None:
     assert found.longest == 50
 
 
+def test_steps_can_be_counted() -> None:
+    found = remember(Copy(5), "gru", MemoryOptions(minutes=5, steps=7, hidden=4))
+    assert found is not None and found.steps == 7 and not found.solved
+
+
 def test_a_cell_without_a_state_solves_nothing() -> None:
     found = remember(Parity(50), "feedforward", MemoryOptions(minutes=0.02, hidden=8))
     assert found is not None and not found.solved and found.longest is None

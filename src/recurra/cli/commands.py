@@ -393,6 +393,7 @@ def bench_memory(
     cell: Annotated[list[str] | None, typer.Option(help="A cell; again for more. All there are.")] = None,
     length: Annotated[int | None, typer.Option(min=1, help="The length to be solved, where the usual is not.")] = None,
     minutes: Annotated[float | None, typer.Option(help="For each cell on each task, at most; 5.")] = None,
+    steps: Annotated[int | None, typer.Option(help="At most so many steps, however long they take.")] = None,
     hidden: Annotated[int | None, typer.Option(help="Units in a layer; 128.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers; 1.")] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate; 0.003.")] = None,
@@ -407,6 +408,7 @@ def bench_memory(
     from recurra.cli import remembering
 
     choices = {
-        "minutes": minutes, "hidden": hidden, "layers": layers, "rate": rate, "rows": rows, "clip": clip, "seed": seed,
+        "minutes": minutes, "steps": steps, "hidden": hidden, "layers": layers, "rate": rate, "rows": rows, "clip": clip,
+        "seed": seed,
     }  # fmt: skip
     remembering.memory(task or [], cell or [], length, out, fresh, choices, json)

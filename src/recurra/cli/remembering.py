@@ -111,10 +111,11 @@ def _tables(rows: Sequence[MemoryRow], options: MemoryOptions) -> list[str]:
             f"{name}: {task.criterion} at length {task.length} ({task.meaning}); "
             f"guessing gives {_figure(task, task.guessing)}.{learnt}\n{table(lines, heads)}"
         )
+    steps = "" if options.steps is None else f" and {options.steps:,} steps"
     parts.append(
-        f"All cells: {options.layers}×{options.hidden}, at most {options.minutes:g} minutes each, seed {options.seed}. "
-        "'solved' is what was seen in this time, not a bound of the cell. 'longest' is the longest length of the "
-        "curriculum that is solved at the end."
+        f"All cells: {options.layers}×{options.hidden}, at most {options.minutes:g} minutes{steps} each, "
+        f"seed {options.seed}. 'solved' is what was seen in this time, not a bound of the cell. "
+        "'longest' is the longest length of the curriculum that is solved at the end."
     )
     return parts
 

@@ -36,11 +36,12 @@ ENOUGH = 0.95
 class MemoryOptions(Config):
     """How the network of a memory task is built and trained; the same for every cell of a table.
 
-    Training lasts until the task is solved, `minutes` at most. `clip` is the greatest norm of the gradient, the rate stays
-    as it is, nothing decays.
+    Training lasts until the task is solved, `minutes` and, where they are counted, `steps` at most. `clip` is the greatest
+    norm of the gradient, the rate stays as it is, nothing decays.
     """
 
     minutes: float = Field(default=5.0, gt=0)
+    steps: int | None = Field(default=None, gt=0)
     hidden: int = Field(default=128, gt=0, le=1 << 16)
     layers: int = Field(default=1, gt=0, le=100)
     rate: float = Field(default=3e-3, gt=0)
@@ -119,7 +120,8 @@ class _Run:
     def go(self, stop: Callable[[], bool], on_step: Told) -> MemoryRow | None:
         began, solved, trouble = time.monotonic(), False, None
         seconds = 0.0
-        while seconds < 60 * self._options.minutes and not solved:
+        most = math.inf if self._options.steps is None else self._options.steps
+        while seconds < 60 * self._options.minutes and self._steps < most and not solved:
             loss = self._step()
             if not math.isfinite(loss):
                 trouble = f"the loss was no longer a number at step {self._steps}"
