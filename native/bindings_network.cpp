@@ -9,6 +9,7 @@
 
 #include "checker.h"
 #include "network.h"
+#include "sweep_checker.h"
 
 namespace recurra {
 
@@ -99,20 +100,28 @@ struct Kept {
     network->add_layer(w);
   }
 
-  void add_sweep(int cell, bool reverse, bool residual, const Array<const T>& weight_in,
-                 const Array<const T>& bias_in) {
+  void add_sweep(int cell, int activation, bool reverse, bool residual, int64_t inputs, int64_t units,
+                 const std::vector<Maybe<const T>>& parameters, const Maybe<const T>& readout,
+                 const Maybe<const T>& skip) {
     const Checker check("add_sweep");
-    if (cell < 0 || cell >= kSweepCells) check.fail("there is no such cell");
+    if (activation != static_cast<int>(Activation::kIdentity) &&
+        activation != static_cast<int>(Activation::kRelu))
+      check.fail("the activation is neither identity nor relu");
+    SweepCall<T> call{};
+    call.inputs = inputs, call.units = units;
+    check_sweep(check, call, cell, parameters);
     SweepWeights<T> w{};
-    w.cell = static_cast<SweepCell>(cell), w.reverse = reverse, w.residual = residual;
-    const std::vector<int64_t> shape = check.shape("weight_in", weight_in, 2);
-    w.units = shape[0] / sweep_gates(w.cell), w.inputs = shape[1];
-    if (w.units * sweep_gates(w.cell) != shape[0]) check.fail("weight_in has shape " + text(shape));
-    if (network->has_layers() && network->inputs_of_next() != w.inputs) check.fail("the layers do not fit");
-    if (residual && w.inputs != w.units) check.fail("a residual layer needs one width");
-    w.weight_in = weight_in.data();
-    w.bias_in = check.data("bias_in", bias_in, {{"S", shape[0]}});
-    watch(weight_in), watch(bias_in);
+    w.cell = call.cell, w.reverse = reverse, w.residual = residual;
+    w.inputs = inputs, w.units = units, w.block = call.block;
+    w.width = readout ? check.shape("readout", *readout, 2)[0] : call.width();
+    w.parameters = call.parameters, w.activation = static_cast<Activation>(activation);
+    w.readout = weight(check, "readout", readout, {{"width", w.width}, {"depth", call.width()}});
+    w.skip = weight(check, "skip", skip, {{"width", w.width}});
+    if (w.skip && (!w.readout || inputs != w.width)) check.fail("skip needs a readout as wide as the inputs");
+    if (network->has_layers() && network->inputs_of_next() != inputs) check.fail("the layers do not fit");
+    if (residual && inputs != w.width) check.fail("a residual layer needs one width");
+    for (const Maybe<const T>& array : parameters)
+      if (array) watch(*array);
     network->add_sweep(w);
   }
 
@@ -351,8 +360,9 @@ void define_network(nb::module_& m, const std::string& suffix) {
       .def("add_layer", &Kept<T>::add_layer, nb::arg("cell"), nb::arg("activation"), nb::arg("reverse"),
            nb::arg("residual"), array("weight_in"), maybe("bias_in"), array("weight"), maybe("bias"),
            maybe("peepholes"), maybe("projection"), maybe("bias_state") = nb::none())
-      .def("add_sweep", &Kept<T>::add_sweep, nb::arg("cell"), nb::arg("reverse"), nb::arg("residual"),
-           array("weight_in"), array("bias_in"), "A layer that is a sweep.")
+      .def("add_sweep", &Kept<T>::add_sweep, nb::arg("cell"), nb::arg("activation"), nb::arg("reverse"),
+           nb::arg("residual"), nb::arg("inputs"), nb::arg("units"), nb::arg("parameters"), maybe("readout"),
+           maybe("skip"), "A layer that is a sweep, and what reads it.")
       .def("set_symbols", &Kept<T>::set_symbols, array("table"),
            "From here on tokens may choose lines of the table.")
       .def("add_head", &Kept<T>::add_head, array("weight"), maybe("bias"),

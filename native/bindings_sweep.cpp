@@ -4,6 +4,7 @@
 #include "calls.h"
 #include "checker.h"
 #include "sweep.h"
+#include "sweep_checker.h"
 
 namespace recurra {
 namespace {
@@ -19,15 +20,16 @@ class CommonSweep {
  public:
   CommonSweep(const Checker& check, SweepCall<T>& call, int cell, bool reverse, const Array<const T>& x,
               const Maybe<const int64_t>& tokens, const Arrays<const T>& states,
-              const Array<const T>& weight_in, const Array<const T>& bias_in, const Maybe<const bool>& resets,
-              const std::vector<int64_t>& outputs, int threads)
+              const std::vector<Maybe<const T>>& parameters, const Maybe<const bool>& resets, int threads)
       : check_(check), call_(call) {
     check.threads(threads);
-    if (cell < 0 || cell >= kSweepCells) check.fail("there is no cell " + std::to_string(cell));
-    call.cell = static_cast<SweepCell>(cell), call.reverse = reverse;
-    call.steps = outputs[0], call.batch = outputs[1], call.units = outputs[2];
+    if (states.empty()) check.fail("there is no state");
     const std::vector<int64_t> shape = check.shape("x", x, tokens ? 2 : 3);
+    const std::vector<int64_t> state = check.shape("states", states[0], 2);
+    call.reverse = reverse;
     call.inputs = shape.back(), call.symbols = tokens ? shape[0] : 0;
+    call.batch = state[0], call.units = state[1];
+    call.steps = tokens ? check.shape("tokens", *tokens, 2)[0] : shape[0];
     const Dimension steps{"T", call.steps}, batch{"B", call.batch}, depth{"I", call.inputs};
     call.tokens = check.data("tokens", tokens, {steps, batch});
     call.x =
@@ -36,8 +38,7 @@ class CommonSweep {
       if (call.tokens[i] < 0 || call.tokens[i] >= call.symbols)
         check.fail("a token is " + std::to_string(call.tokens[i]) +
                    "; expected 0 to V-1=" + std::to_string(call.symbols - 1));
-    call.weight_in = check.data("weight_in", weight_in, {{"S", call.sums()}, depth});
-    call.bias_in = check.data("bias_in", bias_in, {{"S", call.sums()}});
+    check_sweep(check, call, cell, parameters);
     // As bytes: a bool array may hold other values than 0 and 1.
     call.resets = reinterpret_cast<const uint8_t*>(check.data("resets", resets, {steps, batch}));
     states_ = leaves("states", states);
@@ -47,7 +48,7 @@ class CommonSweep {
   // One array [B, H] for each leaf of the state.
   template <class U>
   std::vector<U*> leaves(const char* name, const Arrays<U>& arrays) const {
-    if (arrays.size() != static_cast<size_t>(sweep_leaves(call_.cell)))
+    if (arrays.size() != static_cast<size_t>(sweep_counts(call_.cell).leaves))
       check_.fail(std::string(name) + " has another number of leaves");
     std::vector<U*> pointers;
     for (const Array<U>& array : arrays)
@@ -68,16 +69,14 @@ class CommonSweep {
 
 template <class T>
 void forward_function(int cell, bool reverse, const Array<const T>& x, const Maybe<const int64_t>& tokens,
-                      const Arrays<const T>& states, const Array<const T>& weight_in,
-                      const Array<const T>& bias_in, const Maybe<const int64_t>& lengths,
-                      const Maybe<const bool>& resets, const Array<T>& outputs, const Arrays<T>& last,
-                      const Maybe<T>& kept, int threads) {
+                      const Arrays<const T>& states, const std::vector<Maybe<const T>>& parameters,
+                      const Maybe<const int64_t>& lengths, const Maybe<const bool>& resets,
+                      const Array<T>& outputs, const Arrays<T>& last, const Maybe<T>& kept, int threads) {
   SweepForwardCall<T> call{};
   const Checker check("sweep");
-  const CommonSweep<T> common(check, call, cell, reverse, x, tokens, states, weight_in, bias_in, resets,
-                              check.shape("outputs", outputs, 3), threads);
+  const CommonSweep<T> common(check, call, cell, reverse, x, tokens, states, parameters, resets, threads);
   const auto into = common.leaves("last", last);
-  call.outputs = outputs.data(), call.last = into.data();
+  call.outputs = common.sequence("outputs", outputs, call.width()), call.last = into.data();
   call.kept = common.sequence("kept", kept, call.sums());
   const int64_t* ends = check.lengths(lengths, call.steps, call.batch);
   const nb::gil_scoped_release released;
@@ -87,22 +86,21 @@ void forward_function(int cell, bool reverse, const Array<const T>& x, const May
 template <class T>
 void backward_function(const Maybe<const T>& grad_outputs, const std::vector<Maybe<const T>>& grad_last,
                        int cell, bool reverse, const Array<const T>& x, const Maybe<const int64_t>& tokens,
-                       const Arrays<const T>& states, const Array<const T>& weight_in,
-                       const Array<const T>& bias_in, const Maybe<const int64_t>& lengths,
-                       const Maybe<const bool>& resets, const Array<const T>& outputs,
-                       const Maybe<const T>& kept, const Maybe<T>& grad_x, const Arrays<T>& grad_states,
-                       const Array<T>& grad_weight_in, const Array<T>& grad_bias_in, int threads) {
+                       const Arrays<const T>& states, const std::vector<Maybe<const T>>& parameters,
+                       const Maybe<const int64_t>& lengths, const Maybe<const bool>& resets,
+                       const Array<const T>& outputs, const Maybe<const T>& kept, const Maybe<T>& grad_x,
+                       const Arrays<T>& grad_states, const std::vector<Maybe<T>>& grad_parameters,
+                       int threads) {
   SweepBackwardCall<T> call{};
   const Checker check("sweep_backward");
-  const CommonSweep<T> common(check, call, cell, reverse, x, tokens, states, weight_in, bias_in, resets,
-                              check.shape("outputs", outputs, 3), threads);
-  call.grad_outputs = common.sequence("grad_outputs", grad_outputs, call.units);
+  const CommonSweep<T> common(check, call, cell, reverse, x, tokens, states, parameters, resets, threads);
+  call.grad_outputs = common.sequence("grad_outputs", grad_outputs, call.width());
   if (grad_last.size() != states.size()) check.fail("grad_last has another number of leaves");
   std::vector<const T*> came;
   for (const Maybe<const T>& grad : grad_last)
     came.push_back(check.data("grad_last", grad, {{"B", call.batch}, {"H", call.units}}));
   call.grad_last = came.data();
-  call.outputs = outputs.data();
+  call.outputs = common.sequence("outputs", outputs, call.width());
   call.kept = common.sequence("kept", kept, call.sums());
   if (!tokens && !call.kept) check.fail("kept is missing");
   const Dimension depth{"I", call.inputs};
@@ -110,8 +108,15 @@ void backward_function(const Maybe<const T>& grad_outputs, const std::vector<May
                        : check.data("grad_x", grad_x, {{"T", call.steps}, {"B", call.batch}, depth});
   const auto into = common.leaves("grad_states", grad_states);
   call.grad_states = into.data();
-  call.grad_weight_in = check.data("grad_weight_in", grad_weight_in, {{"S", call.sums()}, depth});
-  call.grad_bias_in = check.data("grad_bias_in", grad_bias_in, {{"S", call.sums()}});
+  SweepCall<T> results{};
+  results.units = call.units, results.inputs = call.inputs;
+  check_sweep(check, results, cell, grad_parameters);
+  const SweepParameters<T>&p = call.parameters, &g = results.parameters;
+  if (!p.weight_in != !g.weight_in || results.block != call.block) check.fail("grad_parameters do not fit");
+  const auto writable = [](const T* array) { return const_cast<T*>(array); };  // they came as such
+  call.grad_weight_in = writable(g.weight_in), call.grad_bias_in = writable(g.bias_in);
+  call.grad_weight_gates = writable(g.weight_gates), call.grad_bias_gates = writable(g.bias_gates);
+  call.grad_own = writable(g.own);
   const int64_t* ends = check.lengths(lengths, call.steps, call.batch);
   const nb::gil_scoped_release released;
   sweep_backward(call, ends, threads);
@@ -122,13 +127,13 @@ void define(nb::module_& m) {
   const auto array = [](const char* name) { return nb::arg(name).noconvert(); };
   const auto maybe = [](const char* name) { return nb::arg(name).noconvert().none(); };
   m.def("sweep", &forward_function<T>, "cell"_a, "reverse"_a, array("x"), maybe("tokens"), "states"_a,
-        array("weight_in"), array("bias_in"), maybe("lengths"), maybe("resets"), array("outputs"), "last"_a,
-        maybe("kept"), "threads"_a,
-        "All steps of a sweep: outputs[T,B,H], the last states, and by choice the sums kept[T,B,S].");
+        "parameters"_a, maybe("lengths"), maybe("resets"), array("outputs"), "last"_a, maybe("kept"),
+        "threads"_a,
+        "All steps of a sweep: outputs[T,B,width], the last states, and by choice the sums kept[T,B,S]. "
+        "Parameters: weight_in, bias_in, weight_gates, bias_gates and own, or None.");
   m.def("sweep_backward", &backward_function<T>, maybe("grad_outputs"), "grad_last"_a, "cell"_a, "reverse"_a,
-        array("x"), maybe("tokens"), "states"_a, array("weight_in"), array("bias_in"), maybe("lengths"),
-        maybe("resets"), array("outputs"), maybe("kept"), maybe("grad_x"), "grad_states"_a,
-        array("grad_weight_in"), array("grad_bias_in"), "threads"_a,
+        array("x"), maybe("tokens"), "states"_a, "parameters"_a, maybe("lengths"), maybe("resets"),
+        array("outputs"), maybe("kept"), maybe("grad_x"), "grad_states"_a, "grad_parameters"_a, "threads"_a,
         "Gradients of sweep, all of them at once.");
 }
 

@@ -269,8 +269,13 @@ void sweep_forward(SweepForwardCall<T> call, const int64_t* lengths, int threads
 template <class T>
 void sweep_backward(SweepBackwardCall<T> call, const int64_t* lengths, int threads) {
   if (call.batch == 0 || call.units == 0) {
-    std::fill_n(call.grad_weight_in, call.sums() * call.inputs, T(0));
-    std::fill_n(call.grad_bias_in, call.sums(), T(0));
+    const SweepCounts counts = sweep_counts(call.cell);
+    const int64_t gates = call.sums() - call.read();
+    if (call.grad_weight_in) std::fill_n(call.grad_weight_in, call.read() * call.inputs, T(0));
+    if (call.grad_bias_in) std::fill_n(call.grad_bias_in, call.read(), T(0));
+    if (call.grad_weight_gates) std::fill_n(call.grad_weight_gates, gates * call.block, T(0));
+    if (call.grad_bias_gates) std::fill_n(call.grad_bias_gates, gates, T(0));
+    if (call.grad_own) std::fill_n(call.grad_own, counts.own * call.units, T(0));
     const int64_t x = (call.tokens ? call.symbols : call.steps * call.batch) * call.inputs;
     if (call.grad_x) std::fill_n(call.grad_x, x, T(0));
     return;

@@ -41,7 +41,7 @@ Aligned<T> packed(const T* weight, int64_t blocks, int64_t columns, int64_t dept
 // Memory of this thread that grows and stays.
 template <class T>
 T* temporary(int which, int64_t n) {
-  thread_local std::vector<T> kept[4];
+  thread_local std::vector<T> kept[5];
   if (static_cast<int64_t>(kept[which].size()) < n) kept[which].resize(n);
   return kept[which].data();
 }
@@ -61,40 +61,63 @@ void Aligned<T>::Delete::operator()(T* memory) const {
 template <class T>
 void Network<T>::add_layer(const LayerWeights<T>& w) {
   const int64_t gates = gate_count(w.cell);
-  layers_.push_back({false, SweepCell{}, w.cell, w.activation, w.reverse, w.residual, w.projection != nullptr,
-                     w.inputs, w.units, w.width, packed(w.weight_in, gates, w.units, w.inputs),
-                     packed(w.weight, gates, w.units, w.width), packed(w.projection, 1, w.width, w.units),
-                     copied(w.bias_in, gates * w.units), copied(w.bias, w.units),
-                     copied(w.peepholes, 3 * w.units)});
+  layers_.push_back({false,
+                     SweepCell{},
+                     w.cell,
+                     w.activation,
+                     w.reverse,
+                     w.residual,
+                     w.projection != nullptr,
+                     w.inputs,
+                     w.units,
+                     w.width,
+                     packed(w.weight_in, gates, w.units, w.inputs),
+                     packed(w.weight, gates, w.units, w.width),
+                     packed(w.projection, 1, w.width, w.units),
+                     copied(w.bias_in, gates * w.units),
+                     copied(w.bias, w.units),
+                     copied(w.peepholes, 3 * w.units),
+                     0,
+                     {},
+                     {},
+                     {},
+                     {}});
   state_.push_back(w.width);
   if (w.cell == Cell::kLstm) state_.push_back(w.units);
 }
 
 template <class T>
 void Network<T>::add_sweep(const SweepWeights<T>& w) {
-  const int64_t sums = sweep_gates(w.cell) * w.units;
+  const SweepCounts counts = sweep_counts(w.cell);
+  const int64_t read = counts.read * w.units, gates = (counts.gates - counts.read) * w.units;
+  const SweepParameters<T>& p = w.parameters;
   layers_.push_back({true,
                      w.cell,
                      Cell{},
-                     Activation{},
+                     w.activation,
                      w.reverse,
                      w.residual,
-                     false,
+                     w.readout != nullptr,
                      w.inputs,
                      w.units,
-                     w.units,
-                     packed(w.weight_in, 1, sums, w.inputs),
+                     w.width,
+                     packed(p.weight_in, 1, read, w.inputs),
                      Aligned<T>(),
-                     Aligned<T>(),
-                     copied(w.bias_in, sums),
+                     packed(w.readout, 1, w.width, counts.leaves * w.units),
+                     copied(p.bias_in, read),
                      {},
-                     {}});
-  for (int leaf = 0; leaf < sweep_leaves(w.cell); ++leaf) state_.push_back(w.units);
+                     {},
+                     w.block,
+                     copied(p.weight_gates, gates * w.block),
+                     copied(p.bias_gates, gates),
+                     copied(p.own, counts.own * w.units),
+                     copied(w.skip, w.width)});
+  for (int leaf = 0; leaf < counts.leaves; ++leaf) state_.push_back(w.units);
 }
 
 template <class T>
 int64_t Network<T>::sums_of(const Layer& layer) {
-  return (layer.sweeps ? sweep_gates(layer.sweep) : gate_count(layer.cell)) * layer.units;
+  return (layer.sweeps ? sweep_counts(layer.sweep).gates : gate_count(layer.cell)) * layer.units;
 }
 
 template <class T>
@@ -106,16 +129,27 @@ void Network<T>::set_symbols(const T* table, int64_t symbols) {
   if (symbols * sums > kMostProjected) return;
   projected_.resize(symbols * sums);
   const Kernels<T>& kernels = chosen_kernels().of<T>();
-  // a sweep's sums are one product, the gates of other layers one each
-  const int64_t blocks = first.sweeps ? 1 : gate_count(first.cell), columns = sums / blocks;
-  const int64_t block = kernels.packed_size(columns, first.inputs);
-  std::vector<T> part(symbols * columns);
-  for (int64_t g = 0; g < blocks; ++g) {
-    kernels.linear(table, symbols, first.inputs, first.in.data() + g * block,
-                   first.bias_in.empty() ? nullptr : first.bias_in.data() + g * columns, columns, part.data(),
-                   {0, 1, nullptr});
+  if (first.sweeps) {
+    // one pass over the symbols as a sequence of one step: the sums that it keeps
+    std::vector<const T*> states(static_cast<size_t>(sweep_counts(first.sweep).leaves), nullptr);
+    std::vector<T> zeros(symbols * first.units), outputs(symbols * first.units * states.size());
+    std::vector<T> ends(outputs.size());
+    std::vector<T*> last;
+    for (size_t i = 0; i < states.size(); ++i)
+      states[i] = zeros.data(), last.push_back(ends.data() + i * symbols * first.units);
+    SweepForwardCall<T> call = sweep_call(first, table, nullptr, nullptr, 1, symbols);
+    call.states = states.data(), call.last = last.data(), call.outputs = outputs.data();
+    call.kept = projected_.data();
+    return sweep_forward(call, nullptr, 1);
+  }
+  const int64_t gate = kernels.packed_size(first.units, first.inputs);
+  std::vector<T> part(symbols * first.units);
+  for (int64_t g = 0; g < gate_count(first.cell); ++g) {
+    kernels.linear(table, symbols, first.inputs, first.in.data() + g * gate,
+                   first.bias_in.empty() ? nullptr : first.bias_in.data() + g * first.units, first.units,
+                   part.data(), {0, 1, nullptr});
     for (int64_t v = 0; v < symbols; ++v)
-      std::copy_n(part.data() + v * columns, columns, projected_.data() + v * sums + g * columns);
+      std::copy_n(part.data() + v * first.units, first.units, projected_.data() + v * sums + g * first.units);
   }
 }
 
@@ -162,18 +196,46 @@ void Network<T>::run_layer(const Layer& layer, const T* x, const int64_t* tokens
     const ForwardCall<T> call = call_of(layer, x, tokens, resets, steps, batch, states, last, outputs);
     return forward(call, lengths, threads);
   }
+  SweepForwardCall<T> call = sweep_call(layer, tokens ? table_.data() : x, tokens, resets, steps, batch);
+  const int leaves = sweep_counts(layer.sweep).leaves;
+  call.projected = tokens ? projected_.data() : nullptr;
+  call.states = states, call.last = last;
+  call.outputs = layer.projects ? temporary<T>(4, steps * batch * call.width()) : outputs;
+  states += leaves, last += leaves;
+  sweep_forward(call, lengths, threads);
+  if (layer.projects) read_out(layer, x, lengths, call.outputs, steps, batch, outputs, threads);
+}
+
+template <class T>
+SweepForwardCall<T> Network<T>::sweep_call(const Layer& layer, const T* x, const int64_t* tokens,
+                                           const uint8_t* resets, int64_t steps, int64_t batch) const {
   SweepForwardCall<T> call{};
   call.cell = layer.sweep, call.reverse = layer.reverse;
   call.steps = steps, call.batch = batch;
-  call.inputs = layer.inputs, call.units = layer.units;
+  call.inputs = layer.inputs, call.units = layer.units, call.block = layer.block;
   call.symbols = tokens ? symbols_ : 0;
-  call.x = tokens ? table_.data() : x, call.tokens = tokens;
-  call.projected = tokens ? projected_.data() : nullptr;
-  call.packed = layer.in.data(), call.bias_in = layer.bias_in.data();
-  call.resets = resets;
-  call.states = states, call.last = last, call.outputs = outputs;
-  states += sweep_leaves(layer.sweep), last += sweep_leaves(layer.sweep);
-  sweep_forward(call, lengths, threads);
+  call.x = x, call.tokens = tokens, call.resets = resets;
+  call.packed = layer.in.data();
+  // (where there is a weight is asked, but the panels are used)
+  call.parameters = {layer.in.data(), or_null(layer.bias_in), or_null(layer.weight_gates),
+                     or_null(layer.bias_gates), or_null(layer.own)};
+  return call;
+}
+
+template <class T>
+void Network<T>::read_out(const Layer& layer, const T* x, const int64_t* lengths, const T* states,
+                          int64_t steps, int64_t batch, T* outputs, int threads) const {
+  const int64_t depth = sweep_counts(layer.sweep).leaves * layer.units;
+  linear_packed(states, steps * batch, depth, layer.projection.data(), layer.width, static_cast<T*>(nullptr),
+                outputs, threads);
+  for (int64_t n = 0; n < steps * batch; ++n) {
+    T* row = outputs + n * layer.width;
+    const bool there = !lengths || n / batch < lengths[n % batch];
+    for (int64_t j = 0; there && j < layer.width; ++j) {
+      if (!layer.skip.empty()) row[j] += layer.skip[j] * x[n * layer.inputs + j];
+      if (layer.activation == Activation::kRelu) row[j] = row[j] < T(0) ? T(0) : row[j];
+    }
+  }
 }
 
 template <class T>
@@ -202,7 +264,7 @@ void Network<T>::run(const T* x, const int64_t* tokens, const int64_t* lengths, 
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     const bool looks_up = tokens && i == 0 && !projected_.empty();
-    if (tokens && i == 0 && (!looks_up || layer.residual)) {
+    if (tokens && i == 0 && (!looks_up || layer.residual || !layer.skip.empty())) {
       T* spelled = temporary<T>(1, rows * layer.inputs);
       for (int64_t n = 0; n < rows; ++n)
         std::copy_n(table_.data() + tokens[n] * layer.inputs, layer.inputs, spelled + n * layer.inputs);

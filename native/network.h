@@ -37,13 +37,16 @@ struct LayerWeights {
   const T *weight_in, *bias_in, *weight, *bias, *peepholes, *projection;
 };
 
-// Those of a layer that is a sweep: weight_in [S, I], bias_in [S].
+// Those of a layer that is a sweep. By choice what it gives is read by one product more, to which the inputs
+// are added unit by unit, and passed through a function: readout [width, leaves*units], skip [width].
 template <class T>
 struct SweepWeights {
   SweepCell cell;
   bool reverse, residual;
-  int64_t inputs, units;
-  const T *weight_in, *bias_in;
+  int64_t inputs, units, width, block;
+  SweepParameters<T> parameters;
+  const T *readout, *skip;
+  Activation activation;  // identity or relu
 };
 
 template <class T>
@@ -100,6 +103,8 @@ class Network {
     int64_t inputs, units, width;
     Aligned<T> in, state, projection;  // packed
     std::vector<T> bias_in, bias, peepholes;
+    int64_t block = 0;  // from here on of sweeps alone; projection is the readout
+    std::vector<T> weight_gates, bias_gates, own, skip;
   };
   struct Head {
     int64_t depth, columns;
@@ -111,6 +116,11 @@ class Network {
                  const T* const* states, T* const* last, T* outputs, int threads) const;
   // What a layer's inputs are turned into, numbers a step.
   static int64_t sums_of(const Layer& layer);
+  SweepForwardCall<T> sweep_call(const Layer& layer, const T* x, const int64_t* tokens, const uint8_t* resets,
+                                 int64_t steps, int64_t batch) const;
+  // What a sweep gives, read out.
+  void read_out(const Layer& layer, const T* x, const int64_t* lengths, const T* states, int64_t steps,
+                int64_t batch, T* outputs, int threads) const;
   // A layer over x, or over looked-up tokens; takes its states from the lists and moves them on.
   void run_layer(const Layer& layer, const T* x, const int64_t* tokens, const int64_t* lengths,
                  const uint8_t* resets, int64_t steps, int64_t batch, const T* const*& states,

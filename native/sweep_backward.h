@@ -21,41 +21,47 @@ struct SweepBackwardSpace {
   struct Line {
     const T* x;
     T* grad_x;  // or null
+    const T* sums;
   };
 
   SweepPlan plan;
-  int64_t sums, row, units;  // S, numbers from one row of sums to the next, padded H
-  T* panels;                 // with tokens: weight_in, to make the sums of the symbols again
-  T* symbols;                // [symbols, row]
-  T* symbol_grads;           // [symbols, row]
-  T* in_panels;              // weight_in transposed
-  T* zeros;                  // [units]
-  T* grad_state;             // [leaves, B, units]
-  T* grads;                  // [rows of a chunk, row]: gradients of the sums
-  T* blocks;                 // the same, packed for the weights' gradients
-  T* x_panels;
-  Line* lines;      // [rows of a chunk]
-  const T** read;   // [rows of a chunk]: the sums
-  int64_t* places;  // [rows of a chunk]: in [T, B]
-  T* tile;          // one worker's
+  SweepSums<T> sums;           // with tokens the sums of the symbols are made again
+  int64_t row, units;          // numbers from one row of sums to the next, padded H
+  T *own, *own_grads;          // [own, units]
+  T* symbols;                  // [symbols, row]
+  T* symbol_grads;             // [symbols, row]
+  T *in_panels, *gate_panels;  // the transposed weights
+  T* zeros;                    // [units]
+  T* grad_state;               // [leaves, B, units]
+  T* grads;                    // [rows of a chunk, row]: gradients of the sums
+  T* blocks;                   // the same, packed for the weights' gradients
+  T *x_panels, *first_panels;  // what the weights multiplied: inputs, and first sums block by block
+  Line* lines;                 // [rows of a chunk]
+  const T** read;              // [rows of a chunk]: the sums
+  int64_t* places;             // [rows of a chunk]: in [T, B]
+  T* tile;                     // one worker's
 
   SweepBackwardSpace(const SweepBackwardCall<T>& call, int size, int worker, Arena& arena)
-      : plan(call.batch, call.steps, kSlots, kRows) {
-    sums = call.sums();
-    row = padded<T>(sums) + 64 / static_cast<int64_t>(sizeof(T));
+      : plan(call.batch, call.steps, kSlots, kRows), sums(call, nullptr, call.tokens != nullptr, arena) {
+    row = sums.row;
     units = padded<T>(call.units);
     const bool looks_up = call.tokens != nullptr;
-    const int64_t most = looks_up && call.symbols < kRows ? call.symbols : kRows;
-    const int64_t rows = looks_up ? most : plan.rows();
-    panels = looks_up ? arena.take<T>(packed_size<T>(sums, call.inputs)) : nullptr;
+    const int64_t rows = looks_up ? (call.symbols < kRows ? call.symbols : kRows) : plan.rows();
+    const int64_t own_numbers = sweep_counts(call.cell).own * units, w = call.block;
+    own = arena.take<T>(own_numbers), own_grads = arena.take<T>(own_numbers);
     symbols = looks_up ? arena.take<T>(call.symbols * row) : nullptr;
     symbol_grads = looks_up ? arena.take<T>(call.symbols * row) : nullptr;
-    in_panels = call.grad_x ? arena.take<T>(packed_size<T>(call.inputs, sums)) : nullptr;
+    in_panels = call.grad_x && call.parameters.weight_in
+                    ? arena.take<T>(packed_size<T>(call.inputs, call.read()))
+                    : nullptr;
+    const int64_t gates = w ? (sums.sums - call.read()) / w : 0;
+    gate_panels = w ? arena.take<T>(gates * packed_size<T>(w, w)) : nullptr;
     zeros = arena.take<T>(units);
-    grad_state = arena.take<T>(sweep_leaves(call.cell) * call.batch * units);
+    grad_state = arena.take<T>(sweep_counts(call.cell).leaves * call.batch * units);
     grads = looks_up ? nullptr : arena.take<T>(rows * row);
-    blocks = arena.take<T>(rows * sums + kBlockRows);
-    x_panels = arena.take<T>(packed_size<T>(call.inputs, rows));
+    blocks = arena.take<T>(rows * sums.sums + kBlockRows);
+    x_panels = call.parameters.weight_in ? arena.take<T>(packed_size<T>(call.inputs, rows)) : nullptr;
+    first_panels = w ? arena.take<T>(call.units / w * packed_size<T>(w, rows)) : nullptr;
     lines = arena.take<Line>(rows);
     for (int i = 0; i < size; ++i) {
       const T** mine_read = arena.take<const T*>(plan.rows());
@@ -83,16 +89,18 @@ class SweepBackward {
         part_(SweepPart::of<T>(call.units, worker)),
         arena_(scratch),
         space_(call, worker.size, worker.index, arena_) {
-    // what is added up for a symbol comes from all rows: the units alone are shared out
-    if (call.tokens && part_.row_index > 0) part_.units.first = part_.units.last = 0;
-    if (call.tokens) part_.down = 1;
+    // what is added up for a symbol, or for a unit's own numbers, comes from all rows: the units alone are
+    // shared out
+    const bool by_units = call.tokens || Cell::own > 0;
+    if (by_units && part_.row_index > 0) part_.units.first = part_.units.last = 0;
+    if (by_units) part_.down = 1;
   }
 
   void run() {
     prepare();
     worker_.meet();
     if (call_.tokens) {
-      project_symbols();
+      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, worker_);
       worker_.meet();
     }
     for (int64_t slot = 0; slot < call_.batch; slot += space_.plan.slots) {
@@ -119,6 +127,7 @@ class SweepBackward {
   using Cell = CellOf<T>;
   using Line = typename SweepBackwardSpace<T>::Line;
   static constexpr int64_t kWidth = panel_width<T>(), kLanes = Simd<T>::lanes;
+  static constexpr int64_t kPieces = 8;  // shared out at once
 
   // ---- before the last step
 
@@ -128,16 +137,34 @@ class SweepBackward {
   }
 
   void prepare() {
+    const SweepParameters<T>& p = call_.parameters;
+    const int64_t read = call_.read(), gates = space_.sums.sums - read, w = call_.block;
     if (space_.in_panels) {
-      pack_columns(call_.weight_in, call_.inputs, space_.sums,
+      pack_columns(p.weight_in, call_.inputs, read,
                    Share(panel_count<T>(call_.inputs), worker_.index, worker_.size), space_.in_panels);
     }
-    if (space_.panels) pack(call_.weight_in, space_.sums, call_.inputs, space_.panels, worker_);
-    clear_share(call_.grad_weight_in, space_.sums * call_.inputs);
-    clear_share(call_.grad_bias_in, space_.sums);
-    if (call_.tokens) clear_share(space_.symbol_grads, call_.symbols * space_.row);
+    if (w) {
+      const Share share(gates / w, worker_.index, worker_.size);
+      for (int64_t b = share.first; b < share.last; ++b)
+        pack_columns(p.weight_gates + b * w * w, w, w, Share(panel_count<T>(w), 0, 1),
+                     space_.gate_panels + b * packed_size<T>(w, w));
+      clear_share(call_.grad_weight_gates, gates * w);
+      clear_share(call_.grad_bias_gates, gates);
+    }
+    if (call_.tokens) {
+      space_.sums.pack(worker_);
+      clear_share(space_.symbol_grads, call_.symbols * space_.row);
+    }
+    if (p.weight_in) {
+      clear_share(call_.grad_weight_in, read * call_.inputs);
+      clear_share(call_.grad_bias_in, read);
+    }
     if (!call_.tokens) time_.clear_tail(call_.grad_x, call_.inputs, worker_);
-    if (worker_.index == 0) clear(space_.zeros, space_.units);
+    if (worker_.index == 0) {
+      clear(space_.zeros, space_.units);
+      prepare_own<Cell>(call_, space_.own, space_.units);
+      clear(space_.own_grads, Cell::own * space_.units);
+    }
     const Share rows(call_.batch, worker_.index, worker_.size);
     for (int64_t slot = rows.first; slot < rows.last; ++slot) {
       for (int leaf = 0; leaf < Cell::leaves; ++leaf) {
@@ -153,14 +180,6 @@ class SweepBackward {
     return space_.grad_state + (leaf * call_.batch + slot) * space_.units;
   }
 
-  void project_symbols() {
-    const Share row(call_.symbols, worker_.index, worker_.size, kBlockRows);
-    const int64_t stride = call_.inputs * kWidth;
-    product(row.last - row.first, Strided<T>{call_.x + row.first * call_.inputs, call_.inputs}, space_.panels,
-            stride, call_.inputs, panel_count<T>(space_.sums),
-            Target<T>{space_.symbols + row.first * space_.row, space_.row, call_.bias_in, 0, space_.sums});
-  }
-
   // Where the rows of a chunk are; gives how many.
   int64_t lay_out(const SweepChunk& chunk) {
     int64_t n = 0;
@@ -169,8 +188,8 @@ class SweepBackward {
       for (int64_t s = 0; s < count; ++s, ++n) {
         const int64_t at = time_.at(slot, chunk.first + s);
         space_.places[n] = at;
-        space_.read[n] =
-            call_.tokens ? space_.symbols + call_.tokens[at] * space_.row : call_.kept + at * space_.sums;
+        space_.read[n] = call_.tokens ? space_.symbols + call_.tokens[at] * space_.row
+                                      : call_.kept + at * space_.sums.sums;
       }
     }
     return n;
@@ -190,35 +209,47 @@ class SweepBackward {
     }
   }
 
-  // The state before a row's step.
-  const T* before(int64_t slot, int64_t s, int64_t at) const {
+  // Leaf i of the state before a row's step.
+  const T* before(int i, int64_t slot, int64_t s, int64_t at) const {
     if (time_.reset(at)) return space_.zeros;
-    if (s == 0) return call_.states[0] + call_.order.row[slot] * call_.units;
-    return call_.outputs + time_.at(slot, s - 1) * call_.units;
+    if (s == 0) return call_.states[i] + call_.order.row[slot] * call_.units;
+    return call_.outputs + time_.at(slot, s - 1) * call_.width() + i * call_.units;
   }
 
   RECURRA_INLINE void step(int64_t slot, int64_t s, int64_t n) {
     const int64_t h = call_.units, leaf = call_.batch * space_.units, at = space_.places[n];
-    const T *sums = space_.read[n], *from = before(slot, s, at);
-    const T* came = call_.grad_outputs ? call_.grad_outputs + at * h : nullptr;
+    const T *sums = space_.read[n], *from[Cell::leaves];
+#pragma GCC unroll 8
+    for (int i = 0; i < Cell::leaves; ++i) from[i] = before(i, slot, s, at);
+    const T* came = call_.grad_outputs ? call_.grad_outputs + at * call_.width() : nullptr;
     const bool adds = call_.tokens != nullptr, fresh = time_.reset(at);
     T* into = adds ? space_.symbol_grads + call_.tokens[at] * space_.row : space_.grads + n * space_.row;
     T* grad = grad_of(0, slot);
     for (int64_t j = part_.units.first; j < part_.units.last; j += kLanes) {
       const int64_t left = h - j;
       Vector<T> given[Cell::gates], previous[Cell::leaves], carried[Cell::leaves], found[Cell::gates];
+      Vector<T> own[Cell::own + 1], own_grads[Cell::own + 1];
 #pragma GCC unroll 8
       for (int g = 0; g < Cell::gates; ++g) given[g] = load(sums + g * h + j, left);
-      previous[0] = load(from + j, left);
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::leaves; ++i) carried[i] = load(grad + i * leaf + j);
-      if (came) carried[0] = carried[0] + load(came + j, left);
-      Cell::backward(given, previous, carried, found);
+      for (int i = 0; i < Cell::own; ++i) {
+        own[i] = load(space_.own + i * space_.units + j);
+        own_grads[i] = load(space_.own_grads + i * space_.units + j);
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < Cell::leaves; ++i) {
+        previous[i] = load(from[i] + j, left);
+        carried[i] = load(grad + i * leaf + j);
+        if (came) carried[i] = carried[i] + load(came + i * h + j, left);
+      }
+      Cell::backward(given, previous, carried, found, own, own_grads);
 #pragma GCC unroll 8
       for (int g = 0; g < Cell::gates; ++g) {
         T* to = into + g * h + j;
         store(to, adds ? load(to, left) + found[g] : found[g], left);
       }
+#pragma GCC unroll 8
+      for (int i = 0; i < Cell::own; ++i) store(space_.own_grads + i * space_.units + j, own_grads[i]);
 #pragma GCC unroll 8
       for (int i = 0; i < Cell::leaves; ++i) store(grad + i * leaf + j, fresh ? Vector<T>{} : carried[i]);
     }
@@ -230,7 +261,7 @@ class SweepBackward {
     const Share rows(n, worker_.index, worker_.size, kBlockRows);
     for (int64_t k = rows.first; k < rows.last; ++k) {
       const int64_t at = space_.places[k] * call_.inputs;
-      space_.lines[k] = {call_.x + at, call_.grad_x ? call_.grad_x + at : nullptr};
+      space_.lines[k] = {call_.x + at, call_.grad_x ? call_.grad_x + at : nullptr, space_.read[k]};
     }
   }
 
@@ -241,7 +272,8 @@ class SweepBackward {
       const Share rows(n, worker_.index, worker_.size, kBlockRows);
       for (int64_t k = rows.first; k < rows.last; ++k) {
         const int64_t at = (first + k) * call_.inputs;
-        space_.lines[k] = {call_.x + at, call_.grad_x ? call_.grad_x + at : nullptr};
+        space_.lines[k] = {call_.x + at, call_.grad_x ? call_.grad_x + at : nullptr,
+                           space_.symbols + (first + k) * space_.row};
       }
       spread(space_.symbol_grads + first * space_.row, n);
       worker_.meet();
@@ -249,40 +281,87 @@ class SweepBackward {
   }
 
   // n rows of gradients; lines[k] are laid out by whoever packs row k.
-  void spread(const T* grads, int64_t n) {
+  void spread(T* grads, int64_t n) {
     const Share rows(n, worker_.index, worker_.size, kBlockRows);
-    const Blocks blocks(space_.sums);
+    const int64_t read = call_.read(), w = call_.block;
+    if (w) through_gates(grads, rows);
     for (int64_t k = rows.first; k < rows.last; ++k) {
       const T* from = grads + k * space_.row;
-      for (int64_t i = 0; i < blocks.count; ++i) {
-        const int64_t size = blocks.size(i), start = blocks.start(i);
-        T* piece = space_.blocks + start * n + k * size;
-        for (int64_t j = 0; j < size; j += kLanes)
-          store(piece + j, load(from + start + j, size - j), size - j);
+      if (call_.parameters.weight_in) {
+        pack_blocks(from, 0, read, n, k);
+        pack_panels(space_.lines[k].x, call_.inputs, n, k, space_.x_panels);
       }
-      const int64_t whole = panel_count<T>(call_.inputs) * kWidth;
-      for (int64_t j = 0; j < whole; j += kLanes)
-        store(space_.x_panels + (j / kWidth * n + k) * kWidth + j % kWidth,
-              load(space_.lines[k].x + j, call_.inputs - j));
+      for (int64_t b = read; w && b < space_.sums.sums; b += w) pack_blocks(from, b, w, n, k);
+      for (int64_t b = 0; w && b < call_.units; b += w)
+        pack_panels(space_.lines[k].sums + b, w, n, k, space_.first_panels + b / w * packed_size<T>(w, n));
     }
     if (call_.grad_x) inputs_of(grads, rows);
-    const Share columns(space_.sums, worker_.index, worker_.size, kLanes);
+    if (w) worker_.meet();  // others have changed first sums
+    if (call_.parameters.weight_in) add_columns(call_.grad_bias_in, grads, read, n);
+    if (w) add_columns(call_.grad_bias_gates, grads + read, space_.sums.sums - read, n);
+    worker_.meet();
+    if (call_.parameters.weight_in) {
+      Pieces<T> pieces(space_.blocks, n);
+      pieces.add(0, read, space_.x_panels, call_.inputs, call_.grad_weight_in);
+      pieces.run(worker_);
+    }
+    for (int64_t first = read; w && first < space_.sums.sums; first += kPieces * w) {
+      Pieces<T> pieces(space_.blocks, n);
+      for (int64_t b = first; b < space_.sums.sums && b < first + kPieces * w; b += w)
+        pieces.add(b, w, space_.first_panels + b % call_.units / w * packed_size<T>(w, n), w,
+                   call_.grad_weight_gates + (b - read) * w);
+      pieces.run(worker_);
+    }
+  }
+
+  // The gates read the first sums: their gradients join those of these.
+  void through_gates(T* grads, Share rows) {
+    const int64_t w = call_.block, read = call_.read();
+    for (int64_t b = read; b < space_.sums.sums; b += w) {
+      T* first = grads + b % call_.units + rows.first * space_.row;
+      product(rows.last - rows.first, Strided<T>{grads + b + rows.first * space_.row, space_.row},
+              space_.gate_panels + (b - read) / w * packed_size<T>(w, w), w * kWidth, w, panel_count<T>(w),
+              add_to(first, space_.row, w));
+    }
+  }
+
+  // Columns of row k of n as the first factor of a piece.
+  void pack_blocks(const T* from, int64_t column, int64_t columns, int64_t n, int64_t k) {
+    const Blocks blocks(columns);
+    for (int64_t i = 0; i < blocks.count; ++i) {
+      const int64_t size = blocks.size(i), start = blocks.start(i);
+      T* piece = space_.blocks + (column + start) * n + k * size;
+      for (int64_t j = 0; j < size; j += kLanes)
+        store(piece + j, load(from + column + start + j, size - j), size - j);
+    }
+  }
+
+  // Row k of n as part of panels.
+  void pack_panels(const T* from, int64_t columns, int64_t n, int64_t k, T* panels) {
+    const int64_t whole = panel_count<T>(columns) * kWidth;
+    for (int64_t j = 0; j < whole; j += kLanes)
+      store(panels + (j / kWidth * n + k) * kWidth + j % kWidth, load(from + j, columns - j));
+  }
+
+  // total += the rows' columns, this worker's share of them.
+  void add_columns(T* total, const T* grads, int64_t columns, int64_t n) {
+    const Share share(columns, worker_.index, worker_.size, kLanes);
     for (int64_t k = 0; k < n; ++k) {
-      for (int64_t j = columns.first; j < columns.last; j += kLanes) {
-        const int64_t left = columns.last - j;
-        T* total = call_.grad_bias_in + j;
-        store(total, load(total, left) + load(grads + k * space_.row + j, left), left);
+      for (int64_t j = share.first; j < share.last; j += kLanes) {
+        const int64_t left = share.last - j;
+        store(total + j, load(total + j, left) + load(grads + k * space_.row + j, left), left);
       }
     }
-    worker_.meet();
-    Pieces<T> pieces(space_.blocks, n);
-    pieces.add(0, space_.sums, space_.x_panels, call_.inputs, call_.grad_weight_in);
-    pieces.run(worker_);
   }
 
   // grad_x = gradients of the sums times the input weight.
   void inputs_of(const T* grads, Share rows) {
-    const int64_t depth = space_.sums, count = panel_count<T>(call_.inputs), panel = depth * kWidth;
+    const int64_t depth = call_.read(), count = panel_count<T>(call_.inputs), panel = depth * kWidth;
+    if (!call_.parameters.weight_in) {
+      for (int64_t k = rows.first; k < rows.last; ++k)
+        copy(space_.lines[k].grad_x, grads + k * space_.row, call_.inputs);
+      return;
+    }
     for (int64_t first = rows.first; first < rows.last; first += space_.kTileRows) {
       const int64_t here = rows.last - first < space_.kTileRows ? rows.last - first : space_.kTileRows;
       for (int64_t p = 0; p < count; ++p) {
@@ -309,6 +388,13 @@ class SweepBackward {
       for (int leaf = 0; leaf < Cell::leaves; ++leaf)
         copy(call_.grad_states[leaf] + call_.order.row[slot] * call_.units + units.first,
              grad_of(leaf, slot) + units.first, units.last - units.first);
+    }
+    if constexpr (Cell::own > 0) {
+      for (int64_t j = units.first; j < units.last; ++j) {
+        T* grads = space_.own_grads + j;
+        Cell::finish(call_.parameters.own + j, call_.units, space_.own + j, grads, space_.units);
+        for (int i = 0; i < Cell::own; ++i) call_.grad_own[i * call_.units + j] = grads[i * space_.units];
+      }
     }
   }
 

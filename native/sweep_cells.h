@@ -1,26 +1,54 @@
 // The arithmetic of the cells whose units are alone, at one step of one row, a vector of units at a time: one
 // struct a cell. Compiled once for each instruction set; knows nothing of time, lengths or resets.
 //
-// A cell is: `gates` blocks of sums, `leaves` of its state, and two functions. forward replaces the state;
-// its first leaf is the output. backward is given the state before the step; `grad` is the gradient of the
-// state after the step on entry and of the one before on return, `sums` the gradients of the sums.
+// A cell is: `gates` blocks of sums, `leaves` of its state, all of which are its output, `own` numbers of a
+// unit that stay the same at all steps, and its functions. `prepare` makes the own numbers of a unit from its
+// parameters. `forward` replaces the state. `backward` is given the state before the step; `grad` is the
+// gradient of the state after the step on entry and of the one before on return, `sums` the gradients of the
+// sums, and the gradients of the own numbers are added to `own_grads`. `finish` turns those of a unit, once
+// all steps are in, into gradients of its parameters.
 #pragma once
 
 #include "simd.h"
 
 namespace recurra::RECURRA_ISA {
 
+// Correctly rounded in every instruction set.
+#if defined(RECURRA_USE_AVX512)
+RECURRA_INLINE FloatVector square_root(FloatVector x) {
+  return (FloatVector)_mm512_maskz_sqrt_ps((__mmask16)-1, (__m512)x);
+}
+RECURRA_INLINE DoubleVector square_root(DoubleVector x) {
+  return (DoubleVector)_mm512_maskz_sqrt_pd((__mmask8)-1, (__m512d)x);
+}
+#elif defined(RECURRA_USE_AVX2)
+RECURRA_INLINE FloatVector square_root(FloatVector x) {
+  return (FloatVector)_mm256_sqrt_ps((__m256)x);
+}
+RECURRA_INLINE DoubleVector square_root(DoubleVector x) {
+  return (DoubleVector)_mm256_sqrt_pd((__m256d)x);
+}
+#else
+template <class V>
+RECURRA_INLINE V square_root(V x) {
+  V result{};
+  for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i)
+    result[i] = static_cast<Number<V> >(__builtin_sqrt(static_cast<double>(x[i])));
+  return result;
+}
+#endif
+
 // z = sigmoid(s0), S' = (1 - z) S + z s1 (Feng et al. 2024).
 template <class T>
 struct MinGru {
-  static constexpr int gates = 2, leaves = 1;
+  static constexpr int gates = 2, leaves = 1, own = 0;
 
-  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state) {
+  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state, const Vector<T>*) {
     state[0] = fma(sigmoid<T>(s[0]), s[1] - state[0], state[0]);
   }
 
   static RECURRA_INLINE void backward(const Vector<T>* s, const Vector<T>* before, Vector<T>* grad,
-                                      Vector<T>* sums) {
+                                      Vector<T>* sums, const Vector<T>*, Vector<T>*) {
     const Vector<T> z = sigmoid<T>(s[0]), arriving = grad[0];
     sums[0] = arriving * (s[1] - before[0]) * (z * (T(1) - z));
     sums[1] = arriving * z;
@@ -32,7 +60,7 @@ struct MinGru {
 // b = exp(-s1) the first share is (1 + b) / (2 + a + b); sums below -80 count as -80, so that none overflows.
 template <class T>
 struct MinLstm {
-  static constexpr int gates = 3, leaves = 1;
+  static constexpr int gates = 3, leaves = 1, own = 0;
 
   struct Shares {
     Vector<T> a, b, keep;
@@ -44,12 +72,12 @@ struct MinLstm {
     }
   };
 
-  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state) {
+  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state, const Vector<T>*) {
     state[0] = fma(Shares(s).keep, state[0] - s[2], s[2]);
   }
 
   static RECURRA_INLINE void backward(const Vector<T>* s, const Vector<T>* before, Vector<T>* grad,
-                                      Vector<T>* sums) {
+                                      Vector<T>* sums, const Vector<T>*, Vector<T>*) {
     const Shares shares(s);
     const Vector<T> arriving = grad[0], keep = shares.keep, zero{}, lowest = broadcast<T>(T(-80));
     const Vector<T> ratio = arriving * (before[0] - s[2]) * (keep * (T(1) - keep));  // by log(f/i)
@@ -57,6 +85,111 @@ struct MinLstm {
     sums[1] = s[1] > lowest ? -ratio * (shares.b / (T(1) + shares.b)) : zero;
     sums[2] = arriving * (T(1) - keep);
     grad[0] = arriving * keep;
+  }
+};
+
+// What the C library gives, number by number: for what is done once a call.
+#define RECURRA_LIBRARY(name)                 \
+  inline float of_library_##name(float x) {   \
+    return __builtin_##name##f(x);            \
+  }                                           \
+  inline double of_library_##name(double x) { \
+    return __builtin_##name(x);               \
+  }
+RECURRA_LIBRARY(exp)
+RECURRA_LIBRARY(log1p)
+RECURRA_LIBRARY(sin)
+RECURRA_LIBRARY(cos)
+#undef RECURRA_LIBRARY
+
+// v = s0, r = sigmoid(s1), i = sigmoid(s2), log a = d r, S' = a S + sqrt(1 - a^2) i v (De et al. 2024, where
+// d = -8 softplus(parameter)). What is below the root counts as 1e-12 at least.
+template <class T>
+struct RgLru {
+  static constexpr int gates = 3, leaves = 1, own = 1;
+  static constexpr double kPower = 8.0;
+
+  static void prepare(const T* parameter, int64_t, T* d, int64_t) {
+    const T x = *parameter, size = x < T(0) ? -x : x;
+    *d = T(-kPower) * ((x > T(0) ? x : T(0)) + of_library_log1p(of_library_exp(-size)));
+  }
+  static void finish(const T* parameter, int64_t, const T*, T* grad, int64_t) {
+    const T x = *parameter, e = of_library_exp(x < T(0) ? x : -x);  // sigmoid
+    *grad *= T(-kPower) * ((x < T(0) ? e : T(1)) / (T(1) + e));
+  }
+
+  struct Decay {
+    Vector<T> log, a, below, root;
+    RECURRA_INLINE Decay(Vector<T> d, Vector<T> r) {
+      log = d * r;
+      const Vector<T> twice = at_least(broadcast<T>(Simd<T>::lowest), log + log);
+      const SplitExp<T> e = split_exp<T>(twice);  // 1 - exp(2 log a), near zero too
+      const Vector<T> scaled = scale(broadcast<T>(T(1)), e.n);
+      below = (broadcast<T>(T(1)) - scaled) - scaled * e.p;
+      root = square_root(at_least(broadcast<T>(T(1e-12)), below));
+      a = exp<T>(log);
+    }
+  };
+
+  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state, const Vector<T>* own) {
+    const Decay decay(own[0], sigmoid<T>(s[1]));
+    state[0] = fma(decay.a, state[0], decay.root * (sigmoid<T>(s[2]) * s[0]));
+  }
+
+  static RECURRA_INLINE void backward(const Vector<T>* s, const Vector<T>* before, Vector<T>* grad,
+                                      Vector<T>* sums, const Vector<T>* own, Vector<T>* own_grads) {
+    const Vector<T> r = sigmoid<T>(s[1]), i = sigmoid<T>(s[2]), arriving = grad[0];
+    const Decay decay(own[0], r);
+    const Vector<T> read = i * s[0];
+    const Vector<T> by_root = arriving * read * (decay.a * decay.a) / decay.root;
+    Vector<T> by_log = arriving * before[0] * decay.a;
+    by_log = decay.below > broadcast<T>(T(1e-12)) ? by_log - by_root : by_log;
+    own_grads[0] = fma(by_log, r, own_grads[0]);
+    const Vector<T> through = arriving * decay.root;
+    sums[0] = through * i;
+    sums[1] = by_log * own[0] * (r * (T(1) - r));
+    sums[2] = through * s[0] * (i * (T(1) - i));
+    grad[0] = arriving * decay.a;
+  }
+};
+
+// A complex state, S' = l S + g (s0 + i s1), l = exp(-exp(nu) + i exp(theta)), g = exp(gamma) (Orvieto et al.
+// 2023). Parameters: nu, theta, gamma. Own numbers: the two parts of l, and g.
+template <class T>
+struct Lru {
+  static constexpr int gates = 2, leaves = 2, own = 3;
+
+  // (parameters, and gradients of them, are `units` apart; numbers, and gradients of them, `stride`)
+  static void prepare(const T* parameters, int64_t units, T* numbers, int64_t stride) {
+    const T size = of_library_exp(-of_library_exp(parameters[0]));
+    const T angle = of_library_exp(parameters[units]);
+    numbers[0] = size * of_library_cos(angle);
+    numbers[stride] = size * of_library_sin(angle);
+    numbers[2 * stride] = of_library_exp(parameters[2 * units]);
+  }
+  static void finish(const T* parameters, int64_t units, const T* numbers, T* grads, int64_t stride) {
+    const T re = numbers[0], im = numbers[stride], by_re = grads[0], by_im = grads[stride];
+    grads[0] = -of_library_exp(parameters[0]) * (by_re * re + by_im * im);
+    grads[stride] = of_library_exp(parameters[units]) * (by_im * re - by_re * im);
+    grads[2 * stride] *= numbers[2 * stride];
+  }
+
+  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state, const Vector<T>* own) {
+    const Vector<T> re = state[0], im = state[1];
+    state[0] = fma(own[0], re, fma(-own[1], im, own[2] * s[0]));
+    state[1] = fma(own[0], im, fma(own[1], re, own[2] * s[1]));
+  }
+
+  static RECURRA_INLINE void backward(const Vector<T>* s, const Vector<T>* before, Vector<T>* grad,
+                                      Vector<T>* sums, const Vector<T>* own, Vector<T>* own_grads) {
+    const Vector<T> re = grad[0], im = grad[1];
+    own_grads[0] = fma(re, before[0], fma(im, before[1], own_grads[0]));
+    own_grads[1] = fma(im, before[0], fma(-re, before[1], own_grads[1]));
+    own_grads[2] = fma(re, s[0], fma(im, s[1], own_grads[2]));
+    sums[0] = re * own[2];
+    sums[1] = im * own[2];
+    grad[0] = fma(own[0], re, own[1] * im);
+    grad[1] = fma(own[0], im, -own[1] * re);
   }
 };
 

@@ -60,6 +60,18 @@ struct SweepTime {
   }
 };
 
+// Rows of inputs, side by side or anywhere, as a product reads them and one by one.
+template <class T>
+struct Lines : Strided<T> {
+  Lines(const T* base, int64_t stride) : Strided<T>{base, stride} {}
+  const T* line(int64_t n) const { return this->base + n * this->stride; }
+};
+template <class T>
+struct LinesAnywhere : Gathered<T> {
+  LinesAnywhere(const T* const* row, int64_t first) : Gathered<T>{row, first} {}
+  const T* line(int64_t n) const { return this->row[n]; }
+};
+
 // What one worker takes through time: some units of some of a group's rows.
 struct SweepPart {
   int64_t across, down, unit_index, row_index;

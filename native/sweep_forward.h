@@ -1,42 +1,128 @@
 // All steps of a sweep. Compiled once for each instruction set; knows nothing of Python.
 //
-// The sums of a chunk are one product of many rows while the weight is in cache; then each worker takes its
-// units through the chunk's steps, and meets the others before the next one.
+// The sums of a chunk are one product of many rows while the weight is in cache, and small ones more where
+// gates read the first sums block by block; then each worker takes its units through the chunk's steps, and
+// meets the others before the next one.
 #pragma once
 
 #include "sweep_chunks.h"
 
 namespace recurra::RECURRA_ISA {
 
+// The sums of rows: what forward makes of its inputs, and backward of the symbols once more.
+template <class T>
+class SweepSums {
+ public:
+  // `packed`: weight_in as panels, or null.
+  SweepSums(const SweepCall<T>& call, const T* packed, bool needed, Arena& arena)
+      : call_(call), parameters_(call.parameters), packed_(packed) {
+    sums = call.sums();
+    row = padded<T>(sums) + 64 / static_cast<int64_t>(sizeof(T));  // an odd number of lines
+    if (!needed) return;
+    if (parameters_.weight_in && !packed)
+      packed_ = panels_ = arena.take<T>(packed_size<T>(call.read(), call.inputs));
+    if (call.block) gates_ = arena.take<T>(gate_panels(call.read(), sums) * block_size());
+  }
+
+  int64_t sums, row;  // S, and numbers from one row of them to the next
+
+  void pack(const Worker& worker) const {
+    if (panels_)
+      recurra::RECURRA_ISA::pack(parameters_.weight_in, call_.read(), call_.inputs, panels_, worker);
+    if (!gates_) return;
+    const int64_t w = call_.block, blocks = (sums - call_.read()) / w;
+    const Share share(blocks, worker.index, worker.size);
+    for (int64_t b = share.first; b < share.last; ++b)
+      pack_rows(parameters_.weight_gates + b * w * w, w, w, Share(panel_count<T>(w), 0, 1),
+                gates_ + b * block_size());
+  }
+
+  // into[rows, row] from the rows of a: this worker's share of the rows, or of the columns where rows are
+  // few.
+  template <class A>
+  void make(int64_t rows, const A& a, T* into, const Worker& worker) const {
+    const bool by_rows = rows >= 2 * kBlockRows * worker.size;
+    const Share share = by_rows ? Share(rows, worker.index, worker.size, kBlockRows) : Share(rows, 0, 1);
+    if (parameters_.weight_in) {
+      const int64_t stride = call_.inputs * kWidth, count = panel_count<T>(call_.read());
+      const Share panel = by_rows ? Share(count, 0, 1) : Share(count, worker.index, worker.size);
+      const Target<T> target{into, row, parameters_.bias_in, 0, call_.read()};
+      constexpr int64_t tile = 8 * kBlockRows;
+      for (int64_t n = share.first; n < share.last; n += tile) {
+        const int64_t here = share.last - n < tile ? share.last - n : tile;
+        product(here, a.from(n, 0), packed_ + panel.first * stride, stride, call_.inputs,
+                panel.last - panel.first, target.at(n, panel.first * kWidth));
+      }
+    } else {
+      const Share own(rows, worker.index, worker.size, by_rows ? kBlockRows : 1);
+      for (int64_t n = own.first; n < own.last; ++n) copy(into + n * row, a.line(n), call_.inputs);
+    }
+    if (!call_.block) return;
+    if (!by_rows) worker.meet();
+    gates_of(into, by_rows ? share : Share(rows, 0, 1), by_rows ? Worker{0, 1, nullptr} : worker);
+  }
+
+ private:
+  static constexpr int64_t kWidth = panel_width<T>();
+
+  int64_t gate_panels(int64_t read, int64_t all) const { return (all - read) / call_.block; }
+  int64_t block_size() const { return packed_size<T>(call_.block, call_.block); }
+
+  // The gates' sums of these rows, from the first sums of their blocks; this worker's share of the blocks.
+  void gates_of(T* into, Share rows, const Worker& worker) const {
+    const int64_t w = call_.block, read = call_.read(), each = call_.units / w;
+    const Share share((sums - read) / w, worker.index, worker.size);
+    for (int64_t b = share.first; b < share.last; ++b) {
+      const Target<T> target{into + read + b * w, row, parameters_.bias_gates + b * w, 0, w};
+      product(rows.last - rows.first, Strided<T>{into + rows.first * row + b % each * w, row},
+              gates_ + b * block_size(), w * kWidth, w, panel_count<T>(w), target.at(rows.first, 0));
+    }
+  }
+
+  const SweepCall<T>& call_;
+  const SweepParameters<T>& parameters_;
+  const T* packed_;
+  T *panels_ = nullptr, *gates_ = nullptr;
+};
+
 template <class T>
 struct SweepForwardSpace {
   static constexpr int64_t kRows = 128, kSlots = 4;  // of a chunk
 
   SweepPlan plan;
-  int64_t sums, row, units;  // S, numbers from one row of sums to the next, padded H
-  T* panels;                 // weight_in, to be packed here
-  T* symbols;                // [symbols, row]: every symbol's sums
-  T* state;                  // [leaves, B, units]
-  T* chunk;                  // [rows of a chunk, row]
-  const T** inputs;          // [rows of a chunk]: where each reads its inputs
-  const T** read;            // [rows of a chunk]: where its sums are
+  SweepSums<T> sums;
+  int64_t units;     // padded H
+  T* own;            // [own, units]
+  T* symbols;        // [symbols, row]: every symbol's sums
+  T* state;          // [leaves, B, units]
+  T* chunk;          // [rows of a chunk, row]
+  const T** inputs;  // [rows of a chunk]: where each reads its inputs
+  const T** read;    // [rows of a chunk]: where its sums are
 
   SweepForwardSpace(const SweepForwardCall<T>& call, int size, int worker, Arena& arena)
-      : plan(call.batch, call.steps, kSlots, kRows) {
-    sums = call.sums();
-    row = padded<T>(sums) + 64 / static_cast<int64_t>(sizeof(T));  // an odd number of lines
+      : plan(call.batch, call.steps, kSlots, kRows), sums(call, call.packed, !call.projected, arena) {
     units = padded<T>(call.units);
     const bool looks_up = call.tokens != nullptr;
-    panels = call.packed || call.projected ? nullptr : arena.take<T>(packed_size<T>(sums, call.inputs));
-    symbols = looks_up && !call.projected ? arena.take<T>(call.symbols * row) : nullptr;
-    state = arena.take<T>(sweep_leaves(call.cell) * call.batch * units);
-    chunk = looks_up ? nullptr : arena.take<T>(plan.rows() * row);
+    own = arena.take<T>(sweep_counts(call.cell).own * units);
+    symbols = looks_up && !call.projected ? arena.take<T>(call.symbols * sums.row) : nullptr;
+    state = arena.take<T>(sweep_counts(call.cell).leaves * call.batch * units);
+    chunk = looks_up ? nullptr : arena.take<T>(plan.rows() * sums.row);
     for (int i = 0; i < size; ++i) {
       const T** mine = arena.take<const T*>(2 * plan.rows());
       if (i == 0 || i == worker) inputs = mine, read = mine + plan.rows();
     }
   }
 };
+
+// The own numbers of all units, by one worker.
+template <class Cell, class T>
+void prepare_own(const SweepCall<T>& call, T* numbers, int64_t stride) {
+  if constexpr (Cell::own > 0) {
+    clear(numbers, Cell::own * stride);
+    for (int64_t j = 0; j < call.units; ++j)
+      Cell::prepare(call.parameters.own + j, call.units, numbers + j, stride);
+  }
+}
 
 template <class T>
 int64_t sweep_forward_scratch(const SweepForwardCall<T>& call, int size) {
@@ -60,7 +146,7 @@ class SweepForward {
     prepare();
     worker_.meet();
     if (space_.symbols) {
-      project(call_.symbols, Strided<T>{call_.x, call_.inputs}, space_.symbols);
+      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, worker_);
       worker_.meet();
     }
     for (int64_t slot = 0; slot < call_.batch; slot += space_.plan.slots) {
@@ -70,7 +156,7 @@ class SweepForward {
         const SweepChunk chunk{slot, slots, s, space_.plan.steps};
         const int64_t rows = lay_out(chunk);
         if (space_.chunk) {
-          project(rows, Gathered<T>{space_.inputs, 0}, space_.chunk);
+          space_.sums.make(rows, LinesAnywhere<T>{space_.inputs, 0}, space_.chunk, worker_);
           worker_.meet();
         }
         sweep(chunk);
@@ -84,9 +170,10 @@ class SweepForward {
   static constexpr int64_t kWidth = panel_width<T>(), kLanes = Simd<T>::lanes;
 
   void prepare() {
-    if (space_.panels) pack(call_.weight_in, space_.sums, call_.inputs, space_.panels, worker_);
-    time_.clear_tail(call_.outputs, call_.units, worker_);
-    time_.clear_tail(call_.kept, space_.sums, worker_);
+    space_.sums.pack(worker_);
+    if (worker_.index == 0) prepare_own<Cell>(call_, space_.own, space_.units);
+    time_.clear_tail(call_.outputs, call_.width(), worker_);
+    time_.clear_tail(call_.kept, space_.sums.sums, worker_);
     const Share share(call_.batch, worker_.index, worker_.size);
     for (int64_t slot = share.first; slot < share.last; ++slot) {
       const int64_t row = call_.order.row[slot];
@@ -112,32 +199,15 @@ class SweepForward {
         const int64_t at = time_.at(slot, chunk.first + s);
         if (!call_.tokens) {
           space_.inputs[n] = call_.x + at * call_.inputs;
-          space_.read[n] = space_.chunk + n * space_.row;
+          space_.read[n] = space_.chunk + n * space_.sums.row;
         } else if (space_.symbols) {
-          space_.read[n] = space_.symbols + call_.tokens[at] * space_.row;
+          space_.read[n] = space_.symbols + call_.tokens[at] * space_.sums.row;
         } else {
-          space_.read[n] = call_.projected + call_.tokens[at] * space_.sums;
+          space_.read[n] = call_.projected + call_.tokens[at] * space_.sums.sums;
         }
       }
     }
     return n;
-  }
-
-  // into[rows, S] = bias + a W^T: this worker's share of the rows, or of the columns where rows are few.
-  template <class A>
-  void project(int64_t rows, const A& a, T* into) {
-    const T* panels = call_.packed ? call_.packed : space_.panels;
-    const int64_t stride = call_.inputs * kWidth, count = panel_count<T>(space_.sums);
-    const bool by_rows = rows >= 2 * kBlockRows * worker_.size;
-    const Share row = by_rows ? Share(rows, worker_.index, worker_.size, kBlockRows) : Share(rows, 0, 1);
-    const Share panel = by_rows ? Share(count, 0, 1) : Share(count, worker_.index, worker_.size);
-    const Target<T> target{into, space_.row, call_.bias_in, 0, space_.sums};
-    constexpr int64_t tile = 8 * kBlockRows;
-    for (int64_t n = row.first; n < row.last; n += tile) {
-      const int64_t here = row.last - n < tile ? row.last - n : tile;
-      product(here, a.from(n, 0), panels + panel.first * stride, stride, call_.inputs,
-              panel.last - panel.first, target.at(n, panel.first * kWidth));
-    }
   }
 
   // This worker's units through the steps of a chunk.
@@ -162,21 +232,26 @@ class SweepForward {
       for (int i = 0; i < Cell::leaves; ++i)
         clear(state + i * leaf + part_.units.first, part_.units.last - part_.units.first);
     }
-    T *output = call_.outputs + at * h, *kept = call_.kept ? call_.kept + at * space_.sums : nullptr;
+    T *output = call_.outputs + at * call_.width(),
+      *kept = call_.kept ? call_.kept + at * space_.sums.sums : nullptr;
     for (int64_t j = part_.units.first; j < part_.units.last; j += kLanes) {
       const int64_t left = h - j;
-      Vector<T> s[Cell::gates], values[Cell::leaves];
+      Vector<T> s[Cell::gates], values[Cell::leaves], own[Cell::own + 1];
 #pragma GCC unroll 8
       for (int g = 0; g < Cell::gates; ++g) {
         s[g] = load(sums + g * h + j, left);
         if (kept) store(kept + g * h + j, s[g], left);
       }
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::leaves; ++i) values[i] = load(state + i * leaf + j);
-      Cell::forward(s, values);
+      for (int i = 0; i < Cell::own; ++i) own[i] = load(space_.own + i * space_.units + j);
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::leaves; ++i) store(state + i * leaf + j, values[i]);
-      store(output + j, values[0], left);
+      for (int i = 0; i < Cell::leaves; ++i) values[i] = load(state + i * leaf + j);
+      Cell::forward(s, values, own);
+#pragma GCC unroll 8
+      for (int i = 0; i < Cell::leaves; ++i) {
+        store(state + i * leaf + j, values[i]);
+        store(output + i * h + j, values[i], left);
+      }
     }
   }
 

@@ -14,6 +14,10 @@ void with_sweep(SweepCell cell, const Use& use) {
       return use.template run<MinGru>();
     case SweepCell::kMinLstm:
       return use.template run<MinLstm>();
+    case SweepCell::kRgLru:
+      return use.template run<RgLru>();
+    case SweepCell::kLru:
+      return use.template run<Lru>();
   }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recurra import kernels
-from recurra.kernels import SWEEPS, backend
+from recurra.kernels import SWEEPS, Parameters, backend, native
 from tolerances import assert_close
 
 DTYPES = (torch.float32, torch.float64)
@@ -29,6 +30,7 @@ def arguments(
     inputs: int = 4,
     *,
     symbols: int | None = None,
+    project: bool = True,
     lengths: bool = False,
     resets: bool = False,
     reverse: bool = False,
@@ -40,11 +42,22 @@ def arguments(
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random, dtype=torch.float64)
 
-    sums = SWEEPS[name].gates * hidden
+    sweep = SWEEPS[name]
+    read, width = sweep.read * hidden, next(width for width in (8, 5, 4, 1) if hidden % width == 0)
+    projects = project or inputs != hidden or not sweep.in_blocks
+    parts = {
+        "weight_in": draw(read, inputs) / inputs**0.5 if projects else None,
+        "bias_in": draw(read) if projects else None,
+        "weight_gates": draw(sweep.gates - sweep.read, hidden, width) if sweep.in_blocks else None,
+        "bias_gates": draw((sweep.gates - sweep.read) * hidden) if sweep.in_blocks else None,
+        "own": draw(sweep.parameters, hidden) if sweep.parameters else None,
+    }
+    parameters = Parameters(**parts)
     made: dict[str, Any] = {
         "x": draw(*((steps, batch) if symbols is None else (symbols,)), inputs),
-        "states": [draw(batch, hidden) for _ in range(SWEEPS[name].leaves)],
-        "weights": [draw(sums, inputs) / inputs**0.5, draw(sums)],
+        "states": [draw(batch, hidden) for _ in range(sweep.leaves)],
+        "weights": parameters.tensors,
+        "present": parameters.present,
         "reverse": reverse,
     }
     if symbols is not None:
@@ -64,9 +77,9 @@ def run(name: str, given: dict[str, Any], chosen: str, dtype: torch.dtype) -> tu
         given["x"].to(dtype).requires_grad_(),
         *([value.to(dtype).requires_grad_() for value in given[group]] for group in ("states", "weights")),
     )
-    rest = {key: value for key, value in given.items() if key not in ("x", "states", "weights")}
+    rest = {key: value for key, value in given.items() if key not in ("x", "states", "weights", "present")}
     with backend(chosen):
-        outputs, last, kept = kernels.sweep(name, x, states, weights, **rest)
+        outputs, last, kept = kernels.sweep(name, x, states, Parameters.of(weights, given["present"]), **rest)
         loss = torch.zeros((), dtype=dtype)
         for result in (outputs, *last):
             # the same numbers in every dtype
@@ -120,11 +133,12 @@ def test_native_equals_reference_for_any_shape(
 def test_gradients_are_right(name: str, symbols: int | None, order: str) -> None:
     given = arguments(name, 3, 2, 3, 2, symbols=symbols, resets=True)
     count = len(given["states"])
-    rest = {key: value for key, value in given.items() if key not in ("x", "states", "weights")}
+    rest = {key: value for key, value in given.items() if key not in ("x", "states", "weights", "present")}
     inputs = [value.clone().requires_grad_() for value in (given["x"], *given["states"], *given["weights"])]
 
     def outcome(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        outputs, last, _ = kernels.sweep(name, x, others[:count], others[count:], **rest)
+        parameters = Parameters.of(others[count:], given["present"])
+        outputs, last, _ = kernels.sweep(name, x, others[:count], parameters, **rest)
         return outputs, *last
 
     with backend("native"):
@@ -137,7 +151,7 @@ def test_gradients_are_right(name: str, symbols: int | None, order: str) -> None
 def test_the_same_bits_for_any_number_of_threads(name: str, symbols: int | None) -> None:
     """Outputs, states and all gradients; rows alone too, but for the gradients of weights."""
     given = arguments(name, 150, 13, 70, 40, symbols=symbols, lengths=True, resets=True)
-    kernels.native.module().be_patient()
+    native.module().be_patient()
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 5):
@@ -170,9 +184,8 @@ def test_bfloat16_is_float32_rounded(name: str) -> None:
 def test_sums_at_the_ends_of_the_range(name: str) -> None:
     """Gates that are fully open or shut overflow nowhere, forward and backward."""
     given = arguments(name, 4, 3, 8, 2)
-    given["weights"][1] = (
-        torch.tensor([300.0, -300.0, 100.0, -90.0, 0.0, 1e4, -1e4, 30.0]).double().repeat(SWEEPS[name].gates)
-    )
+    ends = torch.tensor([300.0, -300.0, 100.0, -90.0, 0.0, 1e4, -1e4, 30.0]).double()
+    given["weights"] = [ends.repeat(len(value) // 8) if value.dim() == 1 else value for value in given["weights"]]
     for dtype in DTYPES:
         results, gradients = run(name, given, "native", dtype)
         assert all(value.isfinite().all() for value in (*results, *gradients))
@@ -182,7 +195,9 @@ def test_sums_at_the_ends_of_the_range(name: str) -> None:
 def test_a_minimal_gru_by_hand() -> None:
     """One unit: z = σ(0) = 1/2 moves the state halfway to each candidate."""
     weights = [torch.tensor([[0.0], [1.0]]), torch.zeros(2)]
-    outputs, (last,), _ = kernels.sweep("mingru", torch.tensor([[[4.0]], [[8.0]]]), [torch.zeros(1, 1)], weights)
+    outputs, (last,), _ = kernels.sweep(
+        "mingru", torch.tensor([[[4.0]], [[8.0]]]), [torch.zeros(1, 1)], Parameters(*weights)
+    )
     assert outputs.flatten().tolist() == [2.0, 5.0] and last.item() == 5.0
 
 
@@ -190,11 +205,29 @@ def test_a_minimal_lstm_by_hand() -> None:
     """f = σ(0) and i = σ(0) share alike; f = σ(log 3) = 3/4 against i = 1/2 keeps 3/5."""
     weights = [torch.tensor([[0.0], [0.0], [1.0]]), torch.zeros(3)]
     x = torch.tensor([[[4.0]], [[8.0]]])
-    outputs, _, _ = kernels.sweep("minlstm", x, [torch.zeros(1, 1)], weights)
+    outputs, _, _ = kernels.sweep("minlstm", x, [torch.zeros(1, 1)], Parameters(*weights))
     assert outputs.flatten().tolist() == [2.0, 5.0]
     weights[1][0] = torch.tensor(3.0).log()
-    outputs, _, _ = kernels.sweep("minlstm", x[:1], [torch.full((1, 1), 10.0)], weights)
+    outputs, _, _ = kernels.sweep("minlstm", x[:1], [torch.full((1, 1), 10.0)], Parameters(*weights))
     assert abs(outputs.item() - (0.6 * 10 + 0.4 * 4)) < 1e-5
+
+
+def test_a_real_gated_unit_by_hand() -> None:
+    """Gates at σ(0) = 1/2 and a decay of 1/4 at an open gate: half the state stays, sqrt(3)/2 of half the input comes."""
+    decay = torch.tensor([[2.0]]).log().div(4).expm1().log()
+    parameters = Parameters(None, None, torch.zeros(2, 1, 1), torch.zeros(2), decay)
+    outputs, _, _ = kernels.sweep("rglru", torch.tensor([[[2.0]]]), [torch.full((1, 1), 4.0)], parameters)
+    assert abs(outputs.item() - (0.5 * 4 + 0.75**0.5 * 0.5 * 2)) < 1e-6
+
+
+def test_a_complex_unit_by_hand() -> None:
+    """λ = i/2 turns the state by a quarter and halves it."""
+    ring = torch.tensor([[math.log(math.log(2))], [math.log(math.pi / 2)], [0.0]])
+    parameters = Parameters(torch.tensor([[1.0], [0.0]]), torch.zeros(2), own=ring)
+    x = torch.tensor([[[2.0]], [[0.0]], [[0.0]]])
+    outputs, last, _ = kernels.sweep("lru", x, [torch.zeros(1, 1), torch.zeros(1, 1)], parameters)
+    assert_close(outputs[:, 0], torch.tensor([[2.0, 0.0], [0.0, 1.0], [-0.5, 0.0]]))
+    assert torch.equal(torch.cat(last, dim=1), outputs[-1])
 
 
 def test_operation_is_well_made() -> None:
@@ -202,4 +235,6 @@ def test_operation_is_well_made() -> None:
     x, h = torch.randn(3, 2, 5, requires_grad=True), torch.randn(2, 4, requires_grad=True)
     weights = [torch.randn(8, 5, requires_grad=True), torch.randn(8, requires_grad=True)]
     options = (None, torch.tensor([3, 1]), torch.rand(3, 2) < 0.3, False, True)
-    torch.library.opcheck(torch.ops.recurra.sweep.default, ("mingru", x, [h], weights, *options))
+    torch.library.opcheck(
+        torch.ops.recurra.sweep.default, ("mingru", x, [h], weights, [True, True, False, False, False], *options)
+    )

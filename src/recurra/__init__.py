@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from recurra.cells import CELLS, GRU, LSTM, Cell, Elman, FeedForward, MinGRU, MinLSTM, OwnCell, Recurrent
+    from recurra.cells import (
+        CELLS,
+        GRU,
+        LRU,
+        LSTM,
+        RGLRU,
+        Cell,
+        Elman,
+        FeedForward,
+        MinGRU,
+        MinLSTM,
+        OwnCell,
+        Recurrent,
+    )
     from recurra.errors import (
         DataError,
         EnvironmentFailure,
@@ -29,7 +42,9 @@ if TYPE_CHECKING:
     from recurra.streaming import Pool, Session, generate
 
 _WHERE = {
-    "cells": ("CELLS", "GRU", "LSTM", "Cell", "Elman", "FeedForward", "MinGRU", "MinLSTM", "OwnCell", "Recurrent"),
+    "cells": (
+        "CELLS", "GRU", "LRU", "LSTM", "RGLRU", "Cell", "Elman", "FeedForward", "MinGRU", "MinLSTM", "OwnCell", "Recurrent",
+    ),
     "errors": (
         "DataError", "EnvironmentFailure", "Interrupted", "ModelError", "RecurraError", "StateError", "UsageError",
     ),
@@ -47,7 +62,9 @@ _HOME = {name: module for module, names in _WHERE.items() for name in names}
 __all__ = [
     "CELLS",
     "GRU",
+    "LRU",
     "LSTM",
+    "RGLRU",
     "Bidirectional",
     "Block",
     "Cell",

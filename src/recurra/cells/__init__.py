@@ -2,7 +2,7 @@
 
 from recurra.cells.cell import Cell, Recurrent
 from recurra.cells.gated import GRU, LSTM, Elman, ElmanState, FeedForward, FeedForwardState, GRUState, LSTMState
-from recurra.cells.linear import MinGRU, MinGRUState, MinLSTM, MinLSTMState
+from recurra.cells.linear import LRU, RGLRU, LRUState, MinGRU, MinGRUState, MinLSTM, MinLSTMState, RGLRUState
 from recurra.cells.own import OwnCell
 from recurra.cells.symbols import Inputs, Symbols, spelled_out
 
@@ -13,12 +13,16 @@ CELLS: dict[str, type[Cell]] = {
     "lstm": LSTM,
     "mingru": MinGRU,
     "minlstm": MinLSTM,
+    "rglru": RGLRU,
+    "lru": LRU,
 }
 
 __all__ = [
     "CELLS",
     "GRU",
+    "LRU",
     "LSTM",
+    "RGLRU",
     "Cell",
     "Elman",
     "ElmanState",
@@ -26,12 +30,14 @@ __all__ = [
     "FeedForwardState",
     "GRUState",
     "Inputs",
+    "LRUState",
     "LSTMState",
     "MinGRU",
     "MinGRUState",
     "MinLSTM",
     "MinLSTMState",
     "OwnCell",
+    "RGLRUState",
     "Recurrent",
     "Symbols",
     "spelled_out",

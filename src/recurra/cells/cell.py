@@ -64,6 +64,8 @@ class Cell(nn.Module, ABC):
         self.hidden = hidden
         self.reverse = reverse
         self.causal = not reverse
+        self.state_width = hidden
+        """The width of each leaf of its state."""
 
     @abstractmethod
     def initial_state(self, batch: int) -> Any:
@@ -94,7 +96,7 @@ class Cell(nn.Module, ABC):
         """Whether the weights are used as they stand, so that a kernel may keep them."""
         return True
 
-    def weights(self) -> kernels.LayerWeights | None:
+    def weights(self) -> kernels.LayerWeights | kernels.SweepLayer | None:
         """What a kernel needs to run this cell by itself, or None where it takes more than that."""
         return None
 
@@ -174,7 +176,7 @@ def _ready(
         return None
     leaves = list(state.__dict__.values())
     for leaf in leaves:
-        if not _plain(leaf, kept.dtype, (batch, cell.hidden)):
+        if not _plain(leaf, kept.dtype, (batch, cell.state_width)):
             return None
     if lengths is not None and not _plain(lengths, torch.int64, (batch,)):
         return None

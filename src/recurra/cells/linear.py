@@ -1,10 +1,11 @@
-"""Cells whose units meet nobody on their way through time: MinGRU and MinLSTM. Equations and papers: docs/equations.md.
+"""Cells whose units meet nobody on their way through time: MinGRU, MinLSTM, RGLRU, LRU. Equations: docs/equations.md.
 
 All of a step's sums come from its inputs alone, so whole sequences are products of many rows; what is left is one sweep.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from recurra import kernels
 from recurra.cells.cell import Cell
 from recurra.cells.symbols import Inputs, operands, spelled_out
+from recurra.errors import UsageError
+from recurra.kernels import Parameters, SweepLayer
 from recurra.state import state_class
 
 
@@ -30,45 +33,82 @@ class MinLSTMState:
     h: Tensor
 
 
+@state_class
+class RGLRUState:
+    """h[B, H], the last output."""
+
+    h: Tensor
+
+
+@state_class
+class LRUState:
+    """re[B, N] and im[B, N], the two parts of the complex state."""
+
+    re: Tensor
+    im: Tensor
+
+
+def _glorot(gates: int, units: int, inputs: int) -> nn.Parameter:
+    """[gates * units, inputs], each gate on its own (Glorot and Bengio 2010)."""
+    weight = torch.empty(gates * units, inputs)
+    for gate in weight.chunk(gates):
+        nn.init.xavier_uniform_(gate)
+    return nn.Parameter(weight)
+
+
 class SweepCell(Cell):
-    """A cell that is one sweep: its gates are stacked along axis 0 of weight_in[G*H, I] and bias[G*H]."""
+    """A cell that is one sweep, of the name `sweep` in the table of sweeps."""
 
     sweep: ClassVar[str]
-    """Its name in the table of sweeps."""
-
-    def __init__(self, inputs: int, hidden: int, *, reverse: bool = False) -> None:
-        super().__init__(inputs, hidden, reverse=reverse)
-        gates = kernels.SWEEPS[self.sweep].gates
-        self.weight_in = nn.Parameter(torch.empty(gates * hidden, inputs))
-        self.bias = nn.Parameter(torch.zeros(gates * hidden))
-        for gate in self.weight_in.chunk(gates):  # Glorot and Bengio 2010
-            nn.init.xavier_uniform_(gate)
 
     def initial_state(self, batch: int) -> Any:
+        like = next(self.parameters())
         leaves = kernels.SWEEPS[self.sweep].leaves
-        return self.state_type(*(self.bias.new_zeros(batch, self.hidden) for _ in range(leaves)))
+        return self.state_type(*(like.new_zeros(batch, self.state_width) for _ in range(leaves)))
 
-    def weights(self) -> kernels.LayerWeights | None:
-        return kernels.LayerWeights(self.sweep, self.weight_in, bias_in=self.bias, reverse=self.reverse)
+    def sweep_parameters(self) -> Parameters:
+        """What its sweep is made with."""
+        raise NotImplementedError
 
-    def _weights(self) -> list[Tensor]:
-        return [self.weight_in, self.bias]
-
-    def _run(
+    def _swept(
         self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         # the sums of looked-up inputs are not kept
         x, tokens = (spelled_out(inputs), None) if keep else operands(inputs)
+        sweep, parameters = kernels.SWEEPS[self.sweep], self.sweep_parameters()
         outputs, last, sums = kernels.sweep(
-            self.sweep, x, list(vars(state).values()), self._weights(), tokens=tokens, lengths=lengths, resets=resets,
+            self.sweep, x, list(vars(state).values()), parameters, tokens=tokens, lengths=lengths, resets=resets,
             reverse=self.reverse, keep=keep,
         )  # fmt: skip
-        inner = kernels.SWEEPS[self.sweep].inner(sums) if keep else {}
-        inner = {name: kernels.without_padding(value, lengths) for name, value in inner.items()}
+        inner: dict[str, Tensor] = {}
+        if keep:
+            inner = sweep.inner(sums, () if parameters.own is None else sweep.numbers(parameters.own))
+            inner = {name: kernels.without_padding(value, lengths) for name, value in inner.items()}
         return outputs, self.state_type(*last), inner
 
 
-class MinGRU(SweepCell):
+class _Gated(SweepCell):
+    """MinGRU and MinLSTM: gates stacked along axis 0 of weight_in[G*H, I] and bias[G*H]."""
+
+    def __init__(self, inputs: int, hidden: int, *, reverse: bool = False) -> None:
+        super().__init__(inputs, hidden, reverse=reverse)
+        gates = kernels.SWEEPS[self.sweep].gates
+        self.weight_in = _glorot(gates, hidden, inputs)
+        self.bias = nn.Parameter(torch.zeros(gates * hidden))
+
+    def sweep_parameters(self) -> Parameters:
+        return Parameters(self.weight_in, self.bias)
+
+    def weights(self) -> SweepLayer | None:
+        return SweepLayer(self.sweep, self.inputs, self.hidden, self.sweep_parameters(), reverse=self.reverse)
+
+    def _run(
+        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        return self._swept(inputs, state, lengths, resets, keep)
+
+
+class MinGRU(_Gated):
     """The smallest GRU (Feng et al. 2024, section 3.1): a gate z and a candidate n, neither of which sees the state.
 
     Arguments: inputs I, hidden H, reverse. Traced: z, the share of the candidate in the next state, and n.
@@ -78,7 +118,7 @@ class MinGRU(SweepCell):
     sweep = "mingru"
 
 
-class MinLSTM(SweepCell):
+class MinLSTM(_Gated):
     """The smallest LSTM (Feng et al. 2024, section 3.2): gates f and i as shares of one, neither of which sees the state.
 
     Arguments: inputs I, hidden H, reverse. Traced: f and i, the shares of the state and of the candidate, and n.
@@ -86,3 +126,116 @@ class MinLSTM(SweepCell):
 
     state_type = MinLSTMState
     sweep = "minlstm"
+
+
+MOST_BLOCK = 32
+"""Units of a block of an RGLRU, at most, where nobody says how many blocks."""
+
+
+class RGLRU(SweepCell):
+    """The real-gated linear recurrent unit of Griffin (De et al. 2024): a decay of each unit's own, and two gates.
+
+    Arguments:
+    - inputs I, hidden H, reverse.
+    - blocks: the gates see the units of their block alone; None: as few blocks as have 32 units at most.
+    - project: whether a product W_in X comes first. None: where I is not H; the published layer has none.
+
+    A decay at a fully open gate starts between 0.9 and 0.999. Traced: v, what comes in, the gates r and i, the decay a.
+    """
+
+    state_type = RGLRUState
+    sweep = "rglru"
+
+    def __init__(
+        self, inputs: int, hidden: int, *, blocks: int | None = None, project: bool | None = None, reverse: bool = False
+    ) -> None:
+        super().__init__(inputs, hidden, reverse=reverse)
+        width = next(width for width in range(min(MOST_BLOCK, hidden), 0, -1) if hidden % width == 0)
+        blocks = hidden // width if blocks is None else blocks
+        if not isinstance(blocks, int) or isinstance(blocks, bool) or blocks < 1 or hidden % blocks:
+            raise UsageError("RGLRU: 'blocks' is wrong", got=repr(blocks), expected=f"a divisor of hidden={hidden}")
+        if project is False and inputs != hidden:
+            raise UsageError(
+                "RGLRU: without a product the inputs are as wide as the units", got=inputs, expected=hidden
+            )
+        width = hidden // blocks
+        projects = inputs != hidden if project is None else project
+        self.weight_in = _glorot(1, hidden, inputs) if projects else None
+        self.bias = nn.Parameter(torch.zeros(hidden)) if projects else None
+        bound = math.sqrt(3 / width)  # Glorot and Bengio 2010, of a block
+        self.weight_gates = nn.Parameter(torch.empty(2, hidden, width).uniform_(-bound, bound))
+        self.bias_gates = nn.Parameter(torch.zeros(2 * hidden))
+        start = torch.empty(hidden).uniform_(0.9, 0.999)
+        # exp(-c softplus(decay)) is that
+        self.decay = nn.Parameter(torch.log(torch.expm1(-torch.log(start) / kernels.POWER)))
+
+    def sweep_parameters(self) -> Parameters:
+        return Parameters(self.weight_in, self.bias, self.weight_gates, self.bias_gates, self.decay[None])
+
+    def weights(self) -> SweepLayer | None:
+        parameters = Parameters(self.weight_in, self.bias, self.weight_gates, self.bias_gates, self.decay)
+        return SweepLayer(self.sweep, self.inputs, self.hidden, parameters, reverse=self.reverse)
+
+    def _run(
+        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        return self._swept(inputs, state, lengths, resets, keep)
+
+
+class LRU(SweepCell):
+    """The linear recurrent unit (Orvieto et al. 2023): a complex state that turns and shrinks, read by a real product.
+
+    Arguments:
+    - inputs I, hidden H, reverse.
+    - units: the size N of the complex state; None: H/2, so that it holds as many numbers as there are outputs.
+    - activation: what the outputs pass through, a name from `kernels.ACTIVATIONS`.
+
+    |λ| starts on a ring between 0.5 and 0.999, its angle below π/10. Where I is H the inputs are added, times `skip`[H].
+    Traced: re and im, the state after each step.
+    """
+
+    state_type = LRUState
+    sweep = "lru"
+    has_activation = True
+
+    def __init__(
+        self, inputs: int, hidden: int, *, units: int | None = None, activation: str = "relu", reverse: bool = False
+    ) -> None:
+        super().__init__(inputs, hidden, reverse=reverse)
+        units = max(1, hidden // 2) if units is None else units
+        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
+            raise UsageError("LRU: 'units' is wrong", got=repr(units), expected="a whole number > 0")
+        if activation not in kernels.ACTIVATIONS:
+            raise UsageError(f"There is no activation '{activation}'", expected=", ".join(kernels.ACTIVATIONS))
+        self.activation = activation
+        self.state_width = units
+        self.weight_in = nn.Parameter(torch.randn(2 * units, inputs) / math.sqrt(2 * inputs))
+        self.bias = nn.Parameter(torch.zeros(2 * units))
+        least, most = 0.5, 0.999
+        size = torch.sqrt(torch.rand(units) * (most**2 - least**2) + least**2)  # even over the ring's area
+        angle = torch.rand(units) * (math.pi / 10) + 1e-4
+        numbers = torch.log(-torch.log(size)), torch.log(angle), torch.log1p(-(size**2)) / 2
+        self.ring = nn.Parameter(torch.stack(numbers))
+        self.readout = nn.Parameter(torch.randn(hidden, 2 * units) / math.sqrt(2 * units))
+        self.skip = nn.Parameter(torch.ones(hidden)) if inputs == hidden else None
+
+    def sweep_parameters(self) -> Parameters:
+        return Parameters(self.weight_in, self.bias, own=self.ring)
+
+    def weights(self) -> SweepLayer | None:
+        if self.activation not in ("relu", "identity"):
+            return None
+        return SweepLayer(
+            self.sweep, self.inputs, self.state_width, self.sweep_parameters(), self.readout, self.skip,
+            self.activation, self.reverse,
+        )  # fmt: skip
+
+    def _run(
+        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        states, last, _ = self._swept(inputs, state, lengths, resets, keep)
+        sums = kernels.linear(states, self.readout)
+        if self.skip is not None:
+            sums = sums + self.skip * kernels.without_padding(spelled_out(inputs), lengths)
+        outputs = kernels.without_padding(kernels.ACTIVATIONS[self.activation](sums), lengths)
+        return outputs, last, dict(zip(("re", "im"), states.chunk(2, dim=-1), strict=True)) if keep else {}

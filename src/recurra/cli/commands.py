@@ -62,11 +62,11 @@ def fit(
     label: LabelColumn = None,
     tags: TagsColumn = None,
     target: TargetColumn = None,
-    cell: Annotated[str, typer.Option(help="feedforward, elman, gru, lstm, mingru or minlstm.")] = "gru",
+    cell: Annotated[str, typer.Option(help="feedforward, elman, gru, lstm, mingru, minlstm, rglru or lru.")] = "gru",
     size: Annotated[str, typer.Option(help="small, base or large: units beside what the data suggest.")] = "base",
     hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
-    activation: Annotated[str | None, typer.Option(help="For feedforward and elman: tanh, relu, ...")] = None,
+    activation: Annotated[str | None, typer.Option(help="For feedforward, elman and lru: tanh, relu, ...")] = None,
     bidirectional: Annotated[
         bool | None, typer.Option("--bidirectional/--causal", help="Read both ways (cannot stream), or forward only.")
     ] = None,

@@ -6,7 +6,7 @@ They know arrays and nothing of parameters, layers or tasks.
 from recurra.kernels.attention import attention
 from recurra.kernels.calls import elman, gru, lstm
 from recurra.kernels.crf import crf_loss, filtered, viterbi
-from recurra.kernels.kept import MOST_ROWS, Kept, LayerWeights, direct, keepable
+from recurra.kernels.kept import MOST_ROWS, Kept, LayerWeights, SweepLayer, direct, keepable
 from recurra.kernels.native import (
     BACKENDS,
     BackendWarning,
@@ -25,7 +25,7 @@ from recurra.kernels.recompute import recomputed
 from recurra.kernels.reference import without_padding
 from recurra.kernels.scan import scan, scan_traced, sizes_of, traced_step
 from recurra.kernels.steps import ACTIVATIONS
-from recurra.kernels.sweeps import SWEEPS
+from recurra.kernels.sweeps import POWER, SWEEPS, Parameters
 from recurra.kernels.transforms import transformed, unwatched
 from recurra.kernels.variants import without_forget
 
@@ -34,10 +34,13 @@ __all__ = [
     "BACKENDS",
     "KERNELS",
     "MOST_ROWS",
+    "POWER",
     "SWEEPS",
     "BackendWarning",
     "Kept",
     "LayerWeights",
+    "Parameters",
+    "SweepLayer",
     "attention",
     "backend",
     "capsule",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from recurra.kernels import native
 from recurra.kernels.native import ACTIVATIONS, capsule
-from recurra.kernels.sweeps import SWEEPS
+from recurra.kernels.sweeps import SWEEPS, Parameters
 from recurra.kernels.transforms import unwatched
 
 MOST_ROWS = 8192
@@ -31,14 +31,11 @@ _NETWORKS: dict[torch.dtype, str] = {torch.float32: "32", torch.float64: "64"}
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One layer as the kernels take it: `kernel` is a name from the table of kernels, the rest are its arguments.
-
-    Or it is one from the table of sweeps, which have `weight_in` and `bias_in` alone.
-    """
+    """One layer as the kernels take it: `kernel` is a name from the table of kernels, the rest are its arguments."""
 
     kernel: str
     weight_in: Tensor
-    weight: Tensor | None = None
+    weight: Tensor
     bias_in: Tensor | None = None
     bias: Tensor | None = None
     peepholes: Tensor | None = None
@@ -56,6 +53,29 @@ class LayerWeights:
             self.weight_in, self.weight, self.bias_in, self.bias, self.peepholes, self.projection, self.bias_state,
         )  # fmt: skip
         return [tensor for tensor in every if tensor is not None]
+
+
+@dataclass(frozen=True)
+class SweepLayer:
+    """One layer that is a sweep: `kernel` is a name from the table of sweeps.
+
+    By choice what it gives is read by `readout`[H, .], the inputs are added times `skip`[H], and an activation follows.
+    """
+
+    kernel: str
+    inputs: int
+    units: int
+    parameters: Parameters
+    readout: Tensor | None = None
+    skip: Tensor | None = None
+    activation: str = "identity"
+    """"identity" or "relu"."""
+    reverse: bool = False
+    residual: bool = False
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return self.parameters.tensors + [value for value in (self.readout, self.skip) if value is not None]
 
 
 def direct() -> bool:
@@ -84,23 +104,19 @@ class Kept:
     def __init__(
         self,
         owner: nn.Module,
-        layers: Sequence[LayerWeights],
+        layers: Sequence[LayerWeights | SweepLayer],
         table: Tensor | None = None,
         heads: Sequence[tuple[Tensor, Tensor | None]] = (),
         paired: bool = False,
     ) -> None:
-        first = layers[0].weight_in
-        self.dtype = first.dtype
-        self.network: Any = getattr(native.module(), f"Network{_NETWORKS[first.dtype]}")()
+        self.dtype = layers[0].tensors[0].dtype
+        self.network: Any = getattr(native.module(), f"Network{_NETWORKS[self.dtype]}")()
         if paired:
             self.network.pair_layers()
         self.columns = heads[-1][0].shape[0] if heads else 0
         for layer in layers:
-            if layer.kernel in SWEEPS:
-                self.network.add_sweep(
-                    SWEEPS[layer.kernel].number, layer.reverse, layer.residual, self._take(layer.weight_in),
-                    self._take(layer.bias_in),
-                )  # fmt: skip
+            if isinstance(layer, SweepLayer):
+                self._add_sweep(layer)
                 continue
             cell = {"elman": 0, "gru": 1 if layer.reset_after else 2, "lstm": 3}[layer.kernel]
             self.network.add_layer(
@@ -120,6 +136,15 @@ class Kept:
         self._held = edges, ends, insides, list(map(len, insides)), self._parameters, versions, pointers
         self._digest = self.digest()
         self._unmoved = native.module().unmoved
+
+    def _add_sweep(self, layer: SweepLayer) -> None:
+        *parameters, own = layer.parameters.all
+        own = None if own is None else own.view(-1, layer.units)  # its memory, whatever its shape
+        self.network.add_sweep(
+            SWEEPS[layer.kernel].number, ACTIVATIONS[layer.activation], layer.reverse, layer.residual, layer.inputs,
+            layer.units, [self._take(value) for value in (*parameters, own)], self._take(layer.readout),
+            self._take(layer.skip),
+        )  # fmt: skip
 
     @staticmethod
     def _take(tensor: Tensor | None) -> Any:
@@ -206,7 +231,7 @@ class Kept:
         return outputs, last
 
 
-def keepable(owner: nn.Module, layers: Sequence[LayerWeights], *others: Tensor | None) -> bool:
+def keepable(owner: nn.Module, layers: Sequence[LayerWeights | SweepLayer], *others: Tensor | None) -> bool:
     """Whether the native build can keep these weights: parameters of `owner` itself, on the CPU, of one dtype, contiguous.
 
     What is computed from parameters, as a parametrised weight is, has another value at every look and is not kept.

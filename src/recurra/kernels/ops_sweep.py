@@ -11,11 +11,11 @@ from torch import Tensor
 from recurra.kernels import native
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.ops import library, needed
-from recurra.kernels.sweeps import SWEEPS, by_reference
+from recurra.kernels.sweeps import SWEEPS, Parameters, by_reference
 from recurra.kernels.transforms import batched_by_autograd, differentiated, one_by_one, transformed
 
 _GIVEN = "Tensor? tokens, Tensor? lengths, Tensor? resets"
-_SWEEP = f"str cell, Tensor x, Tensor[] states, Tensor[] weights, {_GIVEN}, bool reverse"
+_SWEEP = f"str cell, Tensor x, Tensor[] states, Tensor[] weights, bool[] present, {_GIVEN}, bool reverse"
 library.define(f"sweep({_SWEEP}, bool keep) -> Tensor[]")
 library.define(
     f"sweep_backward({_SWEEP}, Tensor outputs, Tensor kept, Tensor? grad_outputs, bool[] there, Tensor[] grads, "
@@ -28,11 +28,12 @@ def _extent(x: Tensor, tokens: Tensor | None) -> tuple[Any, Any]:
     return shape[0], shape[1]
 
 
-def _shape(cell: str, x: Tensor, states: Any, weights: Any, tokens: Any, *rest: Any) -> list[Tensor]:
+def _shape(cell: str, x: Tensor, states: Any, weights: Any, present: Any, tokens: Any, *rest: Any) -> list[Tensor]:
     steps, batch = _extent(x, tokens)
-    kept = (steps, batch, weights[0].shape[0]) if rest[-1] and tokens is None else (0,)
-    last = [state.new_empty(batch, state.shape[1]) for state in states]
-    return [x.new_empty(steps, batch, states[0].shape[1]), *last, x.new_empty(kept)]
+    hidden, sweep = states[0].shape[1], SWEEPS[cell]
+    kept = (steps, batch, sweep.gates * hidden) if rest[-1] and tokens is None else (0,)
+    last = [state.new_empty(batch, hidden) for state in states]
+    return [x.new_empty(steps, batch, sweep.leaves * hidden), *last, x.new_empty(kept)]
 
 
 def _backward_shape(cell: str, x: Tensor, states: Any, weights: Any, *rest: Any) -> list[Tensor]:
@@ -40,22 +41,31 @@ def _backward_shape(cell: str, x: Tensor, states: Any, weights: Any, *rest: Any)
     return [x_grad, *(torch.empty_like(value) for value in (*states, *weights))]
 
 
+def _by_torch(cell: str, x: Tensor, states: Any, weights: Any, present: Any, *rest: Any) -> list[Tensor]:
+    return by_reference(cell, x, states, Parameters.of(weights, present), *rest)
+
+
+def _views(tensors: Sequence[Tensor], present: Sequence[bool]) -> list[Any]:
+    """The parameters as the native side takes them."""
+    return [native.memory(value) for value in Parameters.of(tensors, present).all]
+
+
 def _by_native(
-    cell: str, x: Tensor, states: list[Tensor], weights: list[Tensor], tokens: Tensor | None, lengths: Tensor | None,
-    resets: Tensor | None, reverse: bool, keep: bool,
+    cell: str, x: Tensor, states: list[Tensor], weights: list[Tensor], present: list[bool], tokens: Tensor | None,
+    lengths: Tensor | None, resets: Tensor | None, reverse: bool, keep: bool,
 ) -> list[Tensor]:  # fmt: skip
     if not native.serves(cell, x.dtype):
-        return by_reference(cell, x, states, weights, tokens, lengths, resets, reverse, keep)
+        return _by_torch(cell, x, states, weights, present, tokens, lengths, resets, reverse, keep)
     if x.dtype == torch.bfloat16:
         wide = [value.float() for value in (x, *states, *weights)]
         given = wide[0], wide[1 : 1 + len(states)], wide[1 + len(states) :]
-        found = _by_native(cell, *given, tokens, lengths, resets, reverse, keep)
+        found = _by_native(cell, *given, present, tokens, lengths, resets, reverse, keep)
         return [value.bfloat16() for value in found]
-    results = _shape(cell, x, states, weights, tokens, lengths, resets, reverse, keep)
+    results = _shape(cell, x, states, weights, present, tokens, lengths, resets, reverse, keep)
     outputs, *last, kept = results
     memory = native.memory
     native.module().sweep(
-        SWEEPS[cell].number, reverse, memory(x), memory(tokens), list(map(memory, states)), *map(memory, weights),
+        SWEEPS[cell].number, reverse, memory(x), memory(tokens), list(map(memory, states)), _views(weights, present),
         memory(lengths), memory(resets), memory(outputs), list(map(memory, last)),
         memory(kept) if keep and tokens is None else None, torch.get_num_threads(),
     )  # fmt: skip
@@ -63,38 +73,37 @@ def _by_native(
 
 
 def _backward_by_native(
-    cell: str, x: Tensor, states: list[Tensor], weights: list[Tensor], tokens: Tensor | None, lengths: Tensor | None,
-    resets: Tensor | None, reverse: bool, outputs: Tensor, kept: Tensor, grad_outputs: Tensor | None,
-    there: list[bool], grads: list[Tensor], need_x: bool,
+    cell: str, x: Tensor, states: list[Tensor], weights: list[Tensor], present: list[bool], tokens: Tensor | None,
+    lengths: Tensor | None, resets: Tensor | None, reverse: bool, outputs: Tensor, kept: Tensor,
+    grad_outputs: Tensor | None, there: list[bool], grads: list[Tensor], need_x: bool,
 ) -> list[Tensor]:  # fmt: skip
     rest = tokens, lengths, resets, reverse
     if not native.serves(cell, x.dtype):
         return _backward_derived(
-            cell, x, states, weights, *rest, outputs, kept, grad_outputs, there, grads, need_x
-        )  # fmt: skip
+            cell, x, states, weights, present, *rest, outputs, kept, grad_outputs, there, grads, need_x
+        )
     if x.dtype == torch.bfloat16:
         wide = [value.float() for value in (x, *states, *weights)]
         given = wide[0], wide[1 : 1 + len(states)], wide[1 + len(states) :]
-        came = None if grad_outputs is None else grad_outputs.float()
+        came, narrow = None if grad_outputs is None else grad_outputs.float(), [grad.float() for grad in grads]
         found = _backward_by_native(
-            cell, *given, *rest, outputs.float(), kept.float(), came, there, [grad.float() for grad in grads], need_x
+            cell, *given, present, *rest, outputs.float(), kept.float(), came, there, narrow, need_x
         )  # fmt: skip
         return [value.bfloat16() for value in found]
     results = _backward_shape(cell, x, states, weights, need_x)
     grad_x, *others = results
     memory, arrived = native.memory, iter(grads)
     native.module().sweep_backward(
-        memory(grad_outputs), [memory(next(arrived)) if present else None for present in there],
-        SWEEPS[cell].number, reverse, memory(x), memory(tokens), list(map(memory, states)), *map(memory, weights),
-        memory(lengths), memory(resets), memory(outputs), memory(kept) if tokens is None else None,
-        memory(grad_x) if need_x else None, list(map(memory, others[: len(states)])),
-        *map(memory, others[len(states) :]), torch.get_num_threads(),
+        memory(grad_outputs), [memory(next(arrived)) if came else None for came in there], SWEEPS[cell].number, reverse,
+        memory(x), memory(tokens), list(map(memory, states)), _views(weights, present), memory(lengths), memory(resets),
+        memory(outputs), memory(kept) if tokens is None else None, memory(grad_x) if need_x else None,
+        list(map(memory, others[: len(states)])), _views(others[len(states) :], present), torch.get_num_threads(),
     )  # fmt: skip
     return results
 
 
 def _derived(
-    cell: str, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor],
+    cell: str, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], present: Sequence[bool],
     rest: tuple[Tensor | None, Tensor | None, Tensor | None, bool], grads: Sequence[Tensor | None],
 ) -> list[Tensor]:  # fmt: skip
     """The gradients of x, states and weights, by differentiating the reference."""
@@ -103,24 +112,26 @@ def _derived(
 
     def run(**named: Tensor) -> list[Tensor]:
         first, *left = (named[name] for name in names)
-        return by_reference(cell, first, left[: len(states)], left[len(states) :], *rest, True)
+        parameters = Parameters.of(left[len(states) :], present)
+        return by_reference(cell, first, left[: len(states)], parameters, *rest, True)
 
     found = derived_gradient(run, names, dict(zip(names, values, strict=True)), grads)
     return [found[name] for name in names]
 
 
 def _backward_derived(
-    cell: str, x: Tensor, states: Any, weights: Any, tokens: Any, lengths: Any, resets: Any, reverse: bool,
-    outputs: Tensor, kept: Tensor, grad_outputs: Any, there: list[bool], grads: list[Tensor], need_x: bool,
+    cell: str, x: Tensor, states: Any, weights: Any, present: Any, tokens: Any, lengths: Any, resets: Any,
+    reverse: bool, outputs: Tensor, kept: Tensor, grad_outputs: Any, there: list[bool], grads: list[Tensor],
+    need_x: bool,
 ) -> list[Tensor]:  # fmt: skip
     arrived = iter(grads)
-    each = [grad_outputs, *(next(arrived) if present else None for present in there), None]
+    each = [grad_outputs, *(next(arrived) if came else None for came in there), None]
     with torch.no_grad():
-        found = _derived(cell, x, states, weights, (tokens, lengths, resets, reverse), each)
+        found = _derived(cell, x, states, weights, present, (tokens, lengths, resets, reverse), each)
     return found if need_x else [x.new_empty(0), *found[1:]]
 
 
-library.impl("sweep", by_reference, "CompositeExplicitAutograd")
+library.impl("sweep", _by_torch, "CompositeExplicitAutograd")
 library.impl("sweep", _by_native, "CPU")
 library.impl("sweep_backward", _backward_derived, "CompositeExplicitAutograd")
 library.impl("sweep_backward", _backward_by_native, "CPU")
@@ -130,34 +141,30 @@ torch.library.register_fake("recurra::sweep_backward", _backward_shape, lib=libr
 
 def _context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.set_materialize_grads(False)
-    cell, x, states, weights, tokens, lengths, resets, reverse, _ = inputs
-    ctx.plain = cell, len(states), reverse
+    cell, x, states, weights, present, tokens, lengths, resets, reverse, _ = inputs
+    ctx.plain = cell, len(states), present, reverse
     ctx.save_for_backward(tokens, lengths, resets, output[0], output[-1], x, *states, *weights)
 
 
 def _gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
-    cell, count, reverse = ctx.plain
+    cell, count, present, reverse = ctx.plain
     tokens, lengths, resets, outputs, kept, x, *values = ctx.saved_tensors
     states, weights, rest = values[:count], values[count:], (tokens, lengths, resets, reverse)
     # what was not asked for may be missing (`recompute.py`), and nobody but the reference goes through what was kept
     missing = tokens is None and kept.dim() == 1
-    if (
-        torch.is_grad_enabled()
-        or missing
-        or grads[-1] is not None
-        or differentiated(*grads)
-        or batched_by_autograd(*grads)
-    ):
-        found = _derived(cell, x, states, weights, rest, grads)
+    through_kept = grads[-1] is not None
+    if torch.is_grad_enabled() or missing or through_kept or differentiated(*grads) or batched_by_autograd(*grads):
+        found = _derived(cell, x, states, weights, present, rest, grads)
     else:
         there, arrived = [grad is not None for grad in grads[1:-1]], [grad for grad in grads[1:-1] if grad is not None]
         backward = torch.ops.recurra.sweep_backward.default
+        need_x = ctx.needs_input_grad[1]
         found = backward(
-            cell, x, states, weights, *rest, outputs, kept, grads[0], there, arrived, ctx.needs_input_grad[1]
+            cell, x, states, weights, present, *rest, outputs, kept, grads[0], there, arrived, need_x
         )  # fmt: skip
     first, *others = found
     x_grad = first if ctx.needs_input_grad[1] else None
-    return None, x_grad, others[:count], others[count:], None, None, None, None, None
+    return None, x_grad, others[:count], others[count:], None, None, None, None, None, None
 
 
 torch.library.register_autograd("recurra::sweep", _gradient, setup_context=_context, lib=library)
@@ -170,7 +177,7 @@ def sweep(
     cell: str,
     x: Tensor,
     states: Sequence[Tensor],
-    weights: Sequence[Tensor],
+    parameters: Parameters,
     *,
     tokens: Tensor | None = None,
     lengths: Tensor | None = None,
@@ -178,16 +185,17 @@ def sweep(
     reverse: bool = False,
     keep: bool = False,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """A sweep of `sweeps.SWEEPS` over a sequence: (outputs[T, B, H], the last states, the sums[T, B, S] if kept).
+    """A sweep of `sweeps.SWEEPS` over a sequence: (outputs[T, B, .], the last states, the sums[T, B, S] if kept).
 
-    x[T, B, I], or a table [V, I] with tokens[T, B]; states [B, H] each; weights: weight_in[S, I], bias_in[S]. lengths, resets
+    x[T, B, I], or a table [V, I] with tokens[T, B]; states [B, H] each, which are the outputs side by side. lengths, resets
     and reverse as in `reference`. With tokens no sums are kept. Gradients of every order.
     """
+    weights, present = parameters.tensors, parameters.present
     every = (x, *states, *weights)
     if transformed(*every, tokens, lengths, resets):
-        results = by_reference(cell, x, states, weights, tokens, lengths, resets, reverse, keep)
+        results = by_reference(cell, x, states, parameters, tokens, lengths, resets, reverse, keep)
     else:
         results = torch.ops.recurra.sweep.default(
-            cell, x, list(states), list(weights), tokens, lengths, resets, reverse, keep or needed(*every)
+            cell, x, list(states), weights, present, tokens, lengths, resets, reverse, keep or needed(*every)
         )
     return results[0], results[1:-1], results[-1]

@@ -15,7 +15,7 @@ from recurra.cells import CELLS, Cell, Inputs, spelled_out
 from recurra.cells.cell import check_sequence, short_pair
 from recurra.config import Config
 from recurra.errors import StateError, UsageError
-from recurra.kernels import LayerWeights, without_padding
+from recurra.kernels import LayerWeights, SweepLayer, without_padding
 from recurra.layers.dropout import fixed_dropout
 from recurra.state import State, state_class, structure
 
@@ -111,7 +111,7 @@ class Block(nn.Module):
         outputs, state, inner = self.cell.trace(dropped, state, lengths, resets)
         return self._around(inputs, outputs, lengths), state, inner
 
-    def weights(self) -> LayerWeights | None:
+    def weights(self) -> LayerWeights | SweepLayer | None:
         """Its cell as the kernels take it, or None where it needs more than that."""
         weights = self.cell.weights() if isinstance(self.cell, Cell) else None
         return None if weights is None else replace(weights, residual=self.residual)
@@ -200,7 +200,7 @@ class Stack(nn.Module):
             after.append(part)
         return outputs, tuple(after)
 
-    def weights(self) -> list[LayerWeights] | None:
+    def weights(self) -> list[LayerWeights | SweepLayer] | None:
         """Its blocks as the kernels take them, or None where they need more than that."""
         found = [block.weights() for block in self._blocks()]
         layers = [layer for layer in found if layer is not None]

@@ -243,22 +243,41 @@ def _part(cell: Any) -> Part:
 
 @dataclass(frozen=True)
 class _SweepStep:
-    """A step of a sweep that makes its sums from the inputs themselves; emits the output."""
+    """A step of a sweep that makes its sums from the inputs themselves, and what reads it; emits the output."""
 
     sweep: str
+    activation: str
 
     def __call__(
         self, x: Tensor, state: tuple[Tensor, ...], given: Mapping[str, Tensor]
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        after = kernels.SWEEPS[self.sweep].step(x @ given["weight_in"].T + given["bias"], state)
-        return after, after[:1]
+        sums = x @ given["weight_in"].T + given["bias_in"] if "weight_in" in given else x
+        if "gates" in given:
+            sums = torch.cat([sums, sums @ given["gates"].T + given["bias_gates"]], dim=1)
+        numbers = tuple(value for name, value in given.items() if name.startswith("number"))
+        after = kernels.SWEEPS[self.sweep].step(sums, state, numbers)
+        output = torch.cat(after, dim=1)
+        if "readout" in given:
+            output = output @ given["readout"].T
+        if "skip" in given:
+            output = output + given["skip"] * x
+        return after, (kernels.ACTIVATIONS[self.activation](output),)
 
 
 def _swept(cell: SweepCell) -> Scanned:
-    parameters = {"weight_in": plain(cell.weight_in), "bias": plain(cell.bias)}
+    found = cell.sweep_parameters()
+    given = {"weight_in": found.weight_in, "bias_in": found.bias_in, "bias_gates": found.bias_gates}
+    if found.weight_gates is not None:
+        blocks = found.weight_gates.flatten(0, 1).split(found.weight_gates.shape[2])
+        half = len(blocks) // 2
+        given["gates"] = torch.cat([torch.block_diag(*blocks[:half]), torch.block_diag(*blocks[half:])])
+    if found.own is not None:
+        given |= {f"number_{at}": value for at, value in enumerate(kernels.SWEEPS[cell.sweep].numbers(found.own))}
+    given |= {name: getattr(cell, name, None) for name in ("readout", "skip")}
+    parameters = {name: plain(value) for name, value in given.items() if value is not None}
     rows = tuple(leaf.detach() for leaf in vars(cell.initial_state(1)).values())
-    sizes = kernels.sizes_of((cell.weight_in.new_empty(1, cell.inputs),), rows, {}, parameters, True)
-    traced = kernels.traced_step(_SweepStep(cell.sweep), sizes)
+    sizes = kernels.sizes_of((rows[0].new_empty(1, cell.inputs),), rows, {}, parameters, True)
+    traced = kernels.traced_step(_SweepStep(cell.sweep, getattr(cell, "activation", "identity")), sizes)
     if isinstance(traced, str):
         raise AssertionError(f"the step of '{cell.sweep}' is no program: {traced}")
     return scanned(traced, parameters, cell.reverse)

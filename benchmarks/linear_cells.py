@@ -1,0 +1,98 @@
+"""Cells whose units meet nobody on their way through time, against our own GRU of the same width.
+
+`python benchmarks/linear_cells.py [--steps 4096] [--rounds 5] [CELL ...]`: one table for training (a layer forward and
+backward, from numbers and from tokens), one for a single step in inference, one for the memory of a training pass. All cells
+of a row take turns in one process and one thread. Ratios above one: faster, or smaller, than the GRU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from memory import RESET, tell
+from recurra.cells import CELLS, Cell, Symbols
+from timing import interleaved, paired
+
+OWN = [name for name in ("mingru", "minlstm", "rglru", "lru", "slstm", "mlstm") if name in CELLS]
+BATCHES, WIDTHS, SYMBOLS = (1, 8, 32), (64, 256), 64
+
+
+def trained(cell: Cell, inputs: Tensor | Symbols, leaf: Tensor, state: object) -> tuple[Tensor, ...]:
+    """The gradients of the inputs and all parameters."""
+    outputs, _ = cell(inputs, state)
+    return torch.autograd.grad(outputs, [leaf, *cell.parameters()], torch.ones_like(outputs))
+
+
+def training(names: list[str], batch: int, width: int, steps: int, tokens: bool) -> dict[str, Callable[[], object]]:
+    """A training pass of a layer of each cell over the same inputs."""
+    leaf = torch.randn(*((SYMBOLS,) if tokens else (steps, batch)), width).requires_grad_()
+    inputs = Symbols(leaf, torch.randint(0, SYMBOLS, (steps, batch))) if tokens else leaf
+    cells = {name: CELLS[name](width, width) for name in names}
+    return {
+        name: partial(trained, cell, inputs, leaf, cell.initial_state(batch)) for name, cell in cells.items()
+    }  # fmt: skip
+
+
+def stepping(names: list[str], batch: int, width: int) -> dict[str, Callable[[], object]]:
+    """One step of each cell in inference, with its weights kept packed."""
+    x = torch.randn(1, batch, width)
+    cells = {name: CELLS[name](width, width).eval() for name in names}
+    return {name: partial(cell, x, cell.initial_state(batch)) for name, cell in cells.items()}
+
+
+def row(title: str, calls: dict[str, Callable[[], object]], rounds: int, unit: float) -> None:
+    samples = interleaved(calls, rounds)
+    words = [f"{title:<26}"]
+    for name, taken in samples.items():
+        words.append(f"{median(taken) * unit:9.1f}")
+        if name != "gru":
+            words.append(f"({paired(samples['gru'], taken).median:5.1f})")
+    print(" ".join(words), flush=True)
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("cells", nargs="*", help=", ".join(OWN))
+    asked.add_argument("--steps", type=int, default=4096)
+    asked.add_argument("--rounds", type=int, default=5)
+    asked.add_argument("--memory", metavar="CELL", help="print the bytes that a training pass of this cell takes")
+    given = asked.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    if given.memory:
+        return tell(
+            lambda steps: [call() for call in training([given.memory], 8, 256, steps, False).values()], given.steps
+        )
+    names = ["gru", *(given.cells or OWN)]
+    heads = " ".join(f"{name:>9}" + ("" if name == "gru" else " (ratio)") for name in names)
+    print(f"torch {torch.__version__}, one thread, T={given.steps}, I=H, median of {given.rounds} interleaved rounds")
+    print(f"{'training, ms':<26} {heads}")
+    for tokens in (False, True):
+        for width in WIDTHS:
+            for batch in BATCHES:
+                title = f"{'tokens' if tokens else 'numbers'}, B={batch}, H={width}"
+                row(title, training(names, batch, width, given.steps, tokens), given.rounds, 1e3)
+    print(f"{'one step, µs':<26} {heads}")
+    with torch.no_grad():
+        for width in WIDTHS:
+            for batch in BATCHES:
+                row(f"B={batch}, H={width}", stepping(names, batch, width), 4 * given.rounds, 1e6)
+    if RESET.exists():
+        import subprocess
+
+        print("memory of a training pass, numbers, B=8, H=256, MiB")
+        for name in names:
+            command = [sys.executable, __file__, "--memory", name, "--steps", str(given.steps)]
+            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            print(f"{name:<26} {int(told) / 2**20:9.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
