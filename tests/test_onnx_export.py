@@ -42,7 +42,11 @@ MIXED = Network(
         ]
     ),
 )
-WITHOUT = [network for network in NETWORKS if network.name.startswith(("tag", "translate"))]
+WITHOUT = [
+    network
+    for network in NETWORKS
+    if network.name.startswith(("tag", "translate", "dilated", "forecast", "regress")) or "mlstm" in network.name
+]
 ALL = [
     *(network for network in NETWORKS if network not in WITHOUT),
     *(Network(f"elman-{name}-both", lambda name=name: _both(Elman, name)) for name in kernels.ACTIVATIONS),
@@ -255,6 +259,6 @@ def test_opsets_out_of_range_and_places_that_cannot_be_written(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("network", WITHOUT, ids=lambda network: network.name)
-def test_taggers_and_translators_have_no_form_and_say_so(network: Network) -> None:
-    with pytest.raises(UsageError, match=r"This has no ONNX form\. Got: (Tagger|Translator)\. Expected: a cell"):
+def test_what_has_no_form_says_so(network: Network) -> None:
+    with pytest.raises(UsageError, match=r"has no ONNX form.* Got: \w+\. Expected: a"):
         recurra.onnx.export(network.build())
