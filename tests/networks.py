@@ -30,18 +30,23 @@ from recurra.layers import (
     Dilated,
     Filling,
     Front,
+    ProbesConfig,
     Stack,
     StackConfig,
 )
 from recurra.models import (
     Classifier,
     ClassifierConfig,
+    ClassifierEnsemble,
+    ClassifierEnsembleConfig,
     Forecaster,
     ForecasterConfig,
     LanguageModel,
     LanguageModelConfig,
     Regressor,
     RegressorConfig,
+    RegressorEnsemble,
+    RegressorEnsembleConfig,
     Tagger,
     TaggerCodecs,
     TaggerConfig,
@@ -207,6 +212,19 @@ def _regressor() -> Regressor:
     return Regressor(config, numbers, SeriesCodec.learn([torch.randn(9, INPUTS).numpy()]))
 
 
+def _ensemble(missing: str | None) -> Callable[[], ClassifierEnsemble]:
+    make = _fronted("gru", "all", missing)
+    config = ClassifierEnsembleConfig(
+        members=2, member=make().config, probes=ProbesConfig(dilations=(1, 2), thresholds=2), share=0.4
+    )
+    return lambda: ClassifierEnsemble(config, make)
+
+
+def _regressors() -> RegressorEnsemble:
+    config = RegressorEnsembleConfig(members=2, member=_regressor().config, probes=ProbesConfig(thresholds=1))
+    return RegressorEnsemble(config, _regressor)
+
+
 NETWORKS: list[Network] = [
     *(Network(name, lambda kind=kind: kind(INPUTS, HIDDEN)) for name, kind in CELLS.items()),
     *(
@@ -301,6 +319,9 @@ NETWORKS: list[Network] = [
         holes=True,
     ),
     Network("regress-fronted", _regressor, batch_first=True, per_step=False, holes=True),
+    Network("classify-ensemble", _ensemble(None), batch_first=True, per_step=False),
+    Network("classify-ensemble-holes", _ensemble("previous"), batch_first=True, per_step=False, holes=True),
+    Network("regress-ensemble", _regressors, batch_first=True, per_step=False, holes=True),
     Network("classify-spelled", _spelled, batch_first=True, per_step=False, tokens=True, wide=1 + LETTERS.width),
     *(Network(f"tag-{name}", _tagger(name, WORDS), batch_first=True, tokens=True, wide=WORDS.width) for name in CELLS),
     Network("tag-characters", _tagger("gru", SINGLE), batch_first=True, tokens=True, wide=1),

@@ -89,6 +89,21 @@ def _etth1(horizon: int, lookback: int | None, bar: float, aim: float, ridge: fl
     )  # fmt: skip
 
 
+def _series(name: str, bar: float, aim: float, rocket: float, lstm: float) -> Row:
+    simple = (("MiniRocket and ridge", rocket), ("plain LSTM, last state", lstm))
+    return Row(
+        name.lower(), f"series/{name}/{name}_TRAIN.ts", 1.5, (Goal("accuracy", "test", bar, aim, simple),),
+        test=f"series/{name}/{name}_TEST.ts", seeds=THREE, within=3,
+    )  # fmt: skip
+
+
+def _digits(name: str, bar: float, aim: float, simple: tuple[tuple[str, float], ...], *options: str) -> Row:
+    return Row(
+        name, "digits/train-images-idx3-ubyte.gz", 8, (Goal("accuracy", "test", bar, aim, simple),),
+        test="digits/t10k-images-idx3-ubyte.gz", options=options, within=10,
+    )  # fmt: skip
+
+
 ROWS = (
     _shakespeare(3, 1.55, 1.50, THREE),
     _shakespeare(20, 1.48, 1.44),
@@ -134,6 +149,13 @@ ROWS = (
         (Goal("owa", "test", 0.55, 0.43, (("one pooled ridge", 0.618), ("last season again", 0.628))),),
         test="forecast/m4_hourly/Hourly-test.csv", options=("--horizon", "48"), within=20,
     ),
+    _series("JapaneseVowels", 0.98, 0.99, 0.989, 0.962),
+    _series("BasicMotions", 1.0, 1.0, 1.0, 0.95),
+    _series("ItalyPowerDemand", 0.968, 0.975, 0.963, 0.972),
+    _series("ArrowHead", 0.86, 0.90, 0.863, 0.394),
+    _series("GunPoint", 0.99, 1.0, 0.993, 0.96),
+    _digits("mnist-feedforward", 0.985, 0.988, (("feed-forward 784-512-512-10", 0.985),), "--cell", "feedforward"),
+    _digits("mnist-rows", 0.99, 0.993, (("plain LSTM, row by row", 0.9885),)),
 )  # fmt: skip
 
 

@@ -5,14 +5,15 @@ files.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recurra.baselines.linear import linear_predictions
 from recurra.baselines.majority import majority_class
 from recurra.baselines.results import BaselineResult
+from recurra.baselines.shapes import convolved_predictions, nearest_predictions
 from recurra.data.measures import accuracy_and_f1
 from recurra.errors import DataError
 
@@ -25,7 +26,8 @@ Predictions = tuple[dict[str, list[str]], str]
 def classification_baselines(
     train: LabelledDataset, valid: LabelledDataset, test: LabelledDataset | None = None
 ) -> dict[str, list[BaselineResult]]:
-    """Train the majority class and a linear model on `train` and measure them on the other sets.
+    """Train the majority class and a linear model on `train` and measure them on the other sets; of numeric sequences also
+    the nearest neighbour and, where there are not too many, ridge regression on random convolutions.
 
     Returns one list of results under "valid" and, where a test set is given, one under "test". `valid` also
     chooses the strength of the linear model's regularisation; a set without rows gets an empty list. Metrics
@@ -47,16 +49,42 @@ def classification_baselines(
         return linear_predictions(train.inputs, train_labels, inputs, truths["valid"])
 
     results: dict[str, list[BaselineResult]] = {split: [] for split in sets}
-    models: dict[str, Callable[[], Predictions]] = {"majority class": majority, "linear model": linear}
+    models: dict[str, Callable[[], Predictions | None]] = {"majority class": majority, "linear model": linear}
+    if train.numeric:
+        models |= _of_shapes(train, train_labels, inputs)
     for name, predict in models.items():
         started = time.perf_counter()
-        predictions, detail = predict()
+        predicted = predict()
+        if predicted is None:
+            continue
+        predictions, detail = predicted
         seconds = time.perf_counter() - started
         for split, truth in truths.items():
             if truth:
                 metrics = accuracy_and_f1(_confusion(truth, predictions[split]))
                 results[split].append(BaselineResult(name, metrics, seconds, detail))
     return results
+
+
+def _of_shapes(
+    train: LabelledDataset, labels: list[str], inputs: Mapping[str, Any]
+) -> dict[str, Callable[[], Predictions | None]]:
+    """What is for numeric sequences alone."""
+    classes = sorted(set(labels))
+    number = {label: place for place, label in enumerate(classes)}
+    targets = np.array([number[label] for label in labels])
+    rows: Any = train.inputs
+
+    def named(found: tuple[dict[str, np.ndarray], str] | None) -> Predictions | None:
+        if found is None:
+            return None
+        numbers, detail = found
+        return {split: [classes[place] for place in places] for split, places in numbers.items()}, detail
+
+    return {
+        "nearest neighbour": lambda: named(nearest_predictions(rows, targets, inputs)),
+        "random convolutions": lambda: named(convolved_predictions(rows, targets, len(classes), inputs)),
+    }
 
 
 def _labels(dataset: LabelledDataset, split: str) -> list[str]:

@@ -104,6 +104,8 @@ def fit(
     read: Annotated[str | None, typer.Option(help="Pictures by rows, by pixels, or whole, as one step.")] = None,
     convolution: Annotated[bool | None, typer.Option(help="Read numbers through convolutions that look back.")] = None,
     augment: Annotated[bool | None, typer.Option(help="Change numbers a little in training.")] = None,
+    members: Annotated[int | None, typer.Option(help="Train so many networks that answer together.")] = None,
+    probes: Annotated[bool | None, typer.Option(help="Fixed convolutions beside, by ridge regression.")] = None,
     class_weights: Annotated[
         str, typer.Option(help="none; balanced: rare classes count as much as common ones.")
     ] = "none",

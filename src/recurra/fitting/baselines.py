@@ -77,7 +77,7 @@ def _feedforward(
 ) -> list[Row]:
     started = time.monotonic()
     torch.manual_seed(options.seed)
-    update = {"cell": "feedforward", "activation": None, "bidirectional": False}
+    update = {"cell": "feedforward", "activation": None, "bidirectional": False, "members": None, "probes": None}
     kind = KINDS[task.kind]
     twin, _ = kind.build(training, options.model_copy(update=update), task)
     short = recipe.model_copy(update={"minutes": max(1.0, seconds / 5) / 60, "evaluations": 5})

@@ -24,7 +24,7 @@ from recurra.fitting.splits import MEASURED, measured
 from recurra.fitting.to_measure import to_measure
 from recurra.inspection.kinds import KINDS
 from recurra.inspection.measures import known, plural, show
-from recurra.models import Classifier, LanguageModel, Task
+from recurra.models import Classifier, ClassifierEnsemble, LanguageModel, Task
 from recurra.progress import Progress
 
 Metrics = Callable[[Mapping[str, Any]], Mapping[str, float]]
@@ -268,10 +268,11 @@ def _agreement(
 ) -> Agreement | None:
     """How two classifiers' answers stand to one another; None for other tasks."""
     tasks = models[one].task, models[other].task
-    if not isinstance(tasks[0], Classifier) or not isinstance(tasks[1], Classifier):
+    both = [task for task in tasks if isinstance(task, Classifier | ClassifierEnsemble)]
+    if len(both) < 2:
         return None
-    here, right = _answers(tasks[0], sums[one])
-    there, also_right = _answers(tasks[1], sums[other])
+    here, right = _answers(both[0], sums[one])
+    there, also_right = _answers(both[1], sums[other])
     only_one, only_other = int((right & ~also_right).sum()), int((also_right & ~right).sum())
     return Agreement(
         names[one], names[other], float((here == there).mean()), int((right & also_right).sum()), only_one, only_other,
@@ -279,7 +280,7 @@ def _agreement(
     )  # fmt: skip
 
 
-def _answers(task: Classifier, sums: Sums) -> tuple[np.ndarray, np.ndarray]:
+def _answers(task: Classifier | ClassifierEnsemble, sums: Sums) -> tuple[np.ndarray, np.ndarray]:
     """The label that was answered for each row, and whether it is right, out of one-row confusion matrices."""
     confusion = sums["confusion"]
     truth, answer = np.unravel_index(confusion.reshape(len(confusion), -1).argmax(axis=1), confusion.shape[1:])

@@ -59,6 +59,8 @@ class FitOptions(Config):
     read: Literal["rows", "pixels", "whole"] | None = None
     convolution: bool | None = None
     augment: bool | None = None
+    members: int | None = Field(default=None, gt=0, le=64)
+    probes: bool | None = None
     class_weights: Literal["none", "balanced"] = "none"
     consistency: float | None = Field(default=None, ge=0, le=100)
     dropout: float | None = Field(default=None, ge=0, lt=1)

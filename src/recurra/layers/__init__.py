@@ -7,6 +7,7 @@ from recurra.layers.dropout import drawn_for, embedded_dropout, fixed_dropout, h
 from recurra.layers.filling import Filling
 from recurra.layers.front import Front
 from recurra.layers.pooling import Pooling, pooling
+from recurra.layers.probes import Probes, ProbesConfig
 from recurra.layers.spelling import Spelling
 from recurra.layers.stack import Bidirectional, Block, DirectionsState, Stack, StackConfig
 
@@ -22,6 +23,8 @@ __all__ = [
     "Filling",
     "Front",
     "Pooling",
+    "Probes",
+    "ProbesConfig",
     "Spelling",
     "Stack",
     "StackConfig",

@@ -86,7 +86,7 @@ class Convolution(nn.Module):
             valid = (torch.arange(steps, device=inputs.device)[:, None] < lengths)[..., None]
             inputs = torch.where(valid, inputs, torch.zeros_like(inputs))
         before = torch.cat([state.past.transpose(0, 1), inputs])
-        since = None if resets is None else _since_reset(resets, lengths)
+        since = None if resets is None else since_reset(resets, lengths)
         summed = self._at_once(before, steps) if since is None and kernels.recording(before, self.bias) else None
         if summed is None:
             summed = torch.cat([self._product(before, steps, place, since) for place in range(len(self.pairs))], dim=-1)
@@ -137,7 +137,7 @@ class Convolution(nn.Module):
         return outputs, state, {"convolved": outputs}
 
 
-def _since_reset(resets: Tensor, lengths: Tensor | None) -> Tensor:
+def since_reset(resets: Tensor, lengths: Tensor | None) -> Tensor:
     """[T, B]: how many steps ago a row was reset, 0 at the step itself; more than any window where it never was."""
     steps = torch.arange(len(resets), device=resets.device)[:, None]
     counted = resets if lengths is None else resets & (steps < lengths)

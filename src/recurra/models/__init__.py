@@ -12,6 +12,13 @@ from recurra.models.checkpoint import (
     sweep,
 )
 from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
+from recurra.models.ensemble import (
+    ClassifierEnsemble,
+    ClassifierEnsembleConfig,
+    Ensemble,
+    RegressorEnsemble,
+    RegressorEnsembleConfig,
+)
 from recurra.models.forecaster import Forecaster
 from recurra.models.forecasting import PROBABILITIES, ForecasterConfig, ForecasterState, answer_of, bounds
 from recurra.models.language import LanguageModel, LanguageModelConfig
@@ -29,7 +36,10 @@ __all__ = [
     "Beam",
     "Classifier",
     "ClassifierConfig",
+    "ClassifierEnsemble",
+    "ClassifierEnsembleConfig",
     "ClassifierState",
+    "Ensemble",
     "Forecaster",
     "ForecasterConfig",
     "ForecasterState",
@@ -38,6 +48,8 @@ __all__ = [
     "LanguageModelConfig",
     "Regressor",
     "RegressorConfig",
+    "RegressorEnsemble",
+    "RegressorEnsembleConfig",
     "Tagger",
     "TaggerCodecs",
     "TaggerConfig",

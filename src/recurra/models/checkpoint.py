@@ -23,6 +23,7 @@ from recurra.data.text_codec import TOKENIZER_FILE
 from recurra.errors import ModelError, UsageError
 from recurra.files import disk_errors, new_folder, open_for_reading, write_file
 from recurra.models.classifier import Classifier
+from recurra.models.ensemble import ClassifierEnsemble, RegressorEnsemble
 from recurra.models.forecaster import Forecaster
 from recurra.models.language import LanguageModel
 from recurra.models.regressor import Regressor
@@ -42,7 +43,11 @@ FILES = (
 MODELS: dict[str, type[Task]] = {
     model.kind: model for model in (LanguageModel, Classifier, Regressor, Tagger, Translator, Forecaster)
 }
-FORMS: dict[tuple[str, str], type[Task]] = {("translate", "word-by-word"): WordByWord}
+FORMS: dict[tuple[str, str], type[Task]] = {
+    ("translate", "word-by-word"): WordByWord,
+    ("classify", "ensemble"): ClassifierEnsemble,
+    ("regress", "ensemble"): RegressorEnsemble,
+}
 """Models of a kind that have a form of their own, which their configuration names."""
 
 

@@ -140,12 +140,16 @@ class Whole(Task[WholeT]):
             raise UsageError("The features do not fit", got=f"{codec.features} a step", expected=config.features)
         self.embedding = None
         width = codec.features * (config.flat or 1) if not config.single else 1
-        filling = None
-        if config.missing is not None:
-            nothing = None if width != codec.features else (-codec.mean / codec.scale).tolist()
-            filling = Filling(width, config.missing, marked=config.marked, nothing=nothing)
-        self.front = Front.build(width, filling, config.convolution)
+        self.front = Front.build(width, self.filling(width), config.convolution)
         return width if self.front is None else self.front.hidden
+
+    def filling(self, width: int) -> Filling | None:
+        """What fills missing values of `width` numbers a step; None where there must be none."""
+        config, codec = self.config, self.codec
+        if config.missing is None or not isinstance(codec, SeriesCodec):
+            return None
+        nothing = None if width != codec.features else (-codec.mean / codec.scale).tolist()
+        return Filling(width, config.missing, marked=config.marked, nothing=nothing)
 
     # ---- the network
 
@@ -211,12 +215,13 @@ class Whole(Task[WholeT]):
     def feed(
         self, dataset: Any, *, rows: int, steps: int, training: bool, seed: int = 0, store: Path | None = None
     ) -> Feed:
-        return BucketFeed(self._rows(dataset.inputs), self.targets(dataset), rows, seed=seed, shuffle=training)
+        return BucketFeed(self.rows_of(dataset.inputs), self.targets(dataset), rows, seed=seed, shuffle=training)
 
     def encode(self, raw: Sequence[Any]) -> Batch:
-        return collate(self._rows(raw))
+        return collate(self.rows_of(raw))
 
-    def _rows(self, raw: Sequence[Any]) -> list[Tensor]:
+    def rows_of(self, raw: Sequence[Any]) -> list[Tensor]:
+        """Raw inputs as tensors, one a row: tokens [T] (with letters [T, 1 + W]) or numbers [T, F]."""
         if isinstance(self.codec, TextCodec):
             for item in raw:
                 if not isinstance(item, str):

@@ -22,7 +22,7 @@ from recurra.fitting.kinds.series import reading_of, recipe_for, refuse_numbers,
 from recurra.fitting.kinds.space import Between, OneOf, Span
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import every_nth, split_rows
-from recurra.models import Classifier, ClassifierConfig
+from recurra.models import Classifier, ClassifierConfig, ClassifierEnsemble, ClassifierEnsembleConfig
 from recurra.training import Recipe
 
 SMALL = 2000
@@ -30,7 +30,10 @@ CONSISTENCY = 1.0
 """How much two readings of a text with other dropout are to agree; of few texts less is learnt that way in the same steps."""
 
 
-class Classify(Kind[LabelledDataset, Classifier]):
+AnyClassifier = Classifier | ClassifierEnsemble
+
+
+class Classify(Kind[LabelledDataset, AnyClassifier]):
     name = "classify"
     shown = ("accuracy", "macro_f1", "loss")
 
@@ -40,25 +43,25 @@ class Classify(Kind[LabelledDataset, Classifier]):
     def problems(self, train: LabelledDataset, other: LabelledDataset) -> list[Problem]:
         return unseen_labels(other, set(train.labels or ()), train.name, unit_of(other.name))
 
-    def unanswerable(self, task: Classifier, dataset: LabelledDataset) -> list[Problem]:
+    def unanswerable(self, task: AnyClassifier, dataset: LabelledDataset) -> list[Problem]:
         return unseen_labels(dataset, set(task.labels.labels), "the model", unit_of(dataset.name))
 
     def part(self, dataset: LabelledDataset) -> LabelledDataset:
         return every_nth(dataset)
 
     def build(
-        self, dataset: LabelledDataset, options: FitOptions, twin_of: Classifier | None = None
-    ) -> tuple[Classifier, Recipe]:
+        self, dataset: LabelledDataset, options: FitOptions, twin_of: AnyClassifier | None = None
+    ) -> tuple[AnyClassifier, Recipe]:
         if dataset.labels is None:
             raise DataError(f"{dataset.name} has no labels", expected="a label for each row")
         return (_of_numbers if dataset.numeric else _of_texts)(dataset, LabelCodec.learn(dataset.labels), options)
 
     def baselines(
-        self, task: Classifier, training: LabelledDataset, splits: Mapping[str, LabelledDataset]
+        self, task: AnyClassifier, training: LabelledDataset, splits: Mapping[str, LabelledDataset]
     ) -> Mapping[str, list[BaselineResult]]:
         return classification_baselines(training, splits["valid"], splits.get("test"))
 
-    def space(self, dataset: LabelledDataset, task: Classifier, recipe: Recipe) -> tuple[Span, ...]:
+    def space(self, dataset: LabelledDataset, task: AnyClassifier, recipe: Recipe) -> tuple[Span, ...]:
         if dataset.numeric:
             return (*usual_space(task, recipe), *space_of_numbers(pictures=dataset.pictures))
         return (
@@ -69,18 +72,18 @@ class Classify(Kind[LabelledDataset, Classifier]):
             OneOf("level", ("characters", "words", "bpe")),
         )
 
-    def codecs(self, task: Classifier) -> dict[str, TextCodec]:
+    def codecs(self, task: AnyClassifier) -> dict[str, TextCodec]:
         return {"text": task.codec} if isinstance(task.codec, TextCodec) else {}
 
-    def next_commands(self, task: Classifier, where: str) -> list[str]:
+    def next_commands(self, task: AnyClassifier, where: str) -> list[str]:
         example = "FILE" if isinstance(task.codec, SeriesCodec) else '"..."'
         return [f"recurra predict {where} {example}", f"recurra evaluate {where} FILE"]
 
-    def details(self, task: Classifier, valid: LabelledDataset, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+    def details(self, task: AnyClassifier, valid: LabelledDataset, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         return {"confusion": {"labels": list(task.labels.labels), "matrix": sums["confusion"].tolist()}}
 
 
-def _of_numbers(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[Classifier, Recipe]:
+def _of_numbers(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[AnyClassifier, Recipe]:
     arrays = [row for row in dataset.inputs if not isinstance(row, str)]
     reading = reading_of(arrays, options, pictures=dataset.pictures)
     config = ClassifierConfig.from_user(
@@ -89,10 +92,16 @@ def _of_numbers(dataset: LabelledDataset, labels: LabelCodec, options: FitOption
         consistency=options.consistency or 0.0,
         **reading.settings,
     )
-    return that_fits(lambda: Classifier(config, labels, reading.codec)), recipe_for(reading, len(dataset), options)
+    recipe = recipe_for(reading, len(dataset), options)
+    if reading.several is None:
+        return that_fits(lambda: Classifier(config, labels, reading.codec)), recipe
+    several = ClassifierEnsembleConfig.from_user(member=config, **reading.several)
+    task = that_fits(lambda: ClassifierEnsemble(several, lambda: Classifier(config, labels, reading.codec)))
+    task.learn(dataset)
+    return task, recipe
 
 
-def _of_texts(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[Classifier, Recipe]:
+def _of_texts(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[AnyClassifier, Recipe]:
     refuse_numbers(options)
     texts = [row for row in dataset.inputs if isinstance(row, str)]
     shared = {
@@ -134,7 +143,10 @@ def _of_texts(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions)
         rows=rows,
         weight_decay=0.05,
     )
-    return that_fits(lambda: Classifier(config, labels, codec, letters)), recipe
+    if options.members is None or options.members == 1:
+        return that_fits(lambda: Classifier(config, labels, codec, letters)), recipe
+    several = ClassifierEnsembleConfig.from_user(member=config, members=options.members)
+    return that_fits(lambda: ClassifierEnsemble(several, lambda: Classifier(config, labels, codec, letters))), recipe
 
 
 def _weights(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[float, ...] | None:

@@ -57,8 +57,9 @@ ONLY_FOR = {
 }
 """Options that a single task reads. What several read is refused, where it makes no sense, by the tasks that do not."""
 
-OF_WHOLE_SEQUENCES = ("missing", "read", "convolution", "augment")
-"""Options of tasks that answer once for a whole sequence of numbers."""
+OF_NUMBERS = ("missing", "read", "convolution", "augment", "probes")
+OF_WHOLE_SEQUENCES = ("members", *OF_NUMBERS)
+"""Options of tasks that answer once for a whole sequence; the former where it is one of numbers."""
 
 
 def for_one_task(options: FitOptions) -> dict[str, str]:

@@ -19,11 +19,13 @@ from recurra.fitting.kinds.series import SMALL, reading_of, recipe_for, refuse_n
 from recurra.fitting.kinds.space import Between, OneOf, Span
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import every_nth, split_rows
-from recurra.models import Regressor, RegressorConfig
+from recurra.models import Regressor, RegressorConfig, RegressorEnsemble, RegressorEnsembleConfig
 from recurra.training import Recipe
 
+AnyRegressor = Regressor | RegressorEnsemble
 
-class Regress(Kind[RegressionDataset, Regressor]):
+
+class Regress(Kind[RegressionDataset, AnyRegressor]):
     name = "regress"
     shown = ("mse", "mae", "r2")
 
@@ -33,26 +35,26 @@ class Regress(Kind[RegressionDataset, Regressor]):
     def problems(self, train: RegressionDataset, other: RegressionDataset) -> list[Problem]:
         return _other_numbers(len(train.names), other)
 
-    def unanswerable(self, task: Regressor, dataset: RegressionDataset) -> list[Problem]:
+    def unanswerable(self, task: AnyRegressor, dataset: RegressionDataset) -> list[Problem]:
         return _other_numbers(len(task.numbers.names), dataset)
 
     def part(self, dataset: RegressionDataset) -> RegressionDataset:
         return every_nth(dataset)
 
     def build(
-        self, dataset: RegressionDataset, options: FitOptions, twin_of: Regressor | None = None
-    ) -> tuple[Regressor, Recipe]:
+        self, dataset: RegressionDataset, options: FitOptions, twin_of: AnyRegressor | None = None
+    ) -> tuple[AnyRegressor, Recipe]:
         if dataset.targets is None:
             raise DataError(f"{dataset.name} has no numbers to learn", expected="a number for each row")
         numbers = TargetCodec.learn(dataset.names, dataset.targets)
         return (_of_numbers if dataset.numeric else _of_texts)(dataset, numbers, options)
 
     def baselines(
-        self, task: Regressor, training: RegressionDataset, splits: Mapping[str, RegressionDataset]
+        self, task: AnyRegressor, training: RegressionDataset, splits: Mapping[str, RegressionDataset]
     ) -> Mapping[str, list[BaselineResult]]:
         return regression_baselines(training, splits["valid"], splits.get("test"))
 
-    def space(self, dataset: RegressionDataset, task: Regressor, recipe: Recipe) -> tuple[Span, ...]:
+    def space(self, dataset: RegressionDataset, task: AnyRegressor, recipe: Recipe) -> tuple[Span, ...]:
         if dataset.numeric:
             return (*usual_space(task, recipe), *space_of_numbers(pictures=False))
         return (
@@ -62,23 +64,29 @@ class Regress(Kind[RegressionDataset, Regressor]):
             OneOf("level", ("characters", "words", "bpe")),
         )
 
-    def codecs(self, task: Regressor) -> dict[str, TextCodec]:
+    def codecs(self, task: AnyRegressor) -> dict[str, TextCodec]:
         return {"text": task.codec} if isinstance(task.codec, TextCodec) else {}
 
-    def next_commands(self, task: Regressor, where: str) -> list[str]:
+    def next_commands(self, task: AnyRegressor, where: str) -> list[str]:
         example = "FILE" if isinstance(task.codec, SeriesCodec) else '"..."'
         return [f"recurra predict {where} {example}", f"recurra evaluate {where} FILE"]
 
 
-def _of_numbers(dataset: RegressionDataset, numbers: TargetCodec, options: FitOptions) -> tuple[Regressor, Recipe]:
+def _of_numbers(dataset: RegressionDataset, numbers: TargetCodec, options: FitOptions) -> tuple[AnyRegressor, Recipe]:
     reading = reading_of(
         [row for row in dataset.inputs if not isinstance(row, str)], options, pictures=False, amounts=True
     )
     config = RegressorConfig.from_user(targets=len(numbers.names), **reading.settings)
-    return that_fits(lambda: Regressor(config, numbers, reading.codec)), recipe_for(reading, len(dataset), options)
+    recipe = recipe_for(reading, len(dataset), options)
+    if reading.several is None:
+        return that_fits(lambda: Regressor(config, numbers, reading.codec)), recipe
+    several = RegressorEnsembleConfig.from_user(member=config, **reading.several)
+    task = that_fits(lambda: RegressorEnsemble(several, lambda: Regressor(config, numbers, reading.codec)))
+    task.learn(dataset)
+    return task, recipe
 
 
-def _of_texts(dataset: RegressionDataset, numbers: TargetCodec, options: FitOptions) -> tuple[Regressor, Recipe]:
+def _of_texts(dataset: RegressionDataset, numbers: TargetCodec, options: FitOptions) -> tuple[AnyRegressor, Recipe]:
     refuse_numbers(options)
     texts = [row for row in dataset.inputs if isinstance(row, str)]
     level = options.level or default_level(texts)
@@ -106,7 +114,10 @@ def _of_texts(dataset: RegressionDataset, numbers: TargetCodec, options: FitOpti
         epochs = max(8, min(40, round(2000 * rows / len(dataset))))
     rate = 4e-3 if small else 2e-3
     recipe = recipe_of(options, minutes=options.minutes, epochs=epochs, rate=rate, rows=rows, weight_decay=0.05)
-    return that_fits(lambda: Regressor(config, numbers, codec, letters)), recipe
+    if options.members is None or options.members == 1:
+        return that_fits(lambda: Regressor(config, numbers, codec, letters)), recipe
+    several = RegressorEnsembleConfig.from_user(member=config, members=options.members)
+    return that_fits(lambda: RegressorEnsemble(several, lambda: Regressor(config, numbers, codec, letters))), recipe
 
 
 def _other_numbers(count: int, dataset: RegressionDataset) -> list[Problem]:

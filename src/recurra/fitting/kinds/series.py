@@ -13,10 +13,10 @@ import numpy as np
 
 from recurra.data.sequence_codec import SeriesCodec
 from recurra.errors import UsageError
-from recurra.fitting.kinds.kind import OF_WHOLE_SEQUENCES, recipe_of, sized, stack_config
+from recurra.fitting.kinds.kind import OF_NUMBERS, recipe_of, sized, stack_config
 from recurra.fitting.kinds.space import OneOf, Span
 from recurra.fitting.options import FitOptions, typed
-from recurra.layers import Augmentation, ConvolutionConfig
+from recurra.layers import Augmentation, ConvolutionConfig, ProbesConfig
 from recurra.training import Recipe
 
 SMALL = 2000
@@ -24,6 +24,10 @@ SMALL = 2000
 STEPS = 600
 """Steps of training of a small set, where nothing is said."""
 MOST_PASSES = 400
+MEMBERS = 3
+"""Networks that answer together for a small set."""
+MOST_PROBED = 5000
+"""Rows that ridge regression on fixed convolutions is fitted to: a matrix of so many rows and columns."""
 WIDTH = 9
 """Inputs in a window of a convolution."""
 MOST_DILATION = 16
@@ -31,12 +35,21 @@ MOST_DILATION = 16
 
 @dataclass(frozen=True)
 class Reading:
-    """How sequences are read: their codec, and the settings of `WholeConfig` that follow from them."""
+    """How sequences are read: their codec, the settings of `WholeConfig` that follow, how many networks answer together."""
 
     codec: SeriesCodec
     settings: dict[str, Any]
     pictures: bool
     small: bool
+    members: int
+    probes: ProbesConfig | None
+
+    @property
+    def several(self) -> dict[str, Any] | None:
+        """The settings of an ensemble; None where one network is all there is."""
+        if self.members == 1 and self.probes is None:
+            return None
+        return {"members": self.members, "probes": self.probes}
 
 
 def refuse_words(options: FitOptions) -> None:
@@ -47,7 +60,7 @@ def refuse_words(options: FitOptions) -> None:
 
 def refuse_numbers(options: FitOptions) -> None:
     """Raise `UsageError` for what makes sense for numbers alone."""
-    chosen = [typed(name, value) for name in OF_WHOLE_SEQUENCES if (value := getattr(options, name)) is not None]
+    chosen = [typed(name, value) for name in OF_NUMBERS if (value := getattr(options, name)) is not None]
     if chosen:
         raise UsageError(f"{chosen[0]} is for numbers and pictures", got="texts", fix=f"Leave out {chosen[0]}")
 
@@ -89,7 +102,15 @@ def reading_of(arrays: Sequence[np.ndarray], options: FitOptions, *, pictures: b
         "summary": options.summary or ("last" if whole else "all"),
         "dropout_outputs": dropout,
     }
-    return Reading(codec, settings, pictures, small)
+    usual = small and memory and read == "rows"
+    if options.probes and (read != "rows" or len(arrays) > MOST_PROBED):
+        raise UsageError(
+            "--probes is for series that are read step by step, and not too many of them",
+            got=f"{len(arrays):,} rows, --read {read}", expected=f"at most {MOST_PROBED:,} rows, --read rows",
+        )  # fmt: skip
+    steps = round(float(np.mean([len(array) for array in arrays])))
+    probes = ProbesConfig.of(steps, codec.features) if (usual if options.probes is None else options.probes) else None
+    return Reading(codec, settings, pictures, small, options.members or (MEMBERS if usual else 1), probes)
 
 
 def recipe_for(reading: Reading, rows: int, options: FitOptions) -> Recipe:
