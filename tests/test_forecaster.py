@@ -77,7 +77,7 @@ def test_a_new_row_costs_one_step() -> None:
         def seconds(rows: torch.Tensor, before: Any, times: int) -> float:
             started = time.perf_counter()
             for _ in range(times):
-                model.advance(rows, before)
+                model.go_on(rows, before)
             return (time.perf_counter() - started) / times
 
         assert seconds(history.inputs, model.initial_state(1), 2) > 3 * seconds(row, state, 20)

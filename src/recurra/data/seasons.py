@@ -9,8 +9,8 @@ import numpy as np
 LONGEST = 400
 SERIES = 60
 """Series that are looked at."""
-PLAIN = 0.3
-"""The autocorrelation from which a lag is a season."""
+PLAIN, FAINT = 0.3, 0.1
+"""The autocorrelation from which a lag is a season; from which the one that the calendar speaks for is."""
 
 
 def find_season(values: Sequence[np.ndarray], likely: int = 1) -> int:
@@ -25,9 +25,9 @@ def find_season(values: Sequence[np.ndarray], likely: int = 1) -> int:
         padded[row, : len(curve)] = curve
     there = np.isfinite(padded).sum(axis=0)
     mean = np.where(there * 2 >= len(found), np.nansum(padded, axis=0) / np.maximum(there, 1), -1.0)
-    if 1 < likely < size and mean[likely] >= PLAIN:
-        return likely
     peaks = [lag for lag in range(2, size - 1) if mean[lag] > mean[lag - 1] and mean[lag] >= mean[lag + 1]]
+    if likely in peaks and mean[likely] >= max(FAINT, 0.5 * max(mean[lag] for lag in peaks)):
+        return likely
     good = [lag for lag in peaks if mean[lag] >= PLAIN]
     if not good:
         return 1

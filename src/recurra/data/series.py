@@ -48,6 +48,11 @@ class Series:
             self, moments=self.moments[:end], values=self.values[:end], past=self.past[:end], seen=min(self.seen, end)
         )
 
+    def since(self, first: int) -> Series:
+        """All but the first values."""
+        parts = {name: getattr(self, name)[first:] for name in ("moments", "values", "past", "ahead")}
+        return replace(self, **parts, seen=max(0, self.seen - first))
+
     def after(self, earlier: Series) -> Series:
         """The same series with an earlier part of it as its history."""
         size = len(earlier)

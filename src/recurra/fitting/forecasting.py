@@ -126,7 +126,7 @@ class Follower:
             raise DataError("A value is not finite", got=values[:5], fix="Fill it, or leave the row out")
         numbers = self._state.series.to(rows.dtype)
         with torch.no_grad():
-            self._state = task.advance(torch.stack([rows, numbers], dim=1)[:, None], self._state)[2]
+            self._state = task.go_on(torch.stack([rows, numbers], dim=1)[:, None], self._state)
         self._last = [self._step.after(last, 1)[0] for last in self._last]
 
     @torch.no_grad()

@@ -34,7 +34,9 @@ from recurra.models.forecasting import (
     Reader,
     Reading,
     answer_of,
+    losses_of,
 )
+from recurra.models.stepping import step_on
 from recurra.models.task import Answer, Task
 from recurra.state import check_like, map_state
 
@@ -120,7 +122,9 @@ class Forecaster(Task[ForecasterConfig]):
             check_like(state, self.initial_state(inputs.shape[0]))
         self._check_inputs(inputs)
         inner: dict[str, Tensor] = {}
-        if resets is None:
+        if resets is None and not keep:
+            state = self.go_on(inputs, state, lengths)
+        elif resets is None:
             _, _, state, inner = self.advance(inputs, state, lengths, keep=keep)
         else:
             state, inner = self._with_resets(inputs, state, lengths, resets, keep)
@@ -199,12 +203,17 @@ class Forecaster(Task[ForecasterConfig]):
         state = self.read_on(batch, self._begin(batch.inputs, state))
         return self.forecast(state, ahead), state
 
+    def go_on(self, inputs: Tensor, state: ForecasterState, lengths: Tensor | None = None) -> ForecasterState:
+        """The state after inputs[B, T, F]; a single row goes the short way."""
+        after = step_on(self, inputs, state) if inputs.shape[1] == 1 and lengths is None else None
+        return self.advance(inputs, state, lengths)[2] if after is None else after
+
     def read_on(self, batch: Batch, state: ForecasterState) -> ForecasterState:
         """The state after the last valid row of each series, without a forecast."""
         for first in range(0, batch.inputs.shape[1], CHUNK):
             part = batch.inputs[:, first : first + CHUNK]
             left = None if batch.lengths is None else (batch.lengths - first).clamp(0, part.shape[1])
-            state = self.advance(part, state, left)[2]
+            state = self.go_on(part, state, left)
         return state
 
     @torch.no_grad()
@@ -478,38 +487,23 @@ class Forecaster(Task[ForecasterConfig]):
         begin = self._begin(batch.inputs, state)
         centres, scale, outputs, after = self.outputs_at(batch, begin, aligned=state is None and self._aligned(batch))
         targets = batch.answers("These rows have no later values", expected="the values that follow").flatten(0, 1)
-        total, count = self._loss_of(centres, scale, outputs, targets[:, : self.config.block])
+        total, count = self.loss_of(centres, scale, outputs, targets[:, : self.config.block])
         return total, max(1, count), after
 
     def _aligned(self, batch: WindowBatch) -> bool:
         last = batch.anchors.amax(dim=1, keepdim=True)
         return bool((((last - batch.anchors) % self.config.segment == 0) | (batch.anchors < 0)).all())
 
-    def _loss_of(self, centres: Tensor, scale: Tensor, outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-        config = self.config
-        aim, known = self.aims(centres, scale, targets)
-        count = int(known.sum())
-        if config.output == "quantiles":
-            at = torch.tensor(PROBABILITIES, dtype=outputs.dtype, device=outputs.device)
-            apart = aim[..., None] - outputs
-            each = torch.maximum(at * apart, (at - 1) * apart).mean(dim=-1) * 2
-        elif config.output == "laplace":
-            spread = F.softplus(outputs[..., 1] - 1.0) + 1e-4
-            each = (2 * spread).log() + (aim - outputs[..., 0]).abs() / spread
-        else:
-            apart = aim - outputs[..., 0]
-            if config.loss == "mse":
-                each = apart * apart
-            elif config.loss == "huber":
-                each = F.huber_loss(outputs[..., 0], aim, reduction="none")
-            else:
-                each = apart.abs()
-        return torch.where(known, each, 0.0).sum(), count
-
     def aims(self, centres: Tensor, scale: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """targets[N, H] as the outputs are, and which of them are known."""
         known = torch.isfinite(targets)
         return (self.reader.transformed(torch.where(known, targets, 1.0)) - centres) / scale[:, None], known
+
+    def loss_of(self, centres: Tensor, scale: Tensor, outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        """The sum of the losses of outputs[N, H, Q] at the targets[N, H] that are known, and how many these are."""
+        aim, known = self.aims(centres, scale, targets)
+        each = losses_of(self.config, outputs, aim)
+        return torch.where(known, each, 0.0).sum(), int(known.sum())
 
     def scaled_forecasts(self, batch: WindowBatch, state: ForecasterState) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """((centres[N, H], quantiles[N, H, P] not yet corrected), scale[N]) of all forecasts of a batch."""
@@ -550,13 +544,13 @@ class Forecaster(Task[ForecasterConfig]):
         first = batch.targets.flatten(0, 1)[:, : config.block]
         if config.block >= config.horizon:
             centres, scale, outputs, after = self.outputs_at(batch, state)
-            total, count = self._loss_of(centres, scale, outputs, first)
+            total, count = self.loss_of(centres, scale, outputs, first)
             found = centres[:, : config.horizon], outputs[:, : config.horizon]
             return self._answers(found, scale).unflatten(0, (rows, most)), total, count, after
         states = self.states_at(batch, state)
         scale = self.reader.scale_of(states)
         found = self._blocks(states, batch.ahead.flatten(0, 1), config.horizon)
-        total, count = self._loss_of(found[0][:, : config.block], scale, found[1][:, : config.block], first)
+        total, count = self.loss_of(found[0][:, : config.block], scale, found[1][:, : config.block], first)
         after = self.advance(batch.inputs, state, batch.lengths)[2]
         return self._answers(found, scale).unflatten(0, (rows, most)), total, count, after
 

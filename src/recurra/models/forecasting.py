@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -175,7 +176,7 @@ class Reader(nn.Module):
         if self.config.lookback is not None:
             running = _window_scale(state.values)
         else:
-            running = _running_scale(state.sums, state.read, state.values.dtype)
+            running = running_scale(state.sums, state.read, state.values.dtype)
         return self._known(state.series, running)
 
     def _numbers(self, column: Tensor, valid: Tensor) -> Tensor:
@@ -206,7 +207,7 @@ class Reader(nn.Module):
         squares = torch.cat([before[:, 1:], apart * apart], dim=1).cumsum(dim=1)
         running = torch.stack([first[:, None].expand_as(apart), plain[:, 1:], squares[:, 1:]], dim=2)
         counts = state.read[:, None] + valid.cumsum(dim=1)
-        scale = self._known(series, _running_scale(running, counts, y.dtype))
+        scale = self._known(series, running_scale(running, counts, y.dtype))
         return torch.stack([first, plain[:, -1], squares[:, -1]], dim=1), scale
 
     def _smoothed(
@@ -238,7 +239,7 @@ class Reader(nn.Module):
         return whole, torch.stack(cleaned, dim=1), torch.stack(levels, dim=1), torch.stack(seasons, dim=1)
 
 
-def _running_scale(sums: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
+def running_scale(sums: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
     """sums[..., 3] and how many values they are of -> the standard deviation so far."""
     number = counts.clamp(min=1).double()
     mean = sums[..., 1] / number
@@ -254,6 +255,21 @@ def _window_scale(windows: Tensor) -> Tensor:
     apart = apart - apart.mean(dim=-1, keepdim=True)
     least = SMALLEST * windows[..., -1].abs().detach() + 1e-12
     return torch.maximum((apart * apart).mean(dim=-1), least * least).sqrt()
+
+
+def losses_of(config: ForecasterConfig, outputs: Tensor, aim: Tensor) -> Tensor:
+    """The loss of each of outputs[N, H, Q] where aim[N, H] was to be told."""
+    if config.output == "quantiles":
+        at = torch.tensor(PROBABILITIES, dtype=outputs.dtype, device=outputs.device)
+        apart = aim[..., None] - outputs
+        return torch.maximum(at * apart, (at - 1) * apart).mean(dim=-1) * 2
+    if config.output == "laplace":
+        spread = F.softplus(outputs[..., 1] - 1.0) + 1e-4
+        return (2 * spread).log() + (aim - outputs[..., 0]).abs() / spread
+    point = outputs[..., 0]
+    if config.loss == "mse":
+        return (aim - point) ** 2
+    return F.huber_loss(point, aim, reduction="none") if config.loss == "huber" else (aim - point).abs()
 
 
 def answer_of(outputs: np.ndarray, levels: Sequence[float] = (80, 95)) -> dict[str, Any]:

@@ -29,6 +29,8 @@ LEAST_ROWS = 16
 """Rows that a series keeps for training where a part of it is held back."""
 LOOKED_AT = 4_000
 """Forecasts that a validation during training looks at."""
+BEFORE = 1_000
+"""Rows of history that such a validation reads before the first of them."""
 STEPS = 512
 """Rows of a training stretch, where the state is carried."""
 LONG = 336
@@ -78,7 +80,9 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
         return [Problem(other.lines[new[0]], message, fatal=False)]
 
     def part(self, dataset: SeriesDataset) -> SeriesDataset:
-        return thinned(dataset, dataset.horizon, LOOKED_AT)
+        # of a long history the end leaves nearly the same state as the whole
+        series = [one.since(max(0, one.seen - BEFORE)) for one in dataset.series]
+        return thinned(replace(dataset, series=series), dataset.horizon, LOOKED_AT)
 
     def build(
         self, dataset: SeriesDataset, options: FitOptions, twin_of: Forecaster | None = None
