@@ -51,6 +51,7 @@ def test_what_fit_says(model: recurra.Model) -> None:
     assert (model.kind, about["season"], about["step"], about["series"]) == ("forecast", 24, "1 hour", 2)
     assert {"mse", "mae", "smape", "mase", "owa", "coverage80", "loss"} <= set(model.metrics["valid"])
     assert len(model.record["forecasts"]["per_step"]["mse"]) == 6
+    assert any("corrected on this very set" in note for note in model.record["notes"])
     again = recurra.load(str(model.folder))
     assert again.fingerprint == model.fingerprint == model.record["fingerprint"]
 

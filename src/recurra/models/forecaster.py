@@ -60,6 +60,8 @@ class Forecaster(Task[ForecasterConfig]):
     unstreamed: ClassVar[str] = (
         "All figures are measured as it will be streamed: the state goes on over all rows of a series."
     )
+    finished_on: str | None = None
+    """The digest of the set that the intervals were corrected on, while that is known."""
     share: Tensor
     offsets: Tensor
 

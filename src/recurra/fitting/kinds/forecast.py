@@ -121,7 +121,16 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
         return (*usual_space(task, recipe), OneOf("parts", ("plain", "segments", "residual")))
 
     def finish(self, task: Forecaster, valid: SeriesDataset) -> bool:
-        return finish(task, valid)
+        done = finish(task, valid)
+        task.finished_on = valid.digest if done else None
+        return done
+
+    def notes(self, task: Forecaster, dataset: SeriesDataset, sums: Mapping[str, Any]) -> list[str]:
+        if task.finished_on != dataset.digest:
+            return []
+        return [
+            "The intervals were corrected on this very set, so their coverage tells nothing here: see a test set, or evaluate."
+        ]
 
     def baselines(
         self, task: Forecaster, training: SeriesDataset, splits: Mapping[str, SeriesDataset]
