@@ -128,9 +128,7 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
     def notes(self, task: Forecaster, dataset: SeriesDataset, sums: Mapping[str, Any]) -> list[str]:
         if task.finished_on != dataset.digest:
             return []
-        return [
-            "The intervals were corrected on this very set, so their coverage tells nothing here: see a test set, or evaluate."
-        ]
+        return ["The intervals were corrected on this very set, so their coverage here tells nothing: see a test set."]
 
     def baselines(
         self, task: Forecaster, training: SeriesDataset, splits: Mapping[str, SeriesDataset]
