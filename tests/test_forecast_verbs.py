@@ -146,6 +146,28 @@ def test_from_the_command_line(model: recurra.Model, tmp_path: Path) -> None:
     assert [len(line["mean"]) for line in lines[:3]] == [6] * 3 and "error" in lines[3] and done.returncode == 3
 
 
+def test_a_test_set_goes_on_where_the_training_data_end(tmp_path: Path) -> None:
+    """As in the M4 competition: a row a series, and of each just as many values as are to be forecast."""
+    from recurra.data.series import SeriesDataset
+    from recurra.data.stretches import origins_of
+    from recurra.fitting.options import FitOptions
+    from recurra.fitting.sets import gather
+
+    for name, first, size in (("train", 0, 60), ("test", 60, 6)):
+        head = ",".join(f'"V{place}"' for place in range(1, size + 2))
+        rows = [f'"H{row}",' + ",".join(str(100 * row + (first + at) % 12) for at in range(size)) for row in (1, 2)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *rows]) + "\n")
+    options = FitOptions.from_user(task="forecast", horizon=6)
+    sets = gather(tmp_path / "train.csv", None, tmp_path / "test.csv", options)
+    test, valid = sets.test, sets.valid
+    assert isinstance(test, SeriesDataset) and isinstance(valid, SeriesDataset)
+    assert [(len(one), one.seen) for one in test.series] == [(66, 60)] * 2 and [one.seen for one in valid.series] == [
+        54
+    ] * 2
+    assert origins_of(test.series[0], test, 6).tolist() == [59]
+    assert test.series[0].values[59:62].tolist() == [111.0, 100.0, 101.0]
+
+
 def test_choices_that_make_no_sense(model: recurra.Model, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--horizon is for --task forecast"):
         recurra.fit([("a text", "x"), ("b text", "y")] * 9, horizon=3, task="classify", out=tmp_path / "x", quiet=True)

@@ -78,7 +78,7 @@ def looks_like(raw: Table, choices: FrameChoices) -> bool:
     time = _time(raw, choices)
     rest = [name for name in raw.columns if name != time]
     if time is None:
-        return _are_rows(raw)
+        return _are_rows(raw, _FEW)
     labelled = any(name.lower() in LABEL_NAMES and name.lower() not in VALUE_NAMES for name in rest)
     return bool(rest) and not labelled and all(is_numeric(raw.columns[name]) for name in rest)
 
@@ -98,7 +98,7 @@ def layout_of(raw: Table, choices: FrameChoices) -> Layout:
     if choices.fill not in (None, *FILLS):
         raise UsageError("There is no such way to fill", got=repr(choices.fill), expected=", ".join(FILLS))
     time = _time(raw, choices)
-    if time is None and choices.series is None and not choices.value and _are_rows(raw):
+    if time is None and choices.series is None and not choices.value and _are_rows(raw, 1):
         first, *values = raw.columns
         return Layout("rows", None, first, tuple(values))
     series = choices.series or _series(raw, time, choices)
@@ -151,9 +151,10 @@ def _series(raw: Table, time: str | None, choices: FrameChoices) -> str | None:
     return named if len(set(values)) < len(values) else None
 
 
-def _are_rows(raw: Table) -> bool:
+def _are_rows(raw: Table, least: int) -> bool:
+    """Whether a name and then values V1, V2, ... stand in each row, in so many columns at least."""
     first, *rest = raw.columns
-    if len(rest) < _FEW or not raw.has_header or is_numeric(raw.columns[first]):
+    if len(rest) < least or not raw.has_header or is_numeric(raw.columns[first]):
         return False
     ids = [str(value) for value in raw.columns[first]]
     named = sum(_ROWS.fullmatch(name) is not None for name in rest)

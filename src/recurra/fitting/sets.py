@@ -98,7 +98,7 @@ def _as_before(frame: FrameChoices, train: Dataset) -> FrameChoices:
     """The same choices for further sets; what was found in the first is told, so that they need not be long enough."""
     if not isinstance(train, SeriesDataset):
         return frame
-    return replace(frame, season=train.season, horizon=train.horizon)
+    return replace(frame, season=train.season, horizon=train.horizon, judged=False)
 
 
 def _one_after_another(
