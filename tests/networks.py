@@ -131,13 +131,25 @@ def _classifier(cell: str, tokens: bool, **options: Any) -> Callable[[], Classif
 LETTERS = Letters.learn(["abc", "def", "gh"])
 
 
-def _spelled() -> Classifier:
+def _spelled(**options: Any) -> Classifier:
     words = TextCodec.learn(["a b c d e f g h"], "words")
     config = ClassifierConfig(
         stack=StackConfig(cell="gru", hidden=HIDDEN), classes=3, vocabulary=words.size, embedding=INPUTS,
-        letters=len(LETTERS.parts), spelling=4, summary="attention",
+        letters=len(LETTERS.parts), spelling=4, summary="attention", **options,
     )  # fmt: skip
     return Classifier(config, LabelCodec(["a", "b", "c"]), words, LETTERS)
+
+
+def _beside(build: Callable[..., Any]) -> Callable[[], Classifier]:
+    """With n-grams beside the network that say something."""
+
+    def made() -> Classifier:
+        task = build()
+        task.ngrams.set(torch.randn_like(task.ngrams.table), torch.randn_like(task.ngrams.bias))
+        task.shares.copy_(torch.tensor([0.7, 0.4]))
+        return task
+
+    return made
 
 
 def _tagger(cell: str, tokens: TokenCodec, **options: Any) -> Callable[[], Tagger]:
@@ -322,6 +334,21 @@ NETWORKS: list[Network] = [
     Network("classify-ensemble", _ensemble(None), batch_first=True, per_step=False),
     Network("classify-ensemble-holes", _ensemble("previous"), batch_first=True, per_step=False, holes=True),
     Network("regress-ensemble", _regressors, batch_first=True, per_step=False, holes=True),
+    Network(
+        "classify-beside-ngrams",
+        _beside(_classifier("lstm", True, ngrams={"longest": 3, "lines": 301})),
+        batch_first=True,
+        per_step=False,
+        tokens=True,
+    ),
+    Network(
+        "classify-spelled-beside-ngrams",
+        _beside(lambda: _spelled(ngrams={"longest": 1, "lines": 31})),
+        batch_first=True,
+        per_step=False,
+        tokens=True,
+        wide=1 + LETTERS.width,
+    ),
     Network("classify-spelled", _spelled, batch_first=True, per_step=False, tokens=True, wide=1 + LETTERS.width),
     *(Network(f"tag-{name}", _tagger(name, WORDS), batch_first=True, tokens=True, wide=WORDS.width) for name in CELLS),
     Network("tag-characters", _tagger("gru", SINGLE), batch_first=True, tokens=True, wide=1),

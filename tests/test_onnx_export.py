@@ -94,8 +94,13 @@ def _runner(model: onnx.ModelProto, call: Callable[[dict[str, Any]], Any]) -> Ru
 def random_state(network: Any, batch: int) -> Any:
     from recurra.state import map_state
 
-    # a classifier's greatest values are never below zero
-    return map_state(lambda leaf: torch.rand(leaf.shape, dtype=leaf.dtype), network.initial_state(batch))
+    def drawn(leaf: Tensor) -> Tensor:
+        # a classifier's greatest values are never below zero; whole numbers are those of tokens
+        if leaf.dtype == torch.int64:
+            return torch.randint(0, 5, leaf.shape)
+        return torch.rand(leaf.shape, dtype=leaf.dtype)
+
+    return map_state(drawn, network.initial_state(batch))
 
 
 def check(found: tuple[Tensor, dict[str, Tensor]], outputs: Tensor, state: Any) -> None:

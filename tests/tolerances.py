@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 TOLERANCES = {
+    (torch.int64, "values"): (0.0, 0.0),
     (torch.float64, "values"): (1e-10, 1e-12),
     (torch.float64, "gradients"): (1e-9, 1e-11),
     (torch.float64, "weights"): (1e-9, 1e-11),

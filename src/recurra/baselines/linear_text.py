@@ -58,7 +58,7 @@ def text_predictions(
     weights = class_weights(features, kept_targets, classes)
     best, best_right, chosen = None, -1, MIDDLE
     for strength in STRENGTHS if len(valid_targets) else (MIDDLE,):
-        model = _fit(features, kept_targets, weights, strength)
+        model = fit_linear(features, kept_targets, weights, strength)
         right = int((_predict(tables["valid"], *model) == valid_targets).sum())
         if right > best_right:
             best, best_right, chosen = model, right, strength
@@ -120,7 +120,9 @@ def _ngram_tables(
     return features, {split: table(counter.transform, texts) for split, texts in evaluations.items()}
 
 
-def _fit(features: Any, targets: np.ndarray, weights: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def fit_linear(
+    features: Any, targets: np.ndarray, weights: np.ndarray, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients [n-grams, classes] with the weights multiplied in, and intercepts [classes].
 
     Two classes share one problem: the second against the first.

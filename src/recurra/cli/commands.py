@@ -112,6 +112,9 @@ def fit(
     consistency: Annotated[
         float | None, typer.Option(help="How much two readings of a row with other dropout are to agree.")
     ] = None,
+    ngrams: Annotated[
+        bool | None, typer.Option(help="Weigh a linear model of n-grams in beside the network that reads texts.")
+    ] = None,
     dropout: Annotated[float | None, typer.Option(help="Share dropped in training, 0 to 1.")] = None,
     weight_drop: Annotated[float | None, typer.Option(help="Share of recurrent weights dropped in training.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,

@@ -63,6 +63,7 @@ class FitOptions(Config):
     probes: bool | None = None
     class_weights: Literal["none", "balanced"] = "none"
     consistency: float | None = Field(default=None, ge=0, le=100)
+    ngrams: bool | None = None
     dropout: float | None = Field(default=None, ge=0, lt=1)
     weight_drop: float | None = Field(default=None, ge=0, lt=1)
     minutes: float | None = Field(default=None, gt=0)

@@ -6,6 +6,7 @@ from recurra.layers.dilated import Dilated, DilatedState
 from recurra.layers.dropout import drawn_for, embedded_dropout, fixed_dropout, hidden_tokens, rows_of
 from recurra.layers.filling import Filling
 from recurra.layers.front import Front
+from recurra.layers.ngrams import NGrams, NGramsState
 from recurra.layers.pooling import Pooling, pooling
 from recurra.layers.probes import Probes, ProbesConfig
 from recurra.layers.spelling import Spelling
@@ -22,6 +23,8 @@ __all__ = [
     "DirectionsState",
     "Filling",
     "Front",
+    "NGrams",
+    "NGramsState",
     "Pooling",
     "Probes",
     "ProbesConfig",

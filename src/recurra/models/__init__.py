@@ -11,7 +11,7 @@ from recurra.models.checkpoint import (
     save_weights,
     sweep,
 )
-from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState
+from recurra.models.classifier import Classifier, ClassifierConfig, ClassifierState, NGramsConfig
 from recurra.models.ensemble import (
     ClassifierEnsemble,
     ClassifierEnsembleConfig,
@@ -46,6 +46,7 @@ __all__ = [
     "Hypothesis",
     "LanguageModel",
     "LanguageModelConfig",
+    "NGramsConfig",
     "Regressor",
     "RegressorConfig",
     "RegressorEnsemble",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from recurra.config import Config
 from recurra.data.batches import Batch
 from recurra.data.codecs import CODEC_FILE, LabelCodec, codecs_text, load_codecs
 from recurra.data.datasets import LabelledDataset
@@ -18,10 +20,29 @@ from recurra.data.letters import Letters
 from recurra.data.sequence_codec import SeriesCodec
 from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
 from recurra.errors import UsageError
-from recurra.models.task import Answer
+from recurra.layers import NGrams, NGramsState
+from recurra.layers.ngrams import MOST_LINES
+from recurra.models.task import Answer, time_first
 from recurra.models.whole import ClassifierState, Codec, Whole, WholeConfig
+from recurra.state import State, check_like, state_class
 
-__all__ = ["Classifier", "ClassifierConfig", "ClassifierState"]
+__all__ = ["Classifier", "ClassifierConfig", "ClassifierState", "NGramsConfig"]
+
+
+@state_class
+class BesideState:
+    """As `ClassifierState`, and what the n-grams beside the network come to."""
+
+    stack: State
+    summary: Tensor
+    ngrams: NGramsState
+
+
+class NGramsConfig(Config):
+    """N-grams of up to `longest` tokens, in a table of so many `lines`: `layers.NGrams`."""
+
+    longest: int = Field(default=2, gt=0, le=8)
+    lines: int = Field(gt=0, le=MOST_LINES)
 
 
 class ClassifierConfig(WholeConfig):
@@ -33,14 +54,18 @@ class ClassifierConfig(WholeConfig):
     answers is added to its loss (Liang et al. 2021, R-Drop).
 
     `smoothing`: so much of each training answer is shared out over all classes (Szegedy et al. 2016).
+
+    `ngrams`: a linear model of n-grams stands beside the network, fitted apart from it (`fitting.ngrams`). The logits are
+    those of both, each times its share; in training the network stands alone.
     """
 
-    later = WholeConfig.later | {"class_weights", "consistency", "smoothing"}
+    later = WholeConfig.later | {"class_weights", "consistency", "smoothing", "ngrams"}
 
     classes: int = Field(gt=0)
     class_weights: tuple[float, ...] | None = None
     consistency: float = Field(default=0.0, ge=0)
     smoothing: float = Field(default=0.0, ge=0, lt=1)
+    ngrams: NGramsConfig | None = None
 
 
 class Classifier(Whole[ClassifierConfig]):
@@ -48,6 +73,8 @@ class Classifier(Whole[ClassifierConfig]):
 
     kind: ClassVar[str] = "classify"
     best: ClassVar[tuple[str, bool]] = ("accuracy", True)
+    tallies: ClassVar[tuple[str, ...]] = ("ngrams.",)
+    shares: Tensor
 
     def __init__(
         self, config: ClassifierConfig, labels: LabelCodec, codec: Codec, letters: Letters | None = None
@@ -56,6 +83,45 @@ class Classifier(Whole[ClassifierConfig]):
             raise UsageError("The labels do not fit", got=f"{len(labels.labels)} labels", expected=config.classes)
         super().__init__(config, config.classes, codec, letters)
         self.labels = labels
+        self.ngrams: NGrams | None = None
+        if config.ngrams is not None:
+            if self.embedding is None:
+                raise UsageError("N-grams are of tokens", got="numbers", fix="Leave 'ngrams' out")
+            self.ngrams = NGrams(config.classes, config.ngrams.longest, config.ngrams.lines)
+            # of the network and of the n-grams
+            self.register_buffer("shares", torch.tensor([1.0, 0.0]))
+
+    def initial_state(self, batch: int) -> State:
+        state = super().initial_state(batch)
+        if self.ngrams is None:
+            return state
+        assert isinstance(state, ClassifierState)
+        return BesideState(state.stack, state.summary, self.ngrams.initial_state(batch))
+
+    def _run(
+        self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        if self.ngrams is None:
+            return super()._run(inputs, state, lengths, resets, keep)
+        if not isinstance(state, BesideState):
+            check_like(state, self.initial_state(inputs.shape[0]))
+        of_network = ClassifierState(state.stack, state.summary)
+        logits, after, inner = super()._run(inputs, of_network, lengths, resets, keep)
+        tokens = inputs if self.letters is None else inputs[..., 0]
+        said, ngrams = self.ngrams(tokens.T, state.ngrams, lengths, time_first(resets))
+        if not self.training:
+            logits = self.shares[0] * logits + self.shares[1] * said
+        return logits, BesideState(after.stack, after.summary, ngrams), inner
+
+    @contextmanager
+    def sharing(self, network: float, ngrams: float) -> Iterator[None]:
+        """Within it, the network and the n-grams beside it count so much."""
+        before = self.shares.clone()
+        self.shares.copy_(torch.tensor([network, ngrams]))
+        try:
+            yield
+        finally:
+            self.shares.copy_(before)
 
     def targets(self, dataset: LabelledDataset) -> Tensor | None:
         if dataset.labels is None:
@@ -120,7 +186,10 @@ class Classifier(Whole[ClassifierConfig]):
         return cls(ClassifierConfig.from_file(config, str(folder)), codecs.labels, codec, codecs.letters)
 
     def summary(self) -> dict[str, Any]:
-        return super().summary() | {"labels": list(self.labels.labels)}
+        found = super().summary() | {"labels": list(self.labels.labels)}
+        if self.ngrams is not None:
+            found["ngrams"] = f"up to {self.ngrams.longest} tokens, share {float(self.shares[1]):.2g}"
+        return found
 
 
 def _targets(batch: Batch) -> Tensor:

@@ -43,6 +43,8 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
     stack: Stack
     best: ClassVar[tuple[str, bool]]
     """The metric that chooses the best weights, and whether more of it is better."""
+    tallies: ClassVar[tuple[str, ...]] = ()
+    """How the names of those leaves of the state begin that count what was read, and are no units of a network."""
     separator: ClassVar[str] = ""
     """What stands between two lines of one stream of text."""
     streams: ClassVar[bool] = True

@@ -153,7 +153,7 @@ class Whole(Task[WholeT]):
 
     # ---- the network
 
-    def initial_state(self, batch: int) -> ClassifierState | FrontedState:
+    def initial_state(self, batch: int) -> State:
         stack, summary = self.stack.initial_state(batch), self.bias.new_zeros(batch, self.pooling.size)
         if self.front is None:
             return ClassifierState(stack, summary)

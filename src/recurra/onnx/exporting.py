@@ -20,6 +20,7 @@ from recurra.onnx.description import Description, describe, kind_of
 from recurra.onnx.graph import BATCH, TIME, Graph, Lengths
 from recurra.onnx.layers import layers
 from recurra.onnx.modules import describe_module, is_module
+from recurra.onnx.ngrams import After, ngrams
 
 OPSET = 17
 """The default: new enough for all that is written, old enough for runtimes of 2022."""
@@ -143,6 +144,7 @@ def _classifier(model: Classifier, opset: int, with_lengths: bool) -> ModelProto
     described = describe(model.stack)
     graph = Graph(described.dtype, opset)
     about = {"recurra.kind": model.kind, "recurra.labels": json.dumps(list(model.labels.labels), ensure_ascii=False)}
+    words = ""
     if model.embedding is None:
         x = graph.add("Transpose", graph.input("inputs", [BATCH, TIME, described.inputs]), perm=[1, 0, 2])
         lengths = Lengths.read(graph, x) if with_lengths else None
@@ -164,9 +166,16 @@ def _classifier(model: Classifier, opset: int, with_lengths: bool) -> ModelProto
     before = graph.input("state.summary", shape)
     summarise = {Last: _last, Greatest: _greatest, Attention: _attention}[type(model.pooling)]
     summary, read = summarise(graph, model, hidden, before, lengths)
-    bias = ("bias", model.bias.detach().cpu())
-    graph.output("logits", graph.linear(read, "head", model.head.detach().cpu(), bias), [BATCH, model.config.classes])
+    logits = graph.linear(read, "head", model.head.detach().cpu(), ("bias", model.bias.detach().cpu()))
+    beside: list[After] = []
+    if model.ngrams is not None:
+        said, beside = ngrams(graph, model.ngrams, words, lengths)
+        shares = [graph.constant(f"shares.{place}", share) for place, share in enumerate(model.shares.cpu())]
+        logits = graph.add("Add", graph.add("Mul", shares[0], logits), graph.add("Mul", shares[1], said))
+    graph.output("logits", logits, [BATCH, model.config.classes])
     _states(graph, [*after, ("summary", summary, shape)])
+    for name, value, shape, dtype in beside:
+        graph.output(f"next.{name}", value, shape, dtype)
     return graph.model("Classifier", about)
 
 

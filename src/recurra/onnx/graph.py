@@ -44,10 +44,10 @@ class Graph:
         self.inputs.append(helper.make_tensor_value_info(name, TYPES[dtype or self.dtype], shape, about))
         return name
 
-    def output(self, name: str, value: str, shape: Sequence[int | str]) -> None:
+    def output(self, name: str, value: str, shape: Sequence[int | str], dtype: torch.dtype | None = None) -> None:
         name = self.prefix + name
         self.nodes.append(helper.make_node("Identity", [value], [name]))
-        self.outputs.append(helper.make_tensor_value_info(name, TYPES[self.dtype], shape))
+        self.outputs.append(helper.make_tensor_value_info(name, TYPES[dtype or self.dtype], shape))
 
     def constant(self, name: str, value: Tensor | np.ndarray) -> str:
         """A constant under this name; the name of one that is there already stands for the same value."""

@@ -41,7 +41,7 @@ def state_gradients(task: Task, batch: Batch, state: Any = None) -> list[Any]:
     with _frozen(task), torch.enable_grad():
         outputs: Tensor | None = None
         for step in range(steps):
-            before = map_state(lambda leaf: leaf.detach().requires_grad_(), current)
+            before = map_state(lambda leaf: leaf.detach().requires_grad_(leaf.is_floating_point()), current)
             # whole steps where all rows take part: nothing to mask
             there = (lengths >= steps - step).to(torch.int64)
             outputs, after = task(batch.inputs[:, step : step + 1], before, None if there.all() else there)
@@ -63,7 +63,7 @@ def _handed_back(ends: Sequence[Tensor], weights: Sequence[Tensor], before: Any)
     """The gradient with respect to the state `before` of one step, from the gradients of what came of it."""
     # a state that is handed on as it came, or made anew, has no history of its own
     told = [(end, weight) for end, weight in zip(ends, weights, strict=True) if end.requires_grad]
-    wanted = list(leaves(before).values())
+    wanted = [leaf for leaf in leaves(before).values() if leaf.requires_grad]
     if not told or not wanted:
         return map_state(torch.zeros_like, before)
     gradients = iter(
@@ -71,7 +71,7 @@ def _handed_back(ends: Sequence[Tensor], weights: Sequence[Tensor], before: Any)
             [end for end, _ in told], wanted, [weight for _, weight in told], allow_unused=True, materialize_grads=True
         )
     )
-    return map_state(lambda _: next(gradients), before)
+    return map_state(lambda leaf: next(gradients) if leaf.requires_grad else torch.zeros_like(leaf), before)
 
 
 @contextmanager
@@ -96,7 +96,8 @@ def gradient_norms(task: Task, batch: Batch, state: Any = None) -> list[float]:
     lengths = torch.full((rows,), steps) if batch.lengths is None else batch.lengths
     norms: list[float] = []
     for lag, gradient in enumerate(state_gradients(task, batch, state), start=1):
-        squares = [leaf.double().flatten(1).square().sum(dim=1) for leaf in leaves(gradient).values()]
+        of_units = [leaf for name, leaf in leaves(gradient).items() if not name.startswith(task.tallies)]
+        squares = [leaf.double().flatten(1).square().sum(dim=1) for leaf in of_units]
         reaching = lengths >= lag
         if not squares or 10 * int(reaching.sum()) < rows:
             break

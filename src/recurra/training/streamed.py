@@ -123,14 +123,17 @@ def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
 
 @dataclass
 class _Watch:
-    """The size of a state by tensor, each time it is looked at."""
+    """The size of a state by tensor, each time it is looked at; `tallies` are left out."""
 
+    tallies: tuple[str, ...] = ()
     squares: dict[str, list[float]] = field(default_factory=dict)
     saturated: dict[str, list[float]] = field(default_factory=dict)
     greatest: dict[str, float] = field(default_factory=dict)
 
     def see(self, state: Any) -> None:
         for name, leaf in leaves(state).items():
+            if name.startswith(self.tallies):
+                continue
             size = leaf.abs()
             self.squares.setdefault(name, []).append(float(leaf.double().square().mean()))
             self.saturated.setdefault(name, []).append(float((size > BOUND).double().mean()))
@@ -223,7 +226,7 @@ def _windows(task: Task, stream: tuple[Tensor, Tensor], steps: int) -> dict[str,
     along = count // rows
     inputs, targets = (part[: rows * along * window].unflatten(0, (rows, along, window)) for part in stream)
     parts = _parts(window, steps)
-    early, carried = _Watch(), _Watch()
+    early, carried = _Watch(task.tallies), _Watch(task.tallies)
     here = _Sums()
     state: Any = None
     stream_losses: Table = []
@@ -390,7 +393,7 @@ def _drawn(batches: Iterable[Batch], most: int) -> list[tuple[Tensor, Tensor]]:
 def _rows(task: Task, rows: list[tuple[Tensor, Tensor]]) -> dict[str, Any] | str:
     if len(rows) < WINDOWS:
         return f"Nothing was measured as a stream: that takes {WINDOWS} rows of validation data, and there are {len(rows)}."
-    early, carried = _Watch(), _Watch()
+    early, carried = _Watch(task.tallies), _Watch(task.tallies)
     fresh, values = _answered(task, rows, early)
     side = max(1, min(8, len(rows) // 64))
     along = len(rows) // side

@@ -16,13 +16,14 @@ from recurra.data.facts import unit_of
 from recurra.data.letters import Letters
 from recurra.data.text_codec import TextCodec
 from recurra.data.writing import default_level
-from recurra.errors import DataError
+from recurra.errors import DataError, UsageError
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
 from recurra.fitting.kinds.series import reading_of, recipe_for, refuse_numbers, space_of_numbers
 from recurra.fitting.kinds.space import Between, OneOf, Span
+from recurra.fitting.ngrams import LONGEST, MOST_CLASSES, accuracy_alone, fit_ngrams, lines_for, weigh
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import every_nth, split_rows
-from recurra.models import Classifier, ClassifierConfig, ClassifierEnsemble, ClassifierEnsembleConfig
+from recurra.models import Classifier, ClassifierConfig, ClassifierEnsemble, ClassifierEnsembleConfig, NGramsConfig
 from recurra.training import Recipe
 
 SMALL = 2000
@@ -54,7 +55,21 @@ class Classify(Kind[LabelledDataset, AnyClassifier]):
     ) -> tuple[AnyClassifier, Recipe]:
         if dataset.labels is None:
             raise DataError(f"{dataset.name} has no labels", expected="a label for each row")
-        return (_of_numbers if dataset.numeric else _of_texts)(dataset, LabelCodec.learn(dataset.labels), options)
+        labels = LabelCodec.learn(dataset.labels)
+        if dataset.numeric:
+            return _of_numbers(dataset, labels, options)
+        # the twin is a network without a memory and with nothing beside it
+        return _of_texts(dataset, labels, options if twin_of is None else options.model_copy(update={"ngrams": False}))
+
+    def finish(self, task: AnyClassifier, valid: LabelledDataset) -> bool:
+        return isinstance(task, Classifier) and weigh(task, valid)
+
+    def notes(self, task: AnyClassifier, dataset: LabelledDataset, sums: Mapping[str, Tensor]) -> list[str]:
+        if not isinstance(task, Classifier) or task.ngrams is None:
+            return []
+        both = task.metrics(sums)["accuracy"]
+        alone = f"{accuracy_alone(task, dataset):.1%}"
+        return [f"Accuracy of the network without the n-grams beside it: {alone} ({both:.1%} with them)."]
 
     def baselines(
         self, task: AnyClassifier, training: LabelledDataset, splits: Mapping[str, LabelledDataset]
@@ -103,6 +118,11 @@ def _of_numbers(dataset: LabelledDataset, labels: LabelCodec, options: FitOption
 
 def _of_texts(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[AnyClassifier, Recipe]:
     refuse_numbers(options)
+    several = options.members is not None and options.members > 1
+    if several and options.ngrams:
+        raise UsageError(
+            "--ngrams stand beside a single network", got=f"--members {options.members}", fix="Leave one out"
+        )
     texts = [row for row in dataset.inputs if isinstance(row, str)]
     shared = {
         "classes": len(labels),
@@ -129,6 +149,7 @@ def _of_texts(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions)
         dropout_tokens=0.1,
         dropout_inputs=dropout,
         dropout_outputs=dropout,
+        ngrams=None if several else _ngrams(texts, codec, len(labels), options),
     )
     # small data needs many passes: some 2,000 steps in all, in batches small enough to leave that many
     rows = options.rows or (16 if small else 32)
@@ -143,10 +164,21 @@ def _of_texts(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions)
         rows=rows,
         weight_decay=0.05,
     )
-    if options.members is None or options.members == 1:
-        return that_fits(lambda: Classifier(config, labels, codec, letters)), recipe
-    several = ClassifierEnsembleConfig.from_user(member=config, members=options.members)
-    return that_fits(lambda: ClassifierEnsemble(several, lambda: Classifier(config, labels, codec, letters))), recipe
+    if several:
+        many = ClassifierEnsembleConfig.from_user(member=config, members=options.members)
+        return that_fits(lambda: ClassifierEnsemble(many, lambda: Classifier(config, labels, codec, letters))), recipe
+    task = that_fits(lambda: Classifier(config, labels, codec, letters))
+    if task.ngrams is not None:
+        fit_ngrams(task, dataset)
+    return task, recipe
+
+
+def _ngrams(texts: list[str], codec: TextCodec, classes: int, options: FitOptions) -> NGramsConfig | None:
+    """The n-grams beside the network, of few texts none: there what matters is what it makes of their order."""
+    usual = len(texts) >= SMALL and classes <= MOST_CLASSES and options.class_weights == "none"
+    if not (usual if options.ngrams is None else options.ngrams):
+        return None
+    return NGramsConfig(longest=LONGEST[codec.level], lines=lines_for(sum(map(len, codec.encode_many(texts))), classes))
 
 
 def _weights(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[float, ...] | None:

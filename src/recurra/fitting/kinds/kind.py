@@ -33,6 +33,7 @@ TaskT = TypeVar("TaskT", bound=Task)
 ONLY_FOR = {
     "class_weights": "classify",
     "consistency": "classify",
+    "ngrams": "classify",
     "form": "translate",
     **dict.fromkeys(
         (

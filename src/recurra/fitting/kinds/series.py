@@ -56,6 +56,8 @@ def refuse_words(options: FitOptions) -> None:
     """Raise `UsageError` for what makes sense for text alone."""
     if options.level or options.vocabulary or options.normalise:
         raise UsageError("--level, --vocabulary and --normalise are for text", got="numeric sequences")
+    if options.ngrams is not None:
+        raise UsageError("--ngrams is for text", got="numeric sequences", fix="Leave it out")
 
 
 def refuse_numbers(options: FitOptions) -> None:
