@@ -83,6 +83,15 @@ def test_a_cell_without_a_state_solves_nothing() -> None:
     assert set(found.measures) == {"10", "50", "100"}
 
 
+def test_what_passes_when_the_steps_are_over_is_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    from recurra.memory import training
+
+    monkeypatch.setattr(training._Run, "_time_to_look", lambda self: False)
+    monkeypatch.setattr(training._Run, "_measure", lambda self, length, count: 1.0)
+    found = remember(Copy(5), "gru", MemoryOptions(minutes=5, steps=2, hidden=4))
+    assert found is not None and found.solved and found.longest == 5
+
+
 def test_the_same_seed_learns_the_same_and_leaves_torchs_numbers_alone() -> None:
     losses: list[list[float]] = []
     before = torch.get_rng_state()

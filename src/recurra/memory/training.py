@@ -137,6 +137,8 @@ class _Run:
             value = self._measure(length, SECOND)
             # a state that grows with the length may leave the numbers
             measures[str(length)] = value if math.isfinite(value) else None
+        last = measures.get(str(self._task.length))
+        solved = solved or (last is not None and self._task.solves(last))
         return MemoryRow(
             task=self._task.name, length=self._task.length, cell=self._cell, options=self._options,
             parameters=sum(parameter.numel() for parameter in self._network.parameters()), solved=solved,
