@@ -36,3 +36,8 @@ def test_forecasting(tmp_path: Path) -> None:
     assert model.metrics["valid"]["mae"] < 0.4 and forecast["unique_id"].to_list() == ["north"] * 24 + ["south"] * 24
     assert (forecast["lo-80"] <= forecast["hi-80"]).all() and len(later) == 12
     assert later["ds"].min() - forecast["ds"].min() == timedelta(hours=6)
+
+
+def test_series(tmp_path: Path) -> None:
+    accuracy, explained = example("series").main(tmp_path)
+    assert accuracy > 0.95 and explained > 0.5

@@ -114,6 +114,16 @@ def test_a_model_changes_its_inputs_in_training_alone() -> None:
     assert not torch.equal(model.train()(x)[0], model(x)[0])
 
 
+def test_a_picture_that_is_one_step_is_moved_as_a_picture() -> None:
+    whole = _regressor(flat=4, augmentation=Augmentation(shift=1, edge=7.0))
+    pictures = torch.randn(3, 4, 2)
+    torch.manual_seed(5)
+    wanted = augmented(pictures.transpose(0, 1), None, Augmentation(shift=1, edge=7.0)).transpose(0, 1)
+    torch.manual_seed(5)
+    moved = whole._changed(pictures.reshape(1, 3, 8), None, Augmentation(shift=1, edge=7.0))
+    assert torch.equal(moved, wanted.reshape(1, 3, 8)) and not torch.equal(moved, pictures.reshape(1, 3, 8))
+
+
 # ---- the regressor
 
 

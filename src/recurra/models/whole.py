@@ -174,7 +174,7 @@ class Whole(Task[WholeT]):
         else:
             x = inputs.transpose(0, 1)
             if self.training and config.augmentation is not None:
-                x = augmented(x, lengths, config.augmentation)
+                x = self._changed(x, lengths, config.augmentation)
             if self.front is not None:
                 assert isinstance(state, FrontedState)
                 x, front, inner = self.front.trace(x, state.front, lengths, resets)
@@ -192,6 +192,14 @@ class Whole(Task[WholeT]):
         dropped = fixed_dropout(self.pooling.read(summary)[None], config.dropout_outputs, self.training)[0]
         now = ClassifierState(after, summary) if self.front is None else FrontedState(front, after, summary)
         return kernels.linear(dropped, self.head, self.bias), now, batch_first(inner)
+
+    def _changed(self, x: Tensor, lengths: Tensor | None, how: Augmentation) -> Tensor:
+        """x[T, B, F] changed for training; a picture that is read as one step is changed as the rows it is made of."""
+        steps = self.config.flat
+        if steps is None or self.config.single:
+            return augmented(x, lengths, how)
+        rows = x.unflatten(2, (steps, -1)).permute(0, 2, 1, 3).flatten(0, 1)
+        return augmented(rows, None, how).transpose(0, 1).flatten(1)[None]
 
     def _spelled(self, tokens: Tensor, table: Tensor) -> Tensor:
         """tokens[T, B, 1 + W], a word and its characters -> [T, B, E + S]."""
