@@ -94,12 +94,13 @@ class FitOptions(Config):
 
     def frame(self) -> FrameChoices:
         """What was said of a table of series; several columns are parted by commas."""
-        several = {
-            name: tuple(part.strip() for part in (getattr(self, name) or "").split(",") if part.strip())
-            for name in ("ahead", "past", "static")
-        }
+
+        def parted(columns: str | None) -> tuple[str, ...]:
+            return tuple(part.strip() for part in (columns or "").split(",") if part.strip())
+
+        ahead, past, static = parted(self.ahead), parted(self.past), parted(self.static)
         value = self.target if self.task == "forecast" else None
-        return FrameChoices(self.fill, self.horizon, self.season, self.time, self.series, value, **several)
+        return FrameChoices(self.fill, self.horizon, self.season, self.time, self.series, value, ahead, past, static)
 
     def every(self) -> tuple[float, int | None]:
         """When checkpoints are written: (every so many seconds, every so many steps). Raises `UsageError`."""
