@@ -155,7 +155,7 @@ class _Search:
         study = self._study
         while len(study.trials) < 2 or study.seconds + share <= self._seconds:
             asked = self._asker.ask(study.trials) if study.trials else None
-            trial = self._trial(asked)
+            trial = None if self._stop() else self._trial(asked)
             if trial is None:
                 raise self._stopped()
             study.add(trial)
