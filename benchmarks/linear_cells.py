@@ -62,6 +62,7 @@ def main() -> None:
     asked.add_argument("cells", nargs="*", help=", ".join(OWN))
     asked.add_argument("--steps", type=int, default=4096)
     asked.add_argument("--rounds", type=int, default=5)
+    asked.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     asked.add_argument("--memory", metavar="CELL", help="print the bytes that a training pass of this cell takes")
     given = asked.parse_args()
     torch.manual_seed(0)
@@ -76,13 +77,13 @@ def main() -> None:
     print(f"{'training, ms':<26} {heads}")
     for tokens in (False, True):
         for width in WIDTHS:
-            for batch in BATCHES:
+            for batch in given.batches:
                 title = f"{'tokens' if tokens else 'numbers'}, B={batch}, H={width}"
                 row(title, training(names, batch, width, given.steps, tokens), given.rounds, 1e3)
     print(f"{'one step, µs':<26} {heads}")
     with torch.no_grad():
         for width in WIDTHS:
-            for batch in BATCHES:
+            for batch in given.batches:
                 row(f"B={batch}, H={width}", stepping(names, batch, width), 4 * given.rounds, 1e6)
     if RESET.exists():
         import subprocess

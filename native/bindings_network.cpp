@@ -101,14 +101,16 @@ struct Kept {
   }
 
   void add_sweep(int cell, int activation, bool reverse, bool residual, int64_t inputs, int64_t units,
-                 const std::vector<Maybe<const T>>& parameters, const Maybe<const T>& readout,
+                 int64_t block, const std::vector<Maybe<const T>>& parameters, const Maybe<const T>& readout,
                  const Maybe<const T>& skip) {
     const Checker check("add_sweep");
     if (activation != static_cast<int>(Activation::kIdentity) &&
         activation != static_cast<int>(Activation::kRelu))
       check.fail("the activation is neither identity nor relu");
     SweepCall<T> call{};
-    call.inputs = inputs, call.units = units;
+    call.inputs = inputs, call.units = units, call.block = block;
+    if (block < 0 || (block && units % block)) check.fail("the heads do not fit the units");
+    if ((block > 0) != (cell == static_cast<int>(SweepCell::kMlstm))) check.fail("only an mLSTM has heads");
     check_sweep(check, call, cell, parameters);
     SweepWeights<T> w{};
     w.cell = call.cell, w.reverse = reverse, w.residual = residual;
@@ -361,8 +363,8 @@ void define_network(nb::module_& m, const std::string& suffix) {
            nb::arg("residual"), array("weight_in"), maybe("bias_in"), array("weight"), maybe("bias"),
            maybe("peepholes"), maybe("projection"), maybe("bias_state") = nb::none())
       .def("add_sweep", &Kept<T>::add_sweep, nb::arg("cell"), nb::arg("activation"), nb::arg("reverse"),
-           nb::arg("residual"), nb::arg("inputs"), nb::arg("units"), nb::arg("parameters"), maybe("readout"),
-           maybe("skip"), "A layer that is a sweep, and what reads it.")
+           nb::arg("residual"), nb::arg("inputs"), nb::arg("units"), nb::arg("block"), nb::arg("parameters"),
+           maybe("readout"), maybe("skip"), "A layer that is a sweep, and what reads it.")
       .def("set_symbols", &Kept<T>::set_symbols, array("table"),
            "From here on tokens may choose lines of the table.")
       .def("add_head", &Kept<T>::add_head, array("weight"), maybe("bias"),

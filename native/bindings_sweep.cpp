@@ -29,6 +29,11 @@ class CommonSweep {
     call.reverse = reverse;
     call.inputs = shape.back(), call.symbols = tokens ? shape[0] : 0;
     call.batch = state[0], call.units = state[1];
+    if (cell == static_cast<int>(SweepCell::kMlstm)) {
+      const int64_t heads = states.size() == 3 ? check.shape("states", states[2], 2)[1] : 0;
+      if (heads < 1 || call.units % heads) check.fail("the heads do not fit the units");
+      call.block = call.units / heads;
+    }
     call.steps = tokens ? check.shape("tokens", *tokens, 2)[0] : shape[0];
     const Dimension steps{"T", call.steps}, batch{"B", call.batch}, depth{"I", call.inputs};
     call.tokens = check.data("tokens", tokens, {steps, batch});
@@ -51,9 +56,18 @@ class CommonSweep {
     if (arrays.size() != static_cast<size_t>(sweep_counts(call_.cell).leaves))
       check_.fail(std::string(name) + " has another number of leaves");
     std::vector<U*> pointers;
-    for (const Array<U>& array : arrays)
-      pointers.push_back(check_.data(name, array, {{"B", call_.batch}, {"H", call_.units}}));
+    for (const Array<U>& array : arrays) {
+      const int64_t width = call_.leaf(static_cast<int>(pointers.size()));
+      pointers.push_back(check_.data(name, array, {{"B", call_.batch}, {"H", width}}));
+    }
     return pointers;
+  }
+
+  // The states that chunks begin with.
+  template <class A>
+  auto marks(const A& array) const {
+    const int64_t chunks = (call_.steps + kMarkSteps - 1) / kMarkSteps;
+    return check_.data("marks", array, {{"chunks", chunks}, {"B", call_.batch}, {"marked", call_.marked()}});
   }
 
   template <class A>
@@ -71,13 +85,15 @@ template <class T>
 void forward_function(int cell, bool reverse, const Array<const T>& x, const Maybe<const int64_t>& tokens,
                       const Arrays<const T>& states, const std::vector<Maybe<const T>>& parameters,
                       const Maybe<const int64_t>& lengths, const Maybe<const bool>& resets,
-                      const Array<T>& outputs, const Arrays<T>& last, const Maybe<T>& kept, int threads) {
+                      const Array<T>& outputs, const Arrays<T>& last, const Maybe<T>& kept,
+                      const Maybe<T>& marks, int threads) {
   SweepForwardCall<T> call{};
   const Checker check("sweep");
   const CommonSweep<T> common(check, call, cell, reverse, x, tokens, states, parameters, resets, threads);
   const auto into = common.leaves("last", last);
   call.outputs = common.sequence("outputs", outputs, call.width()), call.last = into.data();
   call.kept = common.sequence("kept", kept, call.sums());
+  call.marks = common.marks(marks);
   const int64_t* ends = check.lengths(lengths, call.steps, call.batch);
   const nb::gil_scoped_release released;
   sweep_forward(call, ends, threads);
@@ -88,9 +104,9 @@ void backward_function(const Maybe<const T>& grad_outputs, const std::vector<May
                        int cell, bool reverse, const Array<const T>& x, const Maybe<const int64_t>& tokens,
                        const Arrays<const T>& states, const std::vector<Maybe<const T>>& parameters,
                        const Maybe<const int64_t>& lengths, const Maybe<const bool>& resets,
-                       const Array<const T>& outputs, const Maybe<const T>& kept, const Maybe<T>& grad_x,
-                       const Arrays<T>& grad_states, const std::vector<Maybe<T>>& grad_parameters,
-                       int threads) {
+                       const Array<const T>& outputs, const Maybe<const T>& kept, const Maybe<const T>& marks,
+                       const Maybe<T>& grad_x, const Arrays<T>& grad_states,
+                       const std::vector<Maybe<T>>& grad_parameters, int threads) {
   SweepBackwardCall<T> call{};
   const Checker check("sweep_backward");
   const CommonSweep<T> common(check, call, cell, reverse, x, tokens, states, parameters, resets, threads);
@@ -98,18 +114,23 @@ void backward_function(const Maybe<const T>& grad_outputs, const std::vector<May
   if (grad_last.size() != states.size()) check.fail("grad_last has another number of leaves");
   std::vector<const T*> came;
   for (const Maybe<const T>& grad : grad_last)
-    came.push_back(check.data("grad_last", grad, {{"B", call.batch}, {"H", call.units}}));
+    came.push_back(
+        check.data("grad_last", grad, {{"B", call.batch}, {"H", call.leaf(static_cast<int>(came.size()))}}));
   call.grad_last = came.data();
   call.outputs = common.sequence("outputs", outputs, call.width());
   call.kept = common.sequence("kept", kept, call.sums());
+  call.marks = common.marks(marks);
+  const bool recurrent = sweep_counts(call.cell).recurrent;
   if (!tokens && !call.kept) check.fail("kept is missing");
+  if (recurrent && (tokens || !call.marks))
+    check.fail("a recurrent cell's gradients take marks and no tokens");
   const Dimension depth{"I", call.inputs};
   call.grad_x = tokens ? check.data("grad_x", grad_x, {{"V", call.symbols}, depth})
                        : check.data("grad_x", grad_x, {{"T", call.steps}, {"B", call.batch}, depth});
   const auto into = common.leaves("grad_states", grad_states);
   call.grad_states = into.data();
   SweepCall<T> results{};
-  results.units = call.units, results.inputs = call.inputs;
+  results.units = call.units, results.inputs = call.inputs, results.block = call.block;
   check_sweep(check, results, cell, grad_parameters);
   const SweepParameters<T>&p = call.parameters, &g = results.parameters;
   if (!p.weight_in != !g.weight_in || results.block != call.block) check.fail("grad_parameters do not fit");
@@ -128,13 +149,13 @@ void define(nb::module_& m) {
   const auto maybe = [](const char* name) { return nb::arg(name).noconvert().none(); };
   m.def("sweep", &forward_function<T>, "cell"_a, "reverse"_a, array("x"), maybe("tokens"), "states"_a,
         "parameters"_a, maybe("lengths"), maybe("resets"), array("outputs"), "last"_a, maybe("kept"),
-        "threads"_a,
+        maybe("marks"), "threads"_a,
         "All steps of a sweep: outputs[T,B,width], the last states, and by choice the sums kept[T,B,S]. "
         "Parameters: weight_in, bias_in, weight_gates, bias_gates and own, or None.");
   m.def("sweep_backward", &backward_function<T>, maybe("grad_outputs"), "grad_last"_a, "cell"_a, "reverse"_a,
         array("x"), maybe("tokens"), "states"_a, "parameters"_a, maybe("lengths"), maybe("resets"),
-        array("outputs"), maybe("kept"), maybe("grad_x"), "grad_states"_a, "grad_parameters"_a, "threads"_a,
-        "Gradients of sweep, all of them at once.");
+        array("outputs"), maybe("kept"), maybe("marks"), maybe("grad_x"), "grad_states"_a,
+        "grad_parameters"_a, "threads"_a, "Gradients of sweep, all of them at once.");
 }
 
 }  // namespace

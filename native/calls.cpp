@@ -239,12 +239,18 @@ void scan(ScanCall<T> call, const int64_t* lengths, int threads) {
 
 namespace {
 
+template <class T>
+const SweepKernels<T>& sweeps_for(SweepCell cell) {
+  return (cell == SweepCell::kMlstm ? chosen_matrices() : chosen_sweeps()).of<T>();
+}
+
 // How many threads a sweep is worth.
 template <class T>
 int sweep_team(const SweepCall<T>& call, const Rows& rows, int threads) {
   // a number that goes through time costs about as much as some multiply-adds
   const int64_t products = call.tokens ? call.symbols * call.inputs : rows.total() * call.inputs;
-  const int64_t work = call.sums() * (products + 8 * rows.total());
+  const int64_t work =
+      call.sums() * (products + (8 + (call.cell == SweepCell::kMlstm ? call.block : 0)) * rows.total());
   if (threads < 2 || work < kWorthATeam || crowded()) return 1;
   return static_cast<int>(std::min<int64_t>({threads, kMostThreads, work / (kWorthATeam / 2)}));
 }
@@ -254,7 +260,7 @@ int sweep_team(const SweepCall<T>& call, const Rows& rows, int threads) {
 template <class T>
 void sweep_forward(SweepForwardCall<T> call, const int64_t* lengths, int threads) {
   if (call.batch == 0 || call.units == 0) return;
-  const SweepKernels<T>& sweeps = chosen_sweeps().of<T>();
+  const SweepKernels<T>& sweeps = sweeps_for<T>(call.cell);
   thread_local Rows same(nullptr, 0, 0);
   const bool short_one = !lengths && call.batch + call.steps < kMostRowsKept;
   if (short_one && !same.is(call.batch, call.steps)) same = Rows(nullptr, call.batch, call.steps);
@@ -270,17 +276,17 @@ template <class T>
 void sweep_backward(SweepBackwardCall<T> call, const int64_t* lengths, int threads) {
   if (call.batch == 0 || call.units == 0) {
     const SweepCounts counts = sweep_counts(call.cell);
-    const int64_t gates = call.sums() - call.read();
+    const int64_t gates = call.sums() - call.read(), weights = counts.blocks * call.units * call.block;
     if (call.grad_weight_in) std::fill_n(call.grad_weight_in, call.read() * call.inputs, T(0));
     if (call.grad_bias_in) std::fill_n(call.grad_bias_in, call.read(), T(0));
-    if (call.grad_weight_gates) std::fill_n(call.grad_weight_gates, gates * call.block, T(0));
+    if (call.grad_weight_gates) std::fill_n(call.grad_weight_gates, weights, T(0));
     if (call.grad_bias_gates) std::fill_n(call.grad_bias_gates, gates, T(0));
     if (call.grad_own) std::fill_n(call.grad_own, counts.own * call.units, T(0));
     const int64_t x = (call.tokens ? call.symbols : call.steps * call.batch) * call.inputs;
     if (call.grad_x) std::fill_n(call.grad_x, x, T(0));
     return;
   }
-  const SweepKernels<T>& sweeps = chosen_sweeps().of<T>();
+  const SweepKernels<T>& sweeps = sweeps_for<T>(call.cell);
   const Rows rows(lengths, call.batch, call.steps);
   call.order = rows.order();
   threads = sweep_team(call, rows, threads);

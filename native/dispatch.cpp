@@ -57,4 +57,13 @@ const SweepTable& chosen_sweeps() {
   return portable::sweeps;
 }
 
+const SweepTable& chosen_matrices() {
+  static const KernelTable* chosen = &chosen_kernels();
+#if defined(__x86_64__)
+  if (chosen == &avx512::table) return avx512::matrices;
+  if (chosen == &avx2::table) return avx2::matrices;
+#endif
+  return portable::matrices;
+}
+
 }  // namespace recurra

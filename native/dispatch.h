@@ -18,5 +18,6 @@ const KernelTable& chosen_kernels();
 
 // The sweeps of the same set.
 const SweepTable& chosen_sweeps();
+const SweepTable& chosen_matrices();
 
 }  // namespace recurra

@@ -80,7 +80,6 @@ void Network<T>::add_layer(const LayerWeights<T>& w) {
                      0,
                      {},
                      {},
-                     {},
                      {}});
   state_.push_back(w.width);
   if (w.cell == Cell::kLstm) state_.push_back(w.units);
@@ -89,7 +88,10 @@ void Network<T>::add_layer(const LayerWeights<T>& w) {
 template <class T>
 void Network<T>::add_sweep(const SweepWeights<T>& w) {
   const SweepCounts counts = sweep_counts(w.cell);
-  const int64_t read = counts.read * w.units, gates = (counts.gates - counts.read) * w.units;
+  SweepCall<T> sizes{};
+  sizes.cell = w.cell, sizes.units = w.units, sizes.block = w.block;
+  const int64_t read = sizes.read(), gates = sizes.sums() - read;
+  const int64_t blocks = w.block ? counts.blocks * w.units / w.block : 0;
   const SweepParameters<T>& p = w.parameters;
   layers_.push_back({true,
                      w.cell,
@@ -102,22 +104,24 @@ void Network<T>::add_sweep(const SweepWeights<T>& w) {
                      w.units,
                      w.width,
                      packed(p.weight_in, 1, read, w.inputs),
-                     Aligned<T>(),
-                     packed(w.readout, 1, w.width, counts.leaves * w.units),
+                     packed(p.weight_gates, blocks, w.block, w.block),
+                     packed(w.readout, 1, w.width, counts.emits * w.units),
                      copied(p.bias_in, read),
                      {},
                      {},
                      w.block,
-                     copied(p.weight_gates, gates * w.block),
                      copied(p.bias_gates, gates),
                      copied(p.own, counts.own * w.units),
                      copied(w.skip, w.width)});
-  for (int leaf = 0; leaf < counts.leaves; ++leaf) state_.push_back(w.units);
+  for (int leaf = 0; leaf < counts.leaves; ++leaf) state_.push_back(sizes.leaf(leaf));
 }
 
 template <class T>
 int64_t Network<T>::sums_of(const Layer& layer) {
-  return (layer.sweeps ? sweep_counts(layer.sweep).gates : gate_count(layer.cell)) * layer.units;
+  if (!layer.sweeps) return gate_count(layer.cell) * layer.units;
+  SweepCall<T> sizes{};
+  sizes.cell = layer.sweep, sizes.units = layer.units, sizes.block = layer.block;
+  return sizes.sums();
 }
 
 template <class T>
@@ -129,8 +133,13 @@ void Network<T>::set_symbols(const T* table, int64_t symbols) {
   if (symbols * sums > kMostProjected) return;
   projected_.resize(symbols * sums);
   const Kernels<T>& kernels = chosen_kernels().of<T>();
+  if (first.sweeps && (first.state.data() == nullptr || sweep_counts(first.sweep).recurrent)) {
+    linear_packed(table, symbols, first.inputs, first.in.data(), sums, or_null(first.bias_in),
+                  projected_.data(), 1);
+    return;
+  }
   if (first.sweeps) {
-    // one pass over the symbols as a sequence of one step: the sums that it keeps
+    // gates read the first sums: one pass over the symbols as a sequence of one step, which keeps them all
     std::vector<const T*> states(static_cast<size_t>(sweep_counts(first.sweep).leaves), nullptr);
     std::vector<T> zeros(symbols * first.units), outputs(symbols * first.units * states.size());
     std::vector<T> ends(outputs.size());
@@ -215,17 +224,17 @@ SweepForwardCall<T> Network<T>::sweep_call(const Layer& layer, const T* x, const
   call.inputs = layer.inputs, call.units = layer.units, call.block = layer.block;
   call.symbols = tokens ? symbols_ : 0;
   call.x = x, call.tokens = tokens, call.resets = resets;
-  call.packed = layer.in.data();
+  call.packed = layer.in.data(), call.packed_gates = layer.state.data();
   // (where there is a weight is asked, but the panels are used)
-  call.parameters = {layer.in.data(), or_null(layer.bias_in), or_null(layer.weight_gates),
-                     or_null(layer.bias_gates), or_null(layer.own)};
+  call.parameters = {layer.in.data(), or_null(layer.bias_in), layer.state.data(), or_null(layer.bias_gates),
+                     or_null(layer.own)};
   return call;
 }
 
 template <class T>
 void Network<T>::read_out(const Layer& layer, const T* x, const int64_t* lengths, const T* states,
                           int64_t steps, int64_t batch, T* outputs, int threads) const {
-  const int64_t depth = sweep_counts(layer.sweep).leaves * layer.units;
+  const int64_t depth = sweep_counts(layer.sweep).emits * layer.units;
   linear_packed(states, steps * batch, depth, layer.projection.data(), layer.width, static_cast<T*>(nullptr),
                 outputs, threads);
   for (int64_t n = 0; n < steps * batch; ++n) {

@@ -103,8 +103,9 @@ class Network {
     int64_t inputs, units, width;
     Aligned<T> in, state, projection;  // packed
     std::vector<T> bias_in, bias, peepholes;
-    int64_t block = 0;  // from here on of sweeps alone; projection is the readout
-    std::vector<T> weight_gates, bias_gates, own, skip;
+    int64_t block = 0;  // from here on of sweeps alone, where state are
+                        // the gates and projection is the readout
+    std::vector<T> bias_gates, own, skip;
   };
   struct Head {
     int64_t depth, columns;

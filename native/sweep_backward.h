@@ -36,30 +36,33 @@ struct SweepBackwardSpace {
   T* grads;                    // [rows of a chunk, row]: gradients of the sums
   T* blocks;                   // the same, packed for the weights' gradients
   T *x_panels, *first_panels;  // what the weights multiplied: inputs, and first sums block by block
+  T* history;                  // [rows of a chunk, leaves, units]: a recurrent cell's states before the steps
   Line* lines;                 // [rows of a chunk]
   const T** read;              // [rows of a chunk]: the sums
   int64_t* places;             // [rows of a chunk]: in [T, B]
   T* tile;                     // one worker's
 
   SweepBackwardSpace(const SweepBackwardCall<T>& call, int size, int worker, Arena& arena)
-      : plan(call.batch, call.steps, kSlots, kRows), sums(call, nullptr, call.tokens != nullptr, arena) {
+      : plan(call.batch, call.steps, kSlots, kRows, call.mark_steps()),
+        sums(call, nullptr, nullptr, call.tokens != nullptr, arena) {
     row = sums.row;
     units = padded<T>(call.units);
     const bool looks_up = call.tokens != nullptr;
     const int64_t rows = looks_up ? (call.symbols < kRows ? call.symbols : kRows) : plan.rows();
-    const int64_t own_numbers = sweep_counts(call.cell).own * units, w = call.block;
+    const int64_t own_numbers = sweep_counts(call.cell).own * units, w = call.gate_blocks() ? call.block : 0;
     own = arena.take<T>(own_numbers), own_grads = arena.take<T>(own_numbers);
     symbols = looks_up ? arena.take<T>(call.symbols * row) : nullptr;
     symbol_grads = looks_up ? arena.take<T>(call.symbols * row) : nullptr;
     in_panels = call.grad_x && call.parameters.weight_in
                     ? arena.take<T>(packed_size<T>(call.inputs, call.read()))
                     : nullptr;
-    const int64_t gates = w ? (sums.sums - call.read()) / w : 0;
-    gate_panels = w ? arena.take<T>(gates * packed_size<T>(w, w)) : nullptr;
+    gate_panels = w ? arena.take<T>(call.gate_blocks() * packed_size<T>(w, w)) : nullptr;
     zeros = arena.take<T>(units);
     grad_state = arena.take<T>(sweep_counts(call.cell).leaves * call.batch * units);
     grads = looks_up ? nullptr : arena.take<T>(rows * row);
-    blocks = arena.take<T>(rows * sums.sums + kBlockRows);
+    blocks = arena.take<T>(rows * (call.read() + call.gate_blocks() * w) + kBlockRows);
+    const SweepCounts counts = sweep_counts(call.cell);
+    history = counts.recurrent ? arena.take<T>(rows * counts.leaves * units) : nullptr;
     x_panels = call.parameters.weight_in ? arena.take<T>(packed_size<T>(call.inputs, rows)) : nullptr;
     first_panels = w ? arena.take<T>(call.units / w * packed_size<T>(w, rows)) : nullptr;
     lines = arena.take<Line>(rows);
@@ -86,7 +89,7 @@ class SweepBackward {
       : call_(call),
         worker_(worker),
         time_{call},
-        part_(SweepPart::of<T>(call.units, worker)),
+        part_(SweepPart::of<T>(call.units, Cell::recurrent ? call.block : 0, worker)),
         arena_(scratch),
         space_(call, worker.size, worker.index, arena_) {
     // what is added up for a symbol, or for a unit's own numbers, comes from all rows: the units alone are
@@ -123,11 +126,13 @@ class SweepBackward {
     end();
   }
 
- private:
+ protected:
   using Cell = CellOf<T>;
   using Line = typename SweepBackwardSpace<T>::Line;
   static constexpr int64_t kWidth = panel_width<T>(), kLanes = Simd<T>::lanes;
   static constexpr int64_t kPieces = 8;  // shared out at once
+  static constexpr int64_t kMostSlots =
+      SweepBackwardSpace<T>::kRows;  // of a chunk, however few its steps are
 
   // ---- before the last step
 
@@ -138,18 +143,18 @@ class SweepBackward {
 
   void prepare() {
     const SweepParameters<T>& p = call_.parameters;
-    const int64_t read = call_.read(), gates = space_.sums.sums - read, w = call_.block;
+    const int64_t read = call_.read(), w = call_.gate_blocks() ? call_.block : 0;
     if (space_.in_panels) {
       pack_columns(p.weight_in, call_.inputs, read,
                    Share(panel_count<T>(call_.inputs), worker_.index, worker_.size), space_.in_panels);
     }
     if (w) {
-      const Share share(gates / w, worker_.index, worker_.size);
+      const Share share(call_.gate_blocks(), worker_.index, worker_.size);
       for (int64_t b = share.first; b < share.last; ++b)
         pack_columns(p.weight_gates + b * w * w, w, w, Share(panel_count<T>(w), 0, 1),
                      space_.gate_panels + b * packed_size<T>(w, w));
-      clear_share(call_.grad_weight_gates, gates * w);
-      clear_share(call_.grad_bias_gates, gates);
+      clear_share(call_.grad_weight_gates, call_.gate_blocks() * w * w);
+      if (!Cell::recurrent) clear_share(call_.grad_bias_gates, call_.gate_blocks() * w);
     }
     if (call_.tokens) {
       space_.sums.pack(worker_);
@@ -200,6 +205,7 @@ class SweepBackward {
   void sweep(const SweepChunk& chunk) {
     const Share rows = part_.rows(chunk.slots);
     if (part_.units.first == part_.units.last) return;
+    if constexpr (Cell::recurrent) return sweep_together(chunk, rows);
     int64_t n = 0;
     for (int64_t i = 0; i < chunk.slots; ++i) {
       const int64_t slot = chunk.slot + i, count = time_.count(chunk, slot);
@@ -209,8 +215,67 @@ class SweepBackward {
     }
   }
 
+  // The same step after step, some rows at once: the states are made again from those that the chunk began
+  // with, and each step ends with products.
+  void sweep_together(const SweepChunk& chunk, Share rows) {
+    const int64_t h = call_.units, w = call_.block;
+    int64_t n = 0;
+    for (int64_t i = 0; i < rows.first; ++i) n += time_.count(chunk, chunk.slot + i);
+    int64_t starts[kMostSlots];
+    const T* gathered[kMostSlots];
+    for (int64_t i = rows.first; i < rows.last; ++i) {
+      starts[i] = n;
+      replay(chunk, chunk.slot + i, n);
+      n += time_.count(chunk, chunk.slot + i);
+    }
+    for (int64_t s = chunk.steps - 1; s >= 0; --s) {
+      int64_t last = rows.first;
+      for (; last < rows.last && time_.count(chunk, chunk.slot + last) > s; ++last)
+        step(chunk.slot + last, chunk.first + s, starts[last] + s);
+      for (int64_t i = rows.first; i < last; ++i) {
+        const T* sums = space_.grads + (starts[i] + s) * space_.row;
+        gathered[i] = sums;
+      }
+      for (int64_t b = part_.units.first / w; last > rows.first && b < part_.units.last / w; ++b) {
+        T* grad = grad_of(0, chunk.slot + rows.first) + b * w;
+        for (int g = 0; g < Cell::gates; ++g)
+          product(last - rows.first, Gathered<T>{gathered + rows.first, g * h + b * w},
+                  space_.gate_panels + (g * h / w + b) * packed_size<T>(w, w), w * kWidth, w,
+                  panel_count<T>(w), add_to(grad, space_.units, w));
+      }
+      for (int64_t i = rows.first; i < last; ++i) {
+        const int64_t slot = chunk.slot + i;
+        if (!time_.reset(time_.at(slot, chunk.first + s))) continue;
+        for (int leaf = 0; leaf < Cell::leaves; ++leaf)
+          clear(grad_of(leaf, slot) + part_.units.first, part_.units.last - part_.units.first);
+      }
+    }
+  }
+
+  // The states before a row's steps of a chunk, `n` the first of them.
+  void replay(const SweepChunk& chunk, int64_t slot, int64_t n) {
+    const int64_t h = call_.units, count = time_.count(chunk, slot), first = part_.units.first;
+    const T* from =
+        call_.marks + (chunk.first / kMarkSteps * call_.batch + call_.order.row[slot]) * Cell::leaves * h;
+    for (int64_t j = first; j < part_.units.last; j += kLanes) {
+      const int64_t left = part_.units.last - j;
+      Vector<T> s[Cell::gates], values[Cell::leaves], own[1];
+      for (int i = 0; i < Cell::leaves; ++i) values[i] = load(from + i * h + j, left);
+      for (int64_t k = n; k < n + count; ++k) {
+        const bool fresh = time_.reset(space_.places[k]);
+        for (int i = 0; i < Cell::leaves; ++i) {
+          if (fresh) values[i] = Vector<T>{};
+          store(space_.history + (k * Cell::leaves + i) * space_.units + j, values[i], left);
+        }
+        for (int g = 0; g < Cell::gates; ++g) s[g] = load(space_.read[k] + g * h + j, left);
+        Cell::forward(s, values, own);
+      }
+    }
+  }
+
   // Leaf i of the state before a row's step.
-  const T* before(int i, int64_t slot, int64_t s, int64_t at) const {
+  const T* before(int i, int64_t slot, int64_t s, int64_t at, int64_t n) const {
+    if (Cell::recurrent) return space_.history + (n * Cell::leaves + i) * space_.units;
     if (time_.reset(at)) return space_.zeros;
     if (s == 0) return call_.states[i] + call_.order.row[slot] * call_.units;
     return call_.outputs + time_.at(slot, s - 1) * call_.width() + i * call_.units;
@@ -220,27 +285,27 @@ class SweepBackward {
     const int64_t h = call_.units, leaf = call_.batch * space_.units, at = space_.places[n];
     const T *sums = space_.read[n], *from[Cell::leaves];
 #pragma GCC unroll 8
-    for (int i = 0; i < Cell::leaves; ++i) from[i] = before(i, slot, s, at);
+    for (int i = 0; i < Cell::leaves; ++i) from[i] = before(i, slot, s, at, n);
     const T* came = call_.grad_outputs ? call_.grad_outputs + at * call_.width() : nullptr;
-    const bool adds = call_.tokens != nullptr, fresh = time_.reset(at);
+    const bool adds = call_.tokens != nullptr, fresh = !Cell::recurrent && time_.reset(at);
     T* into = adds ? space_.symbol_grads + call_.tokens[at] * space_.row : space_.grads + n * space_.row;
     T* grad = grad_of(0, slot);
     for (int64_t j = part_.units.first; j < part_.units.last; j += kLanes) {
-      const int64_t left = h - j;
+      const int64_t left = part_.units.last - j;
       Vector<T> given[Cell::gates], previous[Cell::leaves], carried[Cell::leaves], found[Cell::gates];
       Vector<T> own[Cell::own + 1], own_grads[Cell::own + 1];
 #pragma GCC unroll 8
       for (int g = 0; g < Cell::gates; ++g) given[g] = load(sums + g * h + j, left);
 #pragma GCC unroll 8
       for (int i = 0; i < Cell::own; ++i) {
-        own[i] = load(space_.own + i * space_.units + j);
-        own_grads[i] = load(space_.own_grads + i * space_.units + j);
+        own[i] = load(space_.own + i * space_.units + j, left);
+        own_grads[i] = load(space_.own_grads + i * space_.units + j, left);
       }
 #pragma GCC unroll 8
       for (int i = 0; i < Cell::leaves; ++i) {
         previous[i] = load(from[i] + j, left);
-        carried[i] = load(grad + i * leaf + j);
-        if (came) carried[i] = carried[i] + load(came + i * h + j, left);
+        carried[i] = load(grad + i * leaf + j, left);
+        if (came && i < Cell::emits) carried[i] = carried[i] + load(came + i * h + j, left);
       }
       Cell::backward(given, previous, carried, found, own, own_grads);
 #pragma GCC unroll 8
@@ -249,9 +314,10 @@ class SweepBackward {
         store(to, adds ? load(to, left) + found[g] : found[g], left);
       }
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::own; ++i) store(space_.own_grads + i * space_.units + j, own_grads[i]);
+      for (int i = 0; i < Cell::own; ++i) store(space_.own_grads + i * space_.units + j, own_grads[i], left);
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::leaves; ++i) store(grad + i * leaf + j, fresh ? Vector<T>{} : carried[i]);
+      for (int i = 0; i < Cell::leaves; ++i)
+        store(grad + i * leaf + j, fresh ? Vector<T>{} : carried[i], left);
     }
   }
 
@@ -261,7 +327,8 @@ class SweepBackward {
     const Share rows(n, worker_.index, worker_.size, kBlockRows);
     for (int64_t k = rows.first; k < rows.last; ++k) {
       const int64_t at = space_.places[k] * call_.inputs;
-      space_.lines[k] = {call_.x + at, call_.grad_x ? call_.grad_x + at : nullptr, space_.read[k]};
+      space_.lines[k] = {call_.x + at, call_.grad_x ? call_.grad_x + at : nullptr,
+                         Cell::recurrent ? space_.history + k * Cell::leaves * space_.units : space_.read[k]};
     }
   }
 
@@ -283,33 +350,34 @@ class SweepBackward {
   // n rows of gradients; lines[k] are laid out by whoever packs row k.
   void spread(T* grads, int64_t n) {
     const Share rows(n, worker_.index, worker_.size, kBlockRows);
-    const int64_t read = call_.read(), w = call_.block;
-    if (w) through_gates(grads, rows);
+    const int64_t read = call_.read(), w = call_.gate_blocks() ? call_.block : 0, gated = call_.gated();
+    if (w && !Cell::recurrent) through_gates(grads, rows);
     for (int64_t k = rows.first; k < rows.last; ++k) {
       const T* from = grads + k * space_.row;
       if (call_.parameters.weight_in) {
-        pack_blocks(from, 0, read, n, k);
+        pack_blocks(from, 0, 0, read, n, k);
         pack_panels(space_.lines[k].x, call_.inputs, n, k, space_.x_panels);
       }
-      for (int64_t b = read; w && b < space_.sums.sums; b += w) pack_blocks(from, b, w, n, k);
+      for (int64_t b = gated; w && b < space_.sums.sums; b += w)
+        pack_blocks(from, b, read + b - gated, w, n, k);
       for (int64_t b = 0; w && b < call_.units; b += w)
         pack_panels(space_.lines[k].sums + b, w, n, k, space_.first_panels + b / w * packed_size<T>(w, n));
     }
     if (call_.grad_x) inputs_of(grads, rows);
-    if (w) worker_.meet();  // others have changed first sums
+    if (w && !Cell::recurrent) worker_.meet();  // others have changed first sums
     if (call_.parameters.weight_in) add_columns(call_.grad_bias_in, grads, read, n);
-    if (w) add_columns(call_.grad_bias_gates, grads + read, space_.sums.sums - read, n);
+    if (w && !Cell::recurrent) add_columns(call_.grad_bias_gates, grads + read, space_.sums.sums - read, n);
     worker_.meet();
     if (call_.parameters.weight_in) {
       Pieces<T> pieces(space_.blocks, n);
       pieces.add(0, read, space_.x_panels, call_.inputs, call_.grad_weight_in);
       pieces.run(worker_);
     }
-    for (int64_t first = read; w && first < space_.sums.sums; first += kPieces * w) {
+    for (int64_t first = gated; w && first < space_.sums.sums; first += kPieces * w) {
       Pieces<T> pieces(space_.blocks, n);
       for (int64_t b = first; b < space_.sums.sums && b < first + kPieces * w; b += w)
-        pieces.add(b, w, space_.first_panels + b % call_.units / w * packed_size<T>(w, n), w,
-                   call_.grad_weight_gates + (b - read) * w);
+        pieces.add(read + b - gated, w, space_.first_panels + b % call_.units / w * packed_size<T>(w, n), w,
+                   call_.grad_weight_gates + (b - gated) * w);
       pieces.run(worker_);
     }
   }
@@ -325,12 +393,12 @@ class SweepBackward {
     }
   }
 
-  // Columns of row k of n as the first factor of a piece.
-  void pack_blocks(const T* from, int64_t column, int64_t columns, int64_t n, int64_t k) {
+  // Columns of row k of n as the first factor of a piece, from `place` on.
+  void pack_blocks(const T* from, int64_t column, int64_t place, int64_t columns, int64_t n, int64_t k) {
     const Blocks blocks(columns);
     for (int64_t i = 0; i < blocks.count; ++i) {
       const int64_t size = blocks.size(i), start = blocks.start(i);
-      T* piece = space_.blocks + (column + start) * n + k * size;
+      T* piece = space_.blocks + (place + start) * n + k * size;
       for (int64_t j = 0; j < size; j += kLanes)
         store(piece + j, load(from + column + start + j, size - j), size - j);
     }

@@ -1,12 +1,12 @@
 // The arithmetic of the cells whose units are alone, at one step of one row, a vector of units at a time: one
 // struct a cell. Compiled once for each instruction set; knows nothing of time, lengths or resets.
 //
-// A cell is: `gates` blocks of sums, `leaves` of its state, all of which are its output, `own` numbers of a
-// unit that stay the same at all steps, and its functions. `prepare` makes the own numbers of a unit from its
-// parameters. `forward` replaces the state. `backward` is given the state before the step; `grad` is the
-// gradient of the state after the step on entry and of the one before on return, `sums` the gradients of the
-// sums, and the gradients of the own numbers are added to `own_grads`. `finish` turns those of a unit, once
-// all steps are in, into gradients of its parameters.
+// A cell is: `gates` blocks of sums, `leaves` of its state, the first `emits` of which are its output, `own`
+// numbers of a unit that stay the same at all steps, and its functions. `prepare` makes the own numbers of a
+// unit from its parameters. `forward` replaces the state. `backward` is given the state before the step;
+// `grad` is the gradient of the state after the step on entry and of the one before on return, `sums` the
+// gradients of the sums, and the gradients of the own numbers are added to `own_grads`. `finish` turns those
+// of a unit, once all steps are in, into gradients of its parameters.
 #pragma once
 
 #include "simd.h"
@@ -41,7 +41,8 @@ RECURRA_INLINE V square_root(V x) {
 // z = sigmoid(s0), S' = (1 - z) S + z s1 (Feng et al. 2024).
 template <class T>
 struct MinGru {
-  static constexpr int gates = 2, leaves = 1, own = 0;
+  static constexpr int gates = 2, leaves = 1, emits = 1, own = 0;
+  static constexpr bool recurrent = false;
 
   static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state, const Vector<T>*) {
     state[0] = fma(sigmoid<T>(s[0]), s[1] - state[0], state[0]);
@@ -60,7 +61,8 @@ struct MinGru {
 // b = exp(-s1) the first share is (1 + b) / (2 + a + b); sums below -80 count as -80, so that none overflows.
 template <class T>
 struct MinLstm {
-  static constexpr int gates = 3, leaves = 1, own = 0;
+  static constexpr int gates = 3, leaves = 1, emits = 1, own = 0;
+  static constexpr bool recurrent = false;
 
   struct Shares {
     Vector<T> a, b, keep;
@@ -106,7 +108,8 @@ RECURRA_LIBRARY(cos)
 // d = -8 softplus(parameter)). What is below the root counts as 1e-12 at least.
 template <class T>
 struct RgLru {
-  static constexpr int gates = 3, leaves = 1, own = 1;
+  static constexpr int gates = 3, leaves = 1, emits = 1, own = 1;
+  static constexpr bool recurrent = false;
   static constexpr double kPower = 8.0;
 
   static void prepare(const T* parameter, int64_t, T* d, int64_t) {
@@ -157,7 +160,8 @@ struct RgLru {
 // 2023). Parameters: nu, theta, gamma. Own numbers: the two parts of l, and g.
 template <class T>
 struct Lru {
-  static constexpr int gates = 2, leaves = 2, own = 3;
+  static constexpr int gates = 2, leaves = 2, emits = 2, own = 3;
+  static constexpr bool recurrent = false;
 
   // (parameters, and gradients of them, are `units` apart; numbers, and gradients of them, `stride`)
   static void prepare(const T* parameters, int64_t units, T* numbers, int64_t stride) {
@@ -190,6 +194,55 @@ struct Lru {
     sums[1] = im * own[2];
     grad[0] = fma(own[0], re, own[1] * im);
     grad[1] = fma(own[0], im, -own[1] * re);
+  }
+};
+
+// z = tanh(s0), gates exp(s1) and sigmoid(s2) that share one scale exp(m), o = sigmoid(s3) (Beck et al.
+// 2024). State: S, c, n, m; S' = o c'/n'. The scale is log sigmoid(s2) + m, within 2e-4, or s1 where that is
+// greater; it cancels in every output, so no gradient goes through it. Where n is zero nothing was seen yet.
+template <class T>
+struct Slstm {
+  static constexpr int gates = 4, leaves = 4, emits = 1, own = 0;
+  static constexpr bool recurrent = true;
+
+  struct Gates {
+    Vector<T> m, in, keep;
+    RECURRA_INLINE Gates(const Vector<T>* s, const Vector<T>* state) {
+      const Vector<T> zero{}, forget = s[2], low = forget < zero ? forget : zero;
+      const Vector<T> e = exp<T>(-absolute<T>(forget)), squared = e * e;
+      // log(1 + e) as a fraction of polynomials
+      const Vector<T> log = e * (T(30) + T(21) * e + squared) / (T(30) + T(36) * e + T(9) * squared);
+      const Vector<T> kept = low - log + state[3];
+      const Vector<T> fresh = s[1];
+      m = state[2] == zero ? fresh : kept > fresh ? kept : fresh;
+      in = exp<T>(fresh - m);
+      const Vector<T> share = exp<T>(low + state[3] - m) / (T(1) + e);  // sigmoid(|s2|) = 1 / (1 + e)
+      keep = state[2] == zero ? zero : share;
+    }
+  };
+
+  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state, const Vector<T>*) {
+    const Gates gates(s, state);
+    state[1] = fma(gates.keep, state[1], gates.in * tanh<T>(s[0]));
+    state[2] = fma(gates.keep, state[2], gates.in);
+    state[3] = gates.m;
+    state[0] = sigmoid<T>(s[3]) * (state[1] / state[2]);
+  }
+
+  static RECURRA_INLINE void backward(const Vector<T>* s, const Vector<T>* before, Vector<T>* grad,
+                                      Vector<T>* sums, const Vector<T>*, Vector<T>*) {
+    const Gates gates(s, before);
+    const Vector<T> z = tanh<T>(s[0]), o = sigmoid<T>(s[3]);
+    const Vector<T> c = fma(gates.keep, before[1], gates.in * z), n = fma(gates.keep, before[2], gates.in);
+    const Vector<T> ratio = c / n, by_ratio = grad[0] * o / n;
+    const Vector<T> by_c = grad[1] + by_ratio, by_n = grad[2] - by_ratio * ratio;
+    sums[0] = by_c * gates.in * (T(1) - z * z);
+    sums[1] = fma(by_c, z, by_n) * gates.in;
+    sums[2] = fma(by_c, before[1], by_n * before[2]) * gates.keep * sigmoid<T>(-s[2]);
+    sums[3] = grad[0] * ratio * (o * (T(1) - o));
+    grad[0] = grad[3] = Vector<T>{};
+    grad[1] = by_c * gates.keep;
+    grad[2] = by_n * gates.keep;
   }
 };
 

@@ -14,9 +14,11 @@ namespace recurra::RECURRA_ISA {
 struct SweepPlan {
   int64_t slots, steps;  // of a chunk, at most
 
-  SweepPlan(int64_t batch, int64_t all_steps, int64_t most_slots, int64_t rows) {
+  // `fixed` steps, or as many as give the rows.
+  SweepPlan(int64_t batch, int64_t all_steps, int64_t most_slots, int64_t rows, int64_t fixed) {
     slots = batch < most_slots ? batch : most_slots;
-    steps = rows / (slots ? slots : 1);
+    if (fixed && rows / fixed > slots) slots = batch < rows / fixed ? batch : rows / fixed;
+    steps = fixed ? fixed : rows / (slots ? slots : 1);
     if (steps > all_steps) {  // few steps: as many rows as make a chunk of them
       steps = all_steps;
       slots = steps ? rows / steps : batch;
@@ -78,12 +80,12 @@ struct SweepPart {
   Share units;
 
   template <class T>
-  static SweepPart of(int64_t units, const Worker& worker) {
-    const int64_t panels = panel_count<T>(units);
+  static SweepPart of(int64_t units, int64_t block, const Worker& worker) {
+    const int64_t each = block ? block : panel_width<T>(), panels = (units + each - 1) / each;
     const int64_t across = panels < worker.size ? (panels ? panels : 1) : worker.size;
     const int64_t down = worker.size / across;
     const int64_t index = worker.index % across, row = worker.index / across;
-    Share columns(units, static_cast<int>(index), static_cast<int>(across), panel_width<T>());
+    Share columns(units, static_cast<int>(index), static_cast<int>(across), each);
     if (row >= down) columns.first = columns.last = 0;
     return {across, down, index, row < down ? row : 0, columns};
   }

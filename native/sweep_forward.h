@@ -13,15 +13,16 @@ namespace recurra::RECURRA_ISA {
 template <class T>
 class SweepSums {
  public:
-  // `packed`: weight_in as panels, or null.
-  SweepSums(const SweepCall<T>& call, const T* packed, bool needed, Arena& arena)
-      : call_(call), parameters_(call.parameters), packed_(packed) {
+  // `packed`: weight_in as panels, or null, and `packed_gates` the gates'; `needed`: whether `make` is
+  // called.
+  SweepSums(const SweepCall<T>& call, const T* packed, const T* packed_gates, bool needed, Arena& arena)
+      : call_(call), parameters_(call.parameters), packed_(packed), packed_gates_(packed_gates) {
     sums = call.sums();
     row = padded<T>(sums) + 64 / static_cast<int64_t>(sizeof(T));  // an odd number of lines
-    if (!needed) return;
-    if (parameters_.weight_in && !packed)
+    if (needed && parameters_.weight_in && !packed)
       packed_ = panels_ = arena.take<T>(packed_size<T>(call.read(), call.inputs));
-    if (call.block) gates_ = arena.take<T>(gate_panels(call.read(), sums) * block_size());
+    if (call.gate_blocks() && !packed_gates && (needed || sweep_counts(call.cell).recurrent))
+      packed_gates_ = gates_ = arena.take<T>(call.gate_blocks() * block_size());
   }
 
   int64_t sums, row;  // S, and numbers from one row of them to the next
@@ -30,12 +31,14 @@ class SweepSums {
     if (panels_)
       recurra::RECURRA_ISA::pack(parameters_.weight_in, call_.read(), call_.inputs, panels_, worker);
     if (!gates_) return;
-    const int64_t w = call_.block, blocks = (sums - call_.read()) / w;
-    const Share share(blocks, worker.index, worker.size);
+    const int64_t w = call_.block;
+    const Share share(call_.gate_blocks(), worker.index, worker.size);
     for (int64_t b = share.first; b < share.last; ++b)
       pack_rows(parameters_.weight_gates + b * w * w, w, w, Share(panel_count<T>(w), 0, 1),
                 gates_ + b * block_size());
   }
+
+  const T* gate_block(int64_t b) const { return packed_gates_ + b * block_size(); }
 
   // into[rows, row] from the rows of a: this worker's share of the rows, or of the columns where rows are
   // few.
@@ -57,7 +60,7 @@ class SweepSums {
       const Share own(rows, worker.index, worker.size, by_rows ? kBlockRows : 1);
       for (int64_t n = own.first; n < own.last; ++n) copy(into + n * row, a.line(n), call_.inputs);
     }
-    if (!call_.block) return;
+    if (!call_.gate_blocks() || sweep_counts(call_.cell).recurrent) return;
     if (!by_rows) worker.meet();
     gates_of(into, by_rows ? share : Share(rows, 0, 1), by_rows ? Worker{0, 1, nullptr} : worker);
   }
@@ -65,23 +68,22 @@ class SweepSums {
  private:
   static constexpr int64_t kWidth = panel_width<T>();
 
-  int64_t gate_panels(int64_t read, int64_t all) const { return (all - read) / call_.block; }
   int64_t block_size() const { return packed_size<T>(call_.block, call_.block); }
 
   // The gates' sums of these rows, from the first sums of their blocks; this worker's share of the blocks.
   void gates_of(T* into, Share rows, const Worker& worker) const {
     const int64_t w = call_.block, read = call_.read(), each = call_.units / w;
-    const Share share((sums - read) / w, worker.index, worker.size);
+    const Share share(call_.gate_blocks(), worker.index, worker.size);
     for (int64_t b = share.first; b < share.last; ++b) {
       const Target<T> target{into + read + b * w, row, parameters_.bias_gates + b * w, 0, w};
       product(rows.last - rows.first, Strided<T>{into + rows.first * row + b % each * w, row},
-              gates_ + b * block_size(), w * kWidth, w, panel_count<T>(w), target.at(rows.first, 0));
+              packed_gates_ + b * block_size(), w * kWidth, w, panel_count<T>(w), target.at(rows.first, 0));
     }
   }
 
   const SweepCall<T>& call_;
   const SweepParameters<T>& parameters_;
-  const T* packed_;
+  const T *packed_, *packed_gates_;
   T *panels_ = nullptr, *gates_ = nullptr;
 };
 
@@ -98,18 +100,24 @@ struct SweepForwardSpace {
   T* chunk;          // [rows of a chunk, row]
   const T** inputs;  // [rows of a chunk]: where each reads its inputs
   const T** read;    // [rows of a chunk]: where its sums are
+  int64_t* starts;   // [slots of a chunk]: a row's first sums in the chunk
+  T* totals;         // [slots of a chunk, row]: with what a recurrent cell's products add
 
   SweepForwardSpace(const SweepForwardCall<T>& call, int size, int worker, Arena& arena)
-      : plan(call.batch, call.steps, kSlots, kRows), sums(call, call.packed, !call.projected, arena) {
+      : plan(call.batch, call.steps, kSlots, kRows, call.mark_steps()),
+        sums(call, call.packed, call.packed_gates, !call.projected, arena) {
     units = padded<T>(call.units);
     const bool looks_up = call.tokens != nullptr;
     own = arena.take<T>(sweep_counts(call.cell).own * units);
     symbols = looks_up && !call.projected ? arena.take<T>(call.symbols * sums.row) : nullptr;
     state = arena.take<T>(sweep_counts(call.cell).leaves * call.batch * units);
     chunk = looks_up ? nullptr : arena.take<T>(plan.rows() * sums.row);
+    const bool recurrent = sweep_counts(call.cell).recurrent;
+    totals = recurrent ? arena.take<T>(plan.slots * sums.row) : nullptr;
     for (int i = 0; i < size; ++i) {
       const T** mine = arena.take<const T*>(2 * plan.rows());
-      if (i == 0 || i == worker) inputs = mine, read = mine + plan.rows();
+      int64_t* mine_starts = arena.take<int64_t>(plan.slots);
+      if (i == 0 || i == worker) inputs = mine, read = mine + plan.rows(), starts = mine_starts;
     }
   }
 };
@@ -138,7 +146,7 @@ class SweepForward {
       : call_(call),
         worker_(worker),
         time_{call},
-        part_(SweepPart::of<T>(call.units, worker)),
+        part_(SweepPart::of<T>(call.units, Cell::recurrent ? call.block : 0, worker)),
         arena_(scratch),
         space_(call, worker.size, worker.index, arena_) {}
 
@@ -165,7 +173,7 @@ class SweepForward {
     }
   }
 
- private:
+ protected:
   using Cell = CellOf<T>;
   static constexpr int64_t kWidth = panel_width<T>(), kLanes = Simd<T>::lanes;
 
@@ -174,6 +182,12 @@ class SweepForward {
     if (worker_.index == 0) prepare_own<Cell>(call_, space_.own, space_.units);
     time_.clear_tail(call_.outputs, call_.width(), worker_);
     time_.clear_tail(call_.kept, space_.sums.sums, worker_);
+    if (call_.marks) {
+      const int64_t all =
+          (call_.steps + kMarkSteps - 1) / kMarkSteps * call_.batch * Cell::leaves * call_.units;
+      const Share marks(all, worker_.index, worker_.size);
+      clear(call_.marks + marks.first, marks.last - marks.first);
+    }
     const Share share(call_.batch, worker_.index, worker_.size);
     for (int64_t slot = share.first; slot < share.last; ++slot) {
       const int64_t row = call_.order.row[slot];
@@ -214,6 +228,7 @@ class SweepForward {
   void sweep(const SweepChunk& chunk) {
     const Share rows = part_.rows(chunk.slots), units = part_.units;
     if (units.first == units.last) return;
+    if constexpr (Cell::recurrent) return sweep_together(chunk, rows);
     int64_t n = 0;
     for (int64_t i = 0; i < chunk.slots; ++i) {
       const int64_t slot = chunk.slot + i, count = time_.count(chunk, slot);
@@ -225,17 +240,65 @@ class SweepForward {
     }
   }
 
+  // The same step after step, some rows at once: each step begins with products.
+  void sweep_together(const SweepChunk& chunk, Share rows) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < chunk.slots; ++i) {
+      space_.starts[i] = n;
+      n += time_.count(chunk, chunk.slot + i);
+    }
+    if (call_.marks)
+      for (int64_t i = rows.first; i < rows.last; ++i) mark(chunk, chunk.slot + i);
+    const int64_t h = call_.units, w = call_.block;
+    for (int64_t s = 0; s < chunk.steps; ++s) {
+      int64_t last = rows.first;  // the longest rows come first
+      for (; last < rows.last && time_.count(chunk, chunk.slot + last) > s; ++last) {
+        const int64_t slot = chunk.slot + last;
+        if (time_.reset(time_.at(slot, chunk.first + s))) forget(slot);
+        const T* read = space_.read[space_.starts[last] + s];
+        for (int g = 0; g < Cell::gates; ++g)
+          copy(space_.totals + last * space_.sums.row + g * h + part_.units.first,
+               read + g * h + part_.units.first, part_.units.last - part_.units.first);
+      }
+      if (last == rows.first) break;
+      for (int64_t b = part_.units.first / w; b < part_.units.last / w; ++b) {
+        const Strided<T> before{state_of(0, chunk.slot + rows.first) + b * w, space_.units};
+        for (int g = 0; g < Cell::gates; ++g)
+          product(last - rows.first, before, space_.sums.gate_block(g * h / w + b), w * kWidth, w,
+                  panel_count<T>(w),
+                  add_to(space_.totals + rows.first * space_.sums.row + g * h + b * w, space_.sums.row, w));
+      }
+      for (int64_t i = rows.first; i < last; ++i)
+        step(chunk.slot + i, time_.at(chunk.slot + i, chunk.first + s), space_.totals + i * space_.sums.row);
+    }
+    for (int64_t i = rows.first; i < rows.last; ++i) {
+      const int64_t slot = chunk.slot + i, count = time_.count(chunk, slot);
+      if (count > 0 && chunk.first + count == time_.length(slot)) finish(slot);
+    }
+  }
+
+  // The state that a row begins a chunk with.
+  void mark(const SweepChunk& chunk, int64_t slot) {
+    const int64_t h = call_.units, first = part_.units.first;
+    T* to = call_.marks +
+            (chunk.first / kMarkSteps * call_.batch + call_.order.row[slot]) * Cell::leaves * h + first;
+    for (int i = 0; i < Cell::leaves; ++i)
+      copy(to + i * h, state_of(i, slot) + first, part_.units.last - first);
+  }
+
+  void forget(int64_t slot) {
+    for (int i = 0; i < Cell::leaves; ++i)
+      clear(state_of(i, slot) + part_.units.first, part_.units.last - part_.units.first);
+  }
+
   RECURRA_INLINE void step(int64_t slot, int64_t at, const T* sums) {
     const int64_t h = call_.units, leaf = call_.batch * space_.units;
     T* state = state_of(0, slot);
-    if (time_.reset(at)) {
-      for (int i = 0; i < Cell::leaves; ++i)
-        clear(state + i * leaf + part_.units.first, part_.units.last - part_.units.first);
-    }
+    if (!Cell::recurrent && time_.reset(at)) forget(slot);
     T *output = call_.outputs + at * call_.width(),
       *kept = call_.kept ? call_.kept + at * space_.sums.sums : nullptr;
     for (int64_t j = part_.units.first; j < part_.units.last; j += kLanes) {
-      const int64_t left = h - j;
+      const int64_t left = part_.units.last - j;
       Vector<T> s[Cell::gates], values[Cell::leaves], own[Cell::own + 1];
 #pragma GCC unroll 8
       for (int g = 0; g < Cell::gates; ++g) {
@@ -243,14 +306,14 @@ class SweepForward {
         if (kept) store(kept + g * h + j, s[g], left);
       }
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::own; ++i) own[i] = load(space_.own + i * space_.units + j);
+      for (int i = 0; i < Cell::own; ++i) own[i] = load(space_.own + i * space_.units + j, left);
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::leaves; ++i) values[i] = load(state + i * leaf + j);
+      for (int i = 0; i < Cell::leaves; ++i) values[i] = load(state + i * leaf + j, left);
       Cell::forward(s, values, own);
 #pragma GCC unroll 8
       for (int i = 0; i < Cell::leaves; ++i) {
-        store(state + i * leaf + j, values[i]);
-        store(output + i * h + j, values[i], left);
+        store(state + i * leaf + j, values[i], left);
+        if (i < Cell::emits) store(output + i * h + j, values[i], left);
       }
     }
   }
@@ -265,7 +328,7 @@ class SweepForward {
   const SweepForwardCall<T>& call_;
   const Worker& worker_;
   const SweepTime<T> time_;
-  const SweepPart part_;
+  SweepPart part_;
   Arena arena_;
   const SweepForwardSpace<T> space_;
 };

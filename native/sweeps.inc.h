@@ -18,6 +18,10 @@ void with_sweep(SweepCell cell, const Use& use) {
       return use.template run<RgLru>();
     case SweepCell::kLru:
       return use.template run<Lru>();
+    case SweepCell::kSlstm:
+      return use.template run<Slstm>();
+    case SweepCell::kMlstm:
+      return;  // matrices.inc.h
   }
 }
 

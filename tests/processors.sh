@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 build=build/processors
 mkdir -p "$build"
 flags="-std=c++17 -O2 -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -Wno-psabi -pthread -Inative"
-common="native/kernels_portable.cpp native/dispatch.cpp native/calls.cpp native/network.cpp native/parallel.cpp native/sweeps_portable.cpp tests/native_check.cpp"
+common="native/kernels_portable.cpp native/dispatch.cpp native/calls.cpp native/network.cpp native/parallel.cpp native/sweeps_portable.cpp native/matrices_portable.cpp tests/native_check.cpp"
 
 failed=0
 expect() { # NAME GOT: the same hash as the first one
@@ -22,10 +22,12 @@ expect() { # NAME GOT: the same hash as the first one
   g++ $flags -mavx2 -mfma -c native/kernels_avx2.cpp -o "$build/avx2.o"
   g++ $flags -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512 -Wno-maybe-uninitialized \
     -c native/kernels_avx512.cpp -o "$build/avx512.o"
-  g++ $flags -mavx2 -mfma -c native/sweeps_avx2.cpp -o "$build/sweeps_avx2.o"
-  g++ $flags -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512 -Wno-maybe-uninitialized \
-    -c native/sweeps_avx512.cpp -o "$build/sweeps_avx512.o"
-  g++ $flags $common "$build/avx2.o" "$build/avx512.o" "$build/sweeps_avx2.o" "$build/sweeps_avx512.o" -o "$build/here" -ldl
+  for part in sweeps matrices; do
+    g++ $flags -mavx2 -mfma -c "native/${part}_avx2.cpp" -o "$build/${part}_avx2.o"
+    g++ $flags -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512 -Wno-maybe-uninitialized \
+      -c "native/${part}_avx512.cpp" -o "$build/${part}_avx512.o"
+  done
+  g++ $flags $common "$build/avx2.o" "$build/avx512.o" "$build"/sweeps_*.o "$build"/matrices_*.o -o "$build/here" -ldl
   aarch64-linux-gnu-g++ $flags $common -o "$build/arm" -ldl -static-libstdc++
 }
 for simd in portable avx2 avx512; do

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
         GRU,
         LRU,
         LSTM,
+        MLSTM,
         RGLRU,
+        SLSTM,
         Cell,
         Elman,
         FeedForward,
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "cells": (
-        "CELLS", "GRU", "LRU", "LSTM", "RGLRU", "Cell", "Elman", "FeedForward", "MinGRU", "MinLSTM", "OwnCell", "Recurrent",
+        "CELLS", "GRU", "LRU", "LSTM", "MLSTM", "RGLRU", "SLSTM", "Cell", "Elman", "FeedForward", "MinGRU", "MinLSTM",
+        "OwnCell", "Recurrent",
     ),
     "errors": (
         "DataError", "EnvironmentFailure", "Interrupted", "ModelError", "RecurraError", "StateError", "UsageError",
@@ -64,7 +67,9 @@ __all__ = [
     "GRU",
     "LRU",
     "LSTM",
+    "MLSTM",
     "RGLRU",
+    "SLSTM",
     "Bidirectional",
     "Block",
     "Cell",

@@ -2,7 +2,20 @@
 
 from recurra.cells.cell import Cell, Recurrent
 from recurra.cells.gated import GRU, LSTM, Elman, ElmanState, FeedForward, FeedForwardState, GRUState, LSTMState
-from recurra.cells.linear import LRU, RGLRU, LRUState, MinGRU, MinGRUState, MinLSTM, MinLSTMState, RGLRUState
+from recurra.cells.linear import (
+    LRU,
+    MLSTM,
+    RGLRU,
+    SLSTM,
+    LRUState,
+    MinGRU,
+    MinGRUState,
+    MinLSTM,
+    MinLSTMState,
+    MLSTMState,
+    RGLRUState,
+    SLSTMState,
+)
 from recurra.cells.own import OwnCell
 from recurra.cells.symbols import Inputs, Symbols, spelled_out
 
@@ -15,6 +28,8 @@ CELLS: dict[str, type[Cell]] = {
     "minlstm": MinLSTM,
     "rglru": RGLRU,
     "lru": LRU,
+    "slstm": SLSTM,
+    "mlstm": MLSTM,
 }
 
 __all__ = [
@@ -22,7 +37,9 @@ __all__ = [
     "GRU",
     "LRU",
     "LSTM",
+    "MLSTM",
     "RGLRU",
+    "SLSTM",
     "Cell",
     "Elman",
     "ElmanState",
@@ -32,6 +49,7 @@ __all__ = [
     "Inputs",
     "LRUState",
     "LSTMState",
+    "MLSTMState",
     "MinGRU",
     "MinGRUState",
     "MinLSTM",
@@ -39,6 +57,7 @@ __all__ = [
     "OwnCell",
     "RGLRUState",
     "Recurrent",
+    "SLSTMState",
     "Symbols",
     "spelled_out",
 ]

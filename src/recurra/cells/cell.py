@@ -64,8 +64,8 @@ class Cell(nn.Module, ABC):
         self.hidden = hidden
         self.reverse = reverse
         self.causal = not reverse
-        self.state_width = hidden
-        """The width of each leaf of its state."""
+        self.state_widths: tuple[int, ...] | None = None
+        """The widths of the leaves of its state, where they are not H."""
 
     @abstractmethod
     def initial_state(self, batch: int) -> Any:
@@ -175,8 +175,8 @@ def _ready(
     if inputs.dtype != kept.dtype or inputs.device.type != "cpu" or type(state) is not cell.state_type:
         return None
     leaves = list(state.__dict__.values())
-    for leaf in leaves:
-        if not _plain(leaf, kept.dtype, (batch, cell.state_width)):
+    for leaf, width in zip(leaves, cell.state_widths or [cell.hidden] * len(leaves), strict=True):
+        if not _plain(leaf, kept.dtype, (batch, width)):
             return None
     if lengths is not None and not _plain(lengths, torch.int64, (batch,)):
         return None

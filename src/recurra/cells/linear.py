@@ -1,6 +1,9 @@
-"""Cells whose units meet nobody on their way through time: MinGRU, MinLSTM, RGLRU, LRU. Equations: docs/equations.md.
+"""Cells whose units meet nobody on their way through time: MinGRU, MinLSTM, RGLRU and LRU; and SLSTM and MLSTM.
 
-All of a step's sums come from its inputs alone, so whole sequences are products of many rows; what is left is one sweep.
+Equations and papers: docs/equations.md.
+
+All of a step's sums come from its inputs alone (the SLSTM's also from the last outputs of the same head), so whole sequences
+are products of many rows; what is left is one sweep.
 """
 
 from __future__ import annotations
@@ -41,6 +44,25 @@ class RGLRUState:
 
 
 @state_class
+class SLSTMState:
+    """h[B, H], the last output; c and n[B, H], what is kept and how much of it, both times exp(-m); and m[B, H]."""
+
+    h: Tensor
+    c: Tensor
+    n: Tensor
+    m: Tensor
+
+
+@state_class
+class MLSTMState:
+    """n[B, H], c[B, H * W], a matrix [W, W] for each head of W units, both times exp(-m); and m[B, heads]."""
+
+    n: Tensor
+    c: Tensor
+    m: Tensor
+
+
+@state_class
 class LRUState:
     """re[B, N] and im[B, N], the two parts of the complex state."""
 
@@ -63,8 +85,8 @@ class SweepCell(Cell):
 
     def initial_state(self, batch: int) -> Any:
         like = next(self.parameters())
-        leaves = kernels.SWEEPS[self.sweep].leaves
-        return self.state_type(*(like.new_zeros(batch, self.state_width) for _ in range(leaves)))
+        widths = self.state_widths or [self.hidden] * kernels.SWEEPS[self.sweep].leaves
+        return self.state_type(*(like.new_zeros(batch, width) for width in widths))
 
     def sweep_parameters(self) -> Parameters:
         """What its sweep is made with."""
@@ -74,8 +96,8 @@ class SweepCell(Cell):
         self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         # the sums of looked-up inputs are not kept
-        x, tokens = (spelled_out(inputs), None) if keep else operands(inputs)
         sweep, parameters = kernels.SWEEPS[self.sweep], self.sweep_parameters()
+        x, tokens = (spelled_out(inputs), None) if keep else operands(inputs)
         outputs, last, sums = kernels.sweep(
             self.sweep, x, list(vars(state).values()), parameters, tokens=tokens, lengths=lengths, resets=resets,
             reverse=self.reverse, keep=keep,
@@ -182,6 +204,99 @@ class RGLRU(SweepCell):
         return self._swept(inputs, state, lengths, resets, keep)
 
 
+HEADS = 4
+"""Heads of an SLSTM, at most, where nobody says how many."""
+
+
+class SLSTM(SweepCell):
+    """The scalar LSTM of xLSTM (Beck et al. 2024): an exponential input gate, a normaliser, and heads that do not mix.
+
+    Arguments:
+    - inputs I, hidden H, reverse.
+    - heads: the units of a head see the last outputs of that head alone; None: the most up to 4 that divide H.
+
+    Gates stand in the order z, i, f, o. The forget gate's biases start between 3 and 6, as in the authors' code.
+    Traced: z, i (before its exponential), f, o.
+    """
+
+    state_type = SLSTMState
+    sweep = "slstm"
+
+    def __init__(self, inputs: int, hidden: int, *, heads: int | None = None, reverse: bool = False) -> None:
+        super().__init__(inputs, hidden, reverse=reverse)
+        heads = next(heads for heads in range(HEADS, 0, -1) if hidden % heads == 0) if heads is None else heads
+        if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1 or hidden % heads:
+            raise UsageError("SLSTM: 'heads' is wrong", got=repr(heads), expected=f"a divisor of hidden={hidden}")
+        width = hidden // heads
+        self.weight_in = _glorot(4, hidden, inputs)
+        self.bias = nn.Parameter(torch.zeros(4 * hidden))
+        weight = torch.empty(4, heads, width, width)
+        for block in weight.flatten(0, 1):  # Saxe et al. 2014
+            nn.init.orthogonal_(block)
+        self.weight_state = nn.Parameter(weight.reshape(4, hidden, width))
+        with torch.no_grad():
+            self.bias[2 * hidden : 3 * hidden] = torch.linspace(3, 6, hidden)
+
+    def sweep_parameters(self) -> Parameters:
+        return Parameters(self.weight_in, self.bias, self.weight_state)
+
+    def weights(self) -> SweepLayer | None:
+        return SweepLayer(self.sweep, self.inputs, self.hidden, self.sweep_parameters(), reverse=self.reverse)
+
+    def _run(
+        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        return self._swept(inputs, state, lengths, resets, keep)
+
+
+class MLSTM(SweepCell):
+    """The matrix LSTM of xLSTM (Beck et al. 2024): each head keeps a matrix that it writes to by key and reads by query.
+
+    Arguments:
+    - inputs I, hidden H, reverse.
+    - heads: each keeps a matrix [H / heads, H / heads]; None: the most up to 4 that divide H.
+
+    Rows of weight_in: q, k, v, o [H each], then the gates i and f [heads each]. The forget gate's biases start between 3 and
+    6, as in the authors' code. Traced: q, k, v, o, and the gates i (before its exponential) and f.
+    """
+
+    state_type = MLSTMState
+    sweep = "mlstm"
+
+    def __init__(self, inputs: int, hidden: int, *, heads: int | None = None, reverse: bool = False) -> None:
+        super().__init__(inputs, hidden, reverse=reverse)
+        heads = next(heads for heads in range(HEADS, 0, -1) if hidden % heads == 0) if heads is None else heads
+        if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1 or hidden % heads:
+            raise UsageError("MLSTM: 'heads' is wrong", got=repr(heads), expected=f"a divisor of hidden={hidden}")
+        self.heads = heads
+        self.state_widths = (hidden, hidden * hidden // heads, heads)
+        with torch.no_grad():
+            weight = torch.cat([_glorot(4, hidden, inputs), _glorot(2, heads, inputs)])
+        self.weight_in = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(4 * hidden + 2 * heads))
+        with torch.no_grad():
+            self.bias[-heads:] = torch.linspace(3, 6, heads)
+
+    def sweep_parameters(self) -> Parameters:
+        return Parameters(self.weight_in, self.bias)
+
+    def weights(self) -> SweepLayer | None:
+        return SweepLayer(
+            self.sweep, self.inputs, self.hidden, self.sweep_parameters(), self.heads, reverse=self.reverse
+        )  # fmt: skip
+
+    def _run(
+        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        outputs, last, inner = self._swept(inputs, state, lengths, resets, keep)
+        if not keep:
+            return outputs, last, {}
+        parts = inner["sums"].split([self.hidden] * 4 + [self.heads] * 2, dim=-1)
+        q, k, v, o, i, f = (kernels.without_padding(part, lengths) for part in parts)
+        o, f = (kernels.without_padding(torch.sigmoid(gate), lengths) for gate in (o, f))
+        return outputs, last, {"q": q, "k": k, "v": v, "o": o, "i": i, "f": f}
+
+
 class LRU(SweepCell):
     """The linear recurrent unit (Orvieto et al. 2023): a complex state that turns and shrinks, read by a real product.
 
@@ -208,7 +323,7 @@ class LRU(SweepCell):
         if activation not in kernels.ACTIVATIONS:
             raise UsageError(f"There is no activation '{activation}'", expected=", ".join(kernels.ACTIVATIONS))
         self.activation = activation
-        self.state_width = units
+        self.state_widths = (units, units)
         self.weight_in = nn.Parameter(torch.randn(2 * units, inputs) / math.sqrt(2 * inputs))
         self.bias = nn.Parameter(torch.zeros(2 * units))
         least, most = 0.5, 0.999
@@ -226,8 +341,8 @@ class LRU(SweepCell):
         if self.activation not in ("relu", "identity"):
             return None
         return SweepLayer(
-            self.sweep, self.inputs, self.state_width, self.sweep_parameters(), self.readout, self.skip,
-            self.activation, self.reverse,
+            self.sweep, self.inputs, self.readout.shape[1] // 2, self.sweep_parameters(), readout=self.readout,
+            skip=self.skip, activation=self.activation, reverse=self.reverse,
         )  # fmt: skip
 
     def _run(

@@ -62,7 +62,9 @@ def fit(
     label: LabelColumn = None,
     tags: TagsColumn = None,
     target: TargetColumn = None,
-    cell: Annotated[str, typer.Option(help="feedforward, elman, gru, lstm, mingru, minlstm, rglru or lru.")] = "gru",
+    cell: Annotated[
+        str, typer.Option(help="feedforward, elman, gru, lstm, mingru, minlstm, rglru, lru, slstm or mlstm.")
+    ] = "gru",
     size: Annotated[str, typer.Option(help="small, base or large: units beside what the data suggest.")] = "base",
     hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers.")] = None,

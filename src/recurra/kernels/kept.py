@@ -66,6 +66,8 @@ class SweepLayer:
     inputs: int
     units: int
     parameters: Parameters
+    heads: int = 0
+    """Of an mLSTM."""
     readout: Tensor | None = None
     skip: Tensor | None = None
     activation: str = "identity"
@@ -140,9 +142,10 @@ class Kept:
     def _add_sweep(self, layer: SweepLayer) -> None:
         *parameters, own = layer.parameters.all
         own = None if own is None else own.view(-1, layer.units)  # its memory, whatever its shape
+        block = layer.units // layer.heads if layer.heads else 0
         self.network.add_sweep(
             SWEEPS[layer.kernel].number, ACTIVATIONS[layer.activation], layer.reverse, layer.residual, layer.inputs,
-            layer.units, [self._take(value) for value in (*parameters, own)], self._take(layer.readout),
+            layer.units, block, [self._take(value) for value in (*parameters, own)], self._take(layer.readout),
             self._take(layer.skip),
         )  # fmt: skip
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recurra.kernels import native
 from recurra.kernels.derived import derived_gradient
-from recurra.kernels.ops import library, needed
+from recurra.kernels.ops import library, needed, recording
 from recurra.kernels.sweeps import SWEEPS, Parameters, by_reference
 from recurra.kernels.transforms import batched_by_autograd, differentiated, one_by_one, transformed
 
@@ -18,8 +19,8 @@ _GIVEN = "Tensor? tokens, Tensor? lengths, Tensor? resets"
 _SWEEP = f"str cell, Tensor x, Tensor[] states, Tensor[] weights, bool[] present, {_GIVEN}, bool reverse"
 library.define(f"sweep({_SWEEP}, bool keep) -> Tensor[]")
 library.define(
-    f"sweep_backward({_SWEEP}, Tensor outputs, Tensor kept, Tensor? grad_outputs, bool[] there, Tensor[] grads, "
-    "bool need_x) -> Tensor[]"
+    f"sweep_backward({_SWEEP}, Tensor outputs, Tensor kept, Tensor marks, Tensor? grad_outputs, bool[] there, "
+    "Tensor[] grads, bool need_x) -> Tensor[]"
 )
 
 
@@ -31,9 +32,10 @@ def _extent(x: Tensor, tokens: Tensor | None) -> tuple[Any, Any]:
 def _shape(cell: str, x: Tensor, states: Any, weights: Any, present: Any, tokens: Any, *rest: Any) -> list[Tensor]:
     steps, batch = _extent(x, tokens)
     hidden, sweep = states[0].shape[1], SWEEPS[cell]
-    kept = (steps, batch, sweep.gates * hidden) if rest[-1] and tokens is None else (0,)
-    last = [state.new_empty(batch, hidden) for state in states]
-    return [x.new_empty(steps, batch, sweep.leaves * hidden), *last, x.new_empty(kept)]
+    kept = (steps, batch, sweep.sums(states)) if rest[-1] and tokens is None else (0,)
+    last = [state.new_empty(batch, state.shape[1]) for state in states]
+    marks = sweep.marks(steps, states) if rest[-1] else (0,)
+    return [x.new_empty(steps, batch, sweep.emits * hidden), *last, x.new_empty(kept), x.new_empty(marks)]
 
 
 def _backward_shape(cell: str, x: Tensor, states: Any, weights: Any, *rest: Any) -> list[Tensor]:
@@ -62,32 +64,33 @@ def _by_native(
         found = _by_native(cell, *given, present, tokens, lengths, resets, reverse, keep)
         return [value.bfloat16() for value in found]
     results = _shape(cell, x, states, weights, present, tokens, lengths, resets, reverse, keep)
-    outputs, *last, kept = results
+    outputs, *last, kept, marks = results
     memory = native.memory
     native.module().sweep(
         SWEEPS[cell].number, reverse, memory(x), memory(tokens), list(map(memory, states)), _views(weights, present),
         memory(lengths), memory(resets), memory(outputs), list(map(memory, last)),
-        memory(kept) if keep and tokens is None else None, torch.get_num_threads(),
+        memory(kept) if keep and tokens is None else None, memory(marks) if marks.dim() > 1 else None,
+        torch.get_num_threads(),
     )  # fmt: skip
     return results
 
 
 def _backward_by_native(
     cell: str, x: Tensor, states: list[Tensor], weights: list[Tensor], present: list[bool], tokens: Tensor | None,
-    lengths: Tensor | None, resets: Tensor | None, reverse: bool, outputs: Tensor, kept: Tensor,
+    lengths: Tensor | None, resets: Tensor | None, reverse: bool, outputs: Tensor, kept: Tensor, marks: Tensor,
     grad_outputs: Tensor | None, there: list[bool], grads: list[Tensor], need_x: bool,
 ) -> list[Tensor]:  # fmt: skip
     rest = tokens, lengths, resets, reverse
     if not native.serves(cell, x.dtype):
         return _backward_derived(
-            cell, x, states, weights, present, *rest, outputs, kept, grad_outputs, there, grads, need_x
+            cell, x, states, weights, present, *rest, outputs, kept, marks, grad_outputs, there, grads, need_x
         )
     if x.dtype == torch.bfloat16:
         wide = [value.float() for value in (x, *states, *weights)]
         given = wide[0], wide[1 : 1 + len(states)], wide[1 + len(states) :]
         came, narrow = None if grad_outputs is None else grad_outputs.float(), [grad.float() for grad in grads]
         found = _backward_by_native(
-            cell, *given, present, *rest, outputs.float(), kept.float(), came, there, narrow, need_x
+            cell, *given, present, *rest, outputs.float(), kept.float(), marks.float(), came, there, narrow, need_x
         )  # fmt: skip
         return [value.bfloat16() for value in found]
     results = _backward_shape(cell, x, states, weights, need_x)
@@ -96,8 +99,9 @@ def _backward_by_native(
     native.module().sweep_backward(
         memory(grad_outputs), [memory(next(arrived)) if came else None for came in there], SWEEPS[cell].number, reverse,
         memory(x), memory(tokens), list(map(memory, states)), _views(weights, present), memory(lengths), memory(resets),
-        memory(outputs), memory(kept) if tokens is None else None, memory(grad_x) if need_x else None,
-        list(map(memory, others[: len(states)])), _views(others[len(states) :], present), torch.get_num_threads(),
+        memory(outputs), memory(kept) if tokens is None else None, memory(marks) if marks.dim() > 1 else None,
+        memory(grad_x) if need_x else None, list(map(memory, others[: len(states)])),
+        _views(others[len(states) :], present), torch.get_num_threads(),
     )  # fmt: skip
     return results
 
@@ -121,11 +125,11 @@ def _derived(
 
 def _backward_derived(
     cell: str, x: Tensor, states: Any, weights: Any, present: Any, tokens: Any, lengths: Any, resets: Any,
-    reverse: bool, outputs: Tensor, kept: Tensor, grad_outputs: Any, there: list[bool], grads: list[Tensor],
+    reverse: bool, outputs: Tensor, kept: Tensor, marks: Tensor, grad_outputs: Any, there: list[bool], grads: list[Tensor],
     need_x: bool,
 ) -> list[Tensor]:  # fmt: skip
     arrived = iter(grads)
-    each = [grad_outputs, *(next(arrived) if came else None for came in there), None]
+    each = [grad_outputs, *(next(arrived) if came else None for came in there), None, None]
     with torch.no_grad():
         found = _derived(cell, x, states, weights, present, (tokens, lengths, resets, reverse), each)
     return found if need_x else [x.new_empty(0), *found[1:]]
@@ -143,24 +147,24 @@ def _context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.set_materialize_grads(False)
     cell, x, states, weights, present, tokens, lengths, resets, reverse, _ = inputs
     ctx.plain = cell, len(states), present, reverse
-    ctx.save_for_backward(tokens, lengths, resets, output[0], output[-1], x, *states, *weights)
+    ctx.save_for_backward(tokens, lengths, resets, output[0], *output[-2:], x, *states, *weights)
 
 
 def _gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
     cell, count, present, reverse = ctx.plain
-    tokens, lengths, resets, outputs, kept, x, *values = ctx.saved_tensors
+    tokens, lengths, resets, outputs, kept, marks, x, *values = ctx.saved_tensors
     states, weights, rest = values[:count], values[count:], (tokens, lengths, resets, reverse)
     # what was not asked for may be missing (`recompute.py`), and nobody but the reference goes through what was kept
     missing = tokens is None and kept.dim() == 1
-    through_kept = grads[-1] is not None
+    through_kept = grads[-2] is not None
     if torch.is_grad_enabled() or missing or through_kept or differentiated(*grads) or batched_by_autograd(*grads):
         found = _derived(cell, x, states, weights, present, rest, grads)
     else:
-        there, arrived = [grad is not None for grad in grads[1:-1]], [grad for grad in grads[1:-1] if grad is not None]
+        there, arrived = [grad is not None for grad in grads[1:-2]], [grad for grad in grads[1:-2] if grad is not None]
         backward = torch.ops.recurra.sweep_backward.default
         need_x = ctx.needs_input_grad[1]
         found = backward(
-            cell, x, states, weights, present, *rest, outputs, kept, grads[0], there, arrived, need_x
+            cell, x, states, weights, present, *rest, outputs, kept, marks, grads[0], there, arrived, need_x
         )  # fmt: skip
     first, *others = found
     x_grad = first if ctx.needs_input_grad[1] else None
@@ -187,15 +191,18 @@ def sweep(
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """A sweep of `sweeps.SWEEPS` over a sequence: (outputs[T, B, .], the last states, the sums[T, B, S] if kept).
 
-    x[T, B, I], or a table [V, I] with tokens[T, B]; states [B, H] each, which are the outputs side by side. lengths, resets
-    and reverse as in `reference`. With tokens no sums are kept. Gradients of every order.
+    x[T, B, I], or a table [V, I] with tokens[T, B]; states [B, H] each, the first ones of which are the outputs side by side.
+    lengths, resets and reverse as in `reference`. With tokens no sums are kept, but for a recurrent cell. Gradients of every
+    order.
     """
     weights, present = parameters.tensors, parameters.present
     every = (x, *states, *weights)
+    if tokens is not None and SWEEPS[cell].recurrent and (keep or recording(*every)):
+        x, tokens = F.embedding(tokens, x), None  # its sums are not those of a symbol
     if transformed(*every, tokens, lengths, resets):
         results = by_reference(cell, x, states, parameters, tokens, lengths, resets, reverse, keep)
     else:
         results = torch.ops.recurra.sweep.default(
             cell, x, list(states), weights, present, tokens, lengths, resets, reverse, keep or needed(*every)
         )
-    return results[0], results[1:-1], results[-1]
+    return results[0], results[1:-2], results[-2]

@@ -27,9 +27,10 @@ _LOWEST = -80.0
 class Sweep:
     """One cell. `number` is its own to the native build; `gates` blocks of H sums a step, the first `read` by weight_in.
 
-    leaves: of its state, which are its outputs side by side. parameters: of each unit. numbers: own[parameters, H] -> what
-    the step knows of each unit. step: sums[B, S], state, numbers -> next state. inner: the same sums[..., S] and numbers ->
-    the values by name that `trace` shows.
+    leaves: of its state, the first `emits` of which are its outputs side by side. parameters: of each unit. blocks: weights
+    [H, W] that act block by block, on the first sums or, if `recurrent`, on the output before. numbers: own[parameters, H] ->
+    what the step knows of each unit. step: sums[B, S], state, numbers -> next state. inner: the same sums[..., S] and numbers
+    -> the values by name that `trace` shows.
     """
 
     name: str
@@ -37,15 +38,24 @@ class Sweep:
     gates: int
     read: int
     leaves: int
+    emits: int
     parameters: int
+    blocks: int
+    recurrent: bool
     step: Callable[[Tensor, Rows, Rows], Rows]
     inner: Callable[[Tensor, Rows], dict[str, Tensor]]
     numbers: Callable[[Tensor], Rows] = lambda own: ()
+    hands_out: bool = False
+    """Whether the step gives its output before its state, of which it is no part; two gates a head are its last sums."""
 
-    @property
-    def in_blocks(self) -> bool:
-        """Whether some gates read the first sums, block by block."""
-        return self.read < self.gates
+    def sums(self, states: Tensors) -> int:
+        """The numbers of a step's sums: blocks of H, and an mLSTM's two gates for each head."""
+        return self.gates * states[0].shape[1] + (2 * states[-1].shape[1] if self.hands_out else 0)
+
+    def marks(self, steps: int, states: Tensors) -> tuple[int, ...]:
+        """The shape of the states that a recurrent cell keeps for its gradients."""
+        chunks = (steps + MARK_STEPS - 1) // MARK_STEPS
+        return (chunks, states[0].shape[0], sum(state.shape[1] for state in states)) if self.recurrent else (0,)
 
 
 def _mingru(sums: Tensor, state: Rows, numbers: Rows) -> Rows:
@@ -77,6 +87,8 @@ def _minlstm_inner(sums: Tensor, numbers: Rows) -> dict[str, Tensor]:
     return {"f": keep, "i": 1 - keep, "n": n}
 
 
+MARK_STEPS = 32
+"""Steps between two states that are kept for the gradients of a recurrent cell."""
 POWER = 8.0
 """c of the RG-LRU: how far a gate can go from its unit's own decay."""
 _LEAST = 1e-12
@@ -121,13 +133,68 @@ def _lru_inner(sums: Tensor, numbers: Rows) -> dict[str, Tensor]:
     return {}
 
 
+def _scales(input: Tensor, forget: Tensor, m: Tensor) -> Rows:
+    """m', and the gates exp(input) and σ(forget) as they act on what is kept times exp(-m): i exp(-m'), f exp(m - m').
+
+    m' = max(log σ(forget) + m, input) keeps both below one and cancels in every output, so no gradient goes through it;
+    log(1 + exp(-|forget|)) in it is a fraction of polynomials, within 2e-4.
+    """
+    f, m = forget.detach(), m.detach()
+    e = torch.exp(-f.abs())
+    log = e * (30 + 21 * e + e * e) / (30 + 36 * e + 9 * e * e)
+    new_m = torch.maximum(f.clamp(max=0) - log + m, input.detach())
+    return new_m, torch.exp(input - new_m), torch.exp(F.logsigmoid(forget) + m - new_m)
+
+
+def _slstm(sums: Tensor, state: Rows, numbers: Rows) -> Rows:
+    """z = tanh(s_z), i = exp(s_i), f = σ(s_f), o = σ(s_o), c' = f c + i z, n' = f n + i, S' = o c'/n' (Beck et al. 2024).
+
+    c and n are kept times exp(-m), see `_scales`. Where n = 0 nothing was seen yet, and m is the input gate's.
+    """
+    (_, c, n, m), (z, i, f, o) = state, sums.chunk(4, dim=-1)
+    begins = n == 0
+    new_m, gate, keep = _scales(i, f, torch.where(begins, torch.full_like(m, -1e30), m))
+    new_c, new_n = keep * c + gate * torch.tanh(z), keep * n + gate
+    return torch.sigmoid(o) * (new_c / new_n), new_c, new_n, new_m
+
+
+def _slstm_inner(sums: Tensor, numbers: Rows) -> dict[str, Tensor]:
+    z, i, f, o = sums.chunk(4, dim=-1)
+    return {"z": torch.tanh(z), "i": i, "f": torch.sigmoid(f), "o": torch.sigmoid(o)}
+
+
+def _mlstm(sums: Tensor, state: Rows, numbers: Rows) -> Rows:
+    """C' = f C + i k v^T, n' = f n + i k, S' = o C'^T q / max(|n' q|, exp(-m')), a matrix for each head (Beck et al. 2024).
+
+    k over the root of a head's width; i, f, m as in `_scales`; m counts as 80 at most in that bound.
+    """
+    n, c, m = state
+    hidden, heads = n.shape[1], m.shape[1]
+    width = hidden // heads
+    q, k, v, o = sums[:, : 4 * hidden].unflatten(1, (4, heads, width)).unbind(1)
+    i, f = sums[:, 4 * hidden :].chunk(2, dim=1)
+    new_m, gate, keep = (value[..., None] for value in _scales(i, f, m))
+    k = gate * (k / width**0.5)
+    new_n = keep * n.unflatten(1, (heads, width)) + k
+    new_c = keep[..., None] * c.unflatten(1, (heads, width, width)) + k[..., None] * v[:, :, None]
+    by = torch.maximum((q * new_n).sum(-1, keepdim=True).abs(), torch.exp(-new_m.clamp(max=80)))
+    read = (q[..., None] * new_c).sum(2) / by
+    return (torch.sigmoid(o) * read).flatten(1), new_n.flatten(1), new_c.flatten(1), new_m.flatten(1)
+
+
+def _mlstm_inner(sums: Tensor, numbers: Rows) -> dict[str, Tensor]:
+    return {"sums": sums}
+
+
 SWEEPS: dict[str, Sweep] = {
     sweep.name: sweep
     for sweep in (
-        Sweep("mingru", 0, 2, 2, 1, 0, _mingru, _mingru_inner),
-        Sweep("minlstm", 1, 3, 3, 1, 0, _minlstm, _minlstm_inner),
-        Sweep("rglru", 2, 3, 1, 1, 1, _rglru, _rglru_inner, _rglru_numbers),
-        Sweep("lru", 3, 2, 2, 2, 3, _lru, _lru_inner, _lru_numbers),
+        Sweep("mingru", 0, 2, 2, 1, 1, 0, 0, False, _mingru, _mingru_inner),
+        Sweep("minlstm", 1, 3, 3, 1, 1, 0, 0, False, _minlstm, _minlstm_inner),
+        Sweep("rglru", 2, 3, 1, 1, 1, 1, 2, False, _rglru, _rglru_inner, _rglru_numbers),
+        Sweep("lru", 3, 2, 2, 2, 2, 3, 0, False, _lru, _lru_inner, _lru_numbers),
+        Sweep("slstm", 4, 4, 4, 4, 1, 0, 4, True, _slstm, _slstm_inner),
+        Sweep("mlstm", 5, 4, 4, 3, 1, 0, 0, True, _mlstm, _mlstm_inner, hands_out=True),
     )
 }
 
@@ -137,7 +204,8 @@ class Parameters:
     """What a sweep is made with; None where it has none.
 
     weight_in[R*H, I] and bias_in[R*H] make the first sums (an RG-LRU without them reads inputs of width H as they are);
-    weight_gates[G, H, W] and bias_gates[G*H] make the others from the first sums of a unit's block; own[P, H].
+    weight_gates[G, H, W] and bias_gates[G*H] make the others from the first sums of a unit's block; a recurrent cell's
+    weight_gates[4, H, W] act on the output before; own[P, H].
     """
 
     weight_in: Tensor | None
@@ -165,15 +233,12 @@ class Parameters:
         return cls(*(next(left) if there else None for there in present))
 
 
-def gates_of(first: Tensor, parameters: Parameters) -> Tensor:
-    """The first sums[..., H] and behind them those of the gates that read them block by block, [..., S]."""
-    weight, bias = parameters.weight_gates, parameters.bias_gates
-    if weight is None or bias is None:
-        return first
+def by_blocks(first: Tensor, weight: Tensor) -> Tensor:
+    """weight[G, H, W] times the numbers[..., H] of each block: [..., G*H]."""
     _, hidden, width = weight.shape
     blocks = first.unflatten(-1, (hidden // width, width))
     read = torch.einsum("...bj,gbij->...gbi", blocks, weight.unflatten(1, (hidden // width, width)))
-    return torch.cat([first, read.flatten(-3) + bias], dim=-1)
+    return read.flatten(-3)
 
 
 def by_reference(
@@ -187,7 +252,7 @@ def by_reference(
     reverse: bool,
     keep: bool,
 ) -> list[Tensor]:
-    """The truth: (outputs[T, B, .], the last states, the sums of every step or nothing), a step at a time.
+    """The truth: (outputs[T, B, .], the last states, the sums of every step or nothing, no marks), a step at a time.
 
     x[T, B, I], or a table [V, I] with tokens. With tokens the sums are not kept.
     """
@@ -195,15 +260,20 @@ def by_reference(
     first = reference.project(
         x, parameters.weight_in, parameters.bias_in, None, None if tokens is not None else lengths
     )
-    sums = gates_of(first, parameters)
+    weight, bias, sums = parameters.weight_gates, parameters.bias_gates, first
+    if weight is not None and bias is not None:
+        sums = torch.cat([first, by_blocks(first, weight) + bias], dim=-1)
     sums = sums if tokens is None else F.embedding(tokens, sums)
     numbers = () if parameters.own is None else sweep.numbers(parameters.own)
 
     def step(row: Tensor, state: Rows) -> tuple[Rows, Rows]:
+        if sweep.recurrent and weight is not None:
+            row = row + by_blocks(state[0], weight)
         after = sweep.step(row, state, numbers)
-        return after, (torch.cat(after, dim=-1),)
+        return after[len(after) - sweep.leaves :], (torch.cat(after[: sweep.emits], dim=-1), row)
 
-    width = sweep.leaves * states[0].shape[1]
-    (outputs,), last = reference.run(step, sums, tuple(states), lengths, resets, reverse, (width,))
-    kept = reference.without_padding(sums, lengths) if keep and tokens is None else x.new_empty(0)
-    return [outputs, *last, kept]
+    widths = (sweep.emits * states[0].shape[1], sweep.sums(states))
+    (outputs, kept), last = reference.run(step, sums, tuple(states), lengths, resets, reverse, widths)
+    kept = kept if keep and tokens is None else x.new_empty(0)
+    marks = sweep.marks(sums.shape[0], states) if keep else (0,)
+    return [outputs, *last, kept, x.new_zeros(marks)]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from recurra import kernels
-from recurra.cells import CELLS, GRU, LSTM, Cell, Elman, FeedForward
+from recurra.cells import CELLS, GRU, LSTM, MLSTM, Cell, Elman, FeedForward
 from recurra.cells.linear import SweepCell
 from recurra.cells.own import OwnCell
 from recurra.errors import UsageError
@@ -234,6 +234,11 @@ def _part(cell: Any) -> Part:
                 fix="Write the step with operations that can be one",
             )
         return scanned(traced, {name: plain(getattr(cell, name)) for name in cell.names}, cell.reverse)
+    if kind is MLSTM:
+        raise UsageError(
+            "MLSTM has no ONNX form: its state is a matrix for each head, and nodes have rows",
+            got=type(cell).__name__, expected="another cell",
+        )  # fmt: skip
     if issubclass(kind, SweepCell) and kind in CELLS.values():
         return _swept(cell)
     raise UsageError(
@@ -252,11 +257,13 @@ class _SweepStep:
         self, x: Tensor, state: tuple[Tensor, ...], given: Mapping[str, Tensor]
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         sums = x @ given["weight_in"].T + given["bias_in"] if "weight_in" in given else x
-        if "gates" in given:
+        if "bias_gates" in given:
             sums = torch.cat([sums, sums @ given["gates"].T + given["bias_gates"]], dim=1)
+        elif "gates" in given:
+            sums = sums + state[0] @ given["gates"].T
         numbers = tuple(value for name, value in given.items() if name.startswith("number"))
         after = kernels.SWEEPS[self.sweep].step(sums, state, numbers)
-        output = torch.cat(after, dim=1)
+        output = torch.cat(after[: kernels.SWEEPS[self.sweep].emits], dim=1)
         if "readout" in given:
             output = output @ given["readout"].T
         if "skip" in given:
@@ -268,9 +275,8 @@ def _swept(cell: SweepCell) -> Scanned:
     found = cell.sweep_parameters()
     given = {"weight_in": found.weight_in, "bias_in": found.bias_in, "bias_gates": found.bias_gates}
     if found.weight_gates is not None:
-        blocks = found.weight_gates.flatten(0, 1).split(found.weight_gates.shape[2])
-        half = len(blocks) // 2
-        given["gates"] = torch.cat([torch.block_diag(*blocks[:half]), torch.block_diag(*blocks[half:])])
+        width = found.weight_gates.shape[2]
+        given["gates"] = torch.cat([torch.block_diag(*gate.split(width)) for gate in found.weight_gates])
     if found.own is not None:
         given |= {f"number_{at}": value for at, value in enumerate(kernels.SWEEPS[cell.sweep].numbers(found.own))}
     given |= {name: getattr(cell, name, None) for name in ("readout", "skip")}
