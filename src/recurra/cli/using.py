@@ -19,6 +19,7 @@ from recurra.data.checking import as_sequence
 from recurra.data.datasets import TextDataset
 from recurra.data.facts import unit_of
 from recurra.data.reading import read
+from recurra.data.sequence_codec import SeriesCodec
 from recurra.errors import DataError, RecurraError, UsageError
 from recurra.fitting.stopping import Stopping
 from recurra.models import Answer, Forecaster, Tagger, Translator
@@ -27,7 +28,21 @@ from recurra.streaming import Session
 
 CHUNK = 256
 TOP = 5  # answers, where nobody says how many
-ENDINGS = (".txt", ".tsv", ".csv", ".jsonl", ".json", ".parquet", ".npz", ".gz", ".conll", ".bio", ".bmes")
+ENDINGS = (
+    ".txt",
+    ".tsv",
+    ".csv",
+    ".jsonl",
+    ".json",
+    ".parquet",
+    ".npz",
+    ".npy",
+    ".ts",
+    ".gz",
+    ".conll",
+    ".bio",
+    ".bmes",
+)
 
 
 def predict(
@@ -147,7 +162,7 @@ def _piece(model: recurra.Model, line: str) -> Any:
         return _tokens(line)
     if isinstance(model.task, Forecaster):
         return forecasts.row_of(model, line)
-    if getattr(model.task.config, "features", None) is not None:
+    if isinstance(getattr(model.task, "codec", None), SeriesCodec):
         expected = "a JSON list such as [[1.0, 2.0], ...]"
         try:
             # a whole number may have more digits than Python reads
