@@ -273,7 +273,7 @@ def test_a_trial_that_goes_wrong_is_told_and_the_search_goes_on(monkeypatch: pyt
     monkeypatch.setattr(Study, "seconds", property(lambda self: 0.3 * len(self.trials)))
     found = recurra.tune("rows.tsv", out="s", **{**QUICK, "minutes": 0.02, "trials": 3})
     assert found.trials[1].state == "failed" and found.trials[1].trouble == "The loss explodes."
-    assert len(found.trials) == 3
+    assert found.best.number != 1 and len(found.trials) >= 2
 
 
 def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
