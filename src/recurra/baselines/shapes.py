@@ -46,7 +46,7 @@ def convolved_predictions(
 ) -> tuple[Numbers, str] | None:
     """Ridge regression on the share of steps above a threshold and the greatest value of random convolutions.
 
-    After ROCKET (Dempster, Petitjean and Webb 2020), with a thousand kernels. None where the sets are too large for it.
+    After ROCKET (Dempster, Petitjean and Webb 2020), with a thousand kernels. None where the sets are too large for it, or empty.
     """
     rows = sum(array.size for each in (train, *evaluations.values()) for array in each)
     if rows > MOST_WORK:
@@ -55,6 +55,8 @@ def convolved_predictions(
     kept = sample_rows(targets, CONVOLVED)
     known = [_clean(train[place]) for place in kept]
     stacked = np.concatenate(known)
+    if not len(stacked):
+        return None
     centre, spread = stacked.mean(axis=0), stacked.std(axis=0) + 1e-6
     known = [(array - centre) / spread for array in known]
     kernels = _kernels(random, known)
@@ -79,7 +81,8 @@ Group = tuple[int, int, np.ndarray, np.ndarray]
 
 def _kernels(random: np.random.Generator, known: Sequence[np.ndarray]) -> list[Group]:
     """Random kernels in groups that read alike, each with a threshold from what it says of a random row."""
-    typical = int(np.median([len(array) for array in known]))
+    filled = [array for array in known if len(array)]
+    typical = int(np.median([len(array) for array in filled]))
     most = max(0.0, np.log2(max(1.0, (typical - 1) / (WIDTH - 1))))
     channels = random.integers(known[0].shape[1], size=KERNELS)
     dilations = (2 ** random.uniform(0, most, KERNELS)).astype(int)
@@ -88,7 +91,7 @@ def _kernels(random: np.random.Generator, known: Sequence[np.ndarray]) -> list[G
     groups = []
     for channel, dilation in sorted(set(zip(channels.tolist(), dilations.tolist(), strict=True))):
         mine = weights[:, (channels == channel) & (dilations == dilation)]
-        said = _said(known[int(random.integers(len(known)))], (channel, dilation, mine, np.zeros(mine.shape[1])))
+        said = _said(filled[int(random.integers(len(filled)))], (channel, dilation, mine, np.zeros(mine.shape[1])))
         groups.append((channel, dilation, mine, np.quantile(said, random.uniform(0.1, 0.9), axis=0)))
     return groups
 
@@ -105,6 +108,9 @@ def _said(array: np.ndarray, group: Group) -> np.ndarray:
 def _features(array: np.ndarray, kernels: Sequence[Group]) -> np.ndarray:
     found = []
     for group in kernels:
+        if not len(array):
+            found += [np.zeros(group[2].shape[1])] * 2
+            continue
         said = _said(array, group)
         found += [(said > group[3]).mean(axis=0), said.max(axis=0)]
     return np.concatenate(found)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recurra.cells import Inputs, spelled_out
 from recurra.errors import UsageError
 from recurra.layers.stack import Stack
 from recurra.state import State, check_like, map_state, state_class
@@ -43,20 +44,21 @@ class Dilated(nn.Module):
         return DilatedState(ring)
 
     def forward(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, DilatedState]:
         """inputs[T, B, I] -> outputs[T, B, H] and the states after the last w valid steps."""
         outputs, state, _ = self._run(inputs, state, lengths, resets, keep=False)
         return outputs, state
 
     def trace(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Inputs, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, DilatedState, dict[str, Tensor]]:
         return self._run(inputs, state, lengths, resets, keep=True)
 
     def _run(
-        self, inputs: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
+        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, DilatedState, dict[str, Tensor]]:
+        inputs = spelled_out(inputs)
         steps, batch = inputs.shape[:2]
         check_like(state, self.initial_state(batch))
         width = self.width
