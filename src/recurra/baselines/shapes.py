@@ -46,7 +46,7 @@ def convolved_predictions(
 ) -> tuple[Numbers, str] | None:
     """Ridge regression on the share of steps above a threshold and the greatest value of random convolutions.
 
-    After ROCKET (Dempster, Petitjean and Webb 2020), with a thousand kernels. None where the sets are too large for it, or empty.
+    After ROCKET (Dempster, Petitjean and Webb 2020), with a thousand kernels. None where sets are too large, or empty.
     """
     rows = sum(array.size for each in (train, *evaluations.values()) for array in each)
     if rows > MOST_WORK:
