@@ -104,6 +104,12 @@ class Follower:
         for begin in range(0, len(dataset.series), ROWS):
             group = dataset.series[begin : begin + ROWS]
             batch = self._task.encode(group)
+            if [one.name for one in group] == self._names:
+                # all of them, as they stand: nothing has to be taken out of the batch, nor put back
+                self._state = self._task.read_on(batch, self._state)
+                for place, one in enumerate(group):
+                    self._note(one, place)
+                continue
             before = merge([self._state_of(one.name, places) for one in group])
             after = self._task.read_on(batch, before)
             for row, one in enumerate(group):
@@ -121,12 +127,12 @@ class Follower:
                 "These values do not fit", got=f"{len(values)} values",
                 expected=f"one for each of {len(self._names)} series, with nothing beside them",
             )  # fmt: skip
-        rows = torch.tensor(values, dtype=task.head_bias.dtype)
-        if not bool(torch.isfinite(rows).all()):
+        rows = np.array(values, dtype=np.float64)
+        if not np.isfinite(rows).all():
             raise DataError("A value is not finite", got=values[:5], fix="Fill it, or leave the row out")
-        numbers = self._state.series.to(rows.dtype)
+        inputs = np.stack([rows, self._state.series.numpy()], axis=1)[:, None]
         with torch.no_grad():
-            self._state = task.go_on(torch.stack([rows, numbers], dim=1)[:, None], self._state)
+            self._state = task.go_on(torch.from_numpy(inputs).to(task.head_bias.dtype), self._state)
         self._last = [self._step.after(last, 1)[0] for last in self._last]
 
     @torch.no_grad()
@@ -197,17 +203,21 @@ class Follower:
         return select(self._state, [places[name]]) if name in places else self._task.initial_state(1)
 
     def _put(self, one: Series, state: State, places: dict[str, int]) -> None:
-        known = self._task.codec.known_ahead(one)
-        self._ahead[one.name] = known[len(one) :]
         place = places.get(one.name)
-        last = int(one.moments[-1])
         if place is None:
             self._fresh.append(state)
             self._names.append(one.name)
-            self._last.append(last)
+            self._last.append(int(one.moments[-1]))
+            self._ahead[one.name] = self._task.codec.known_ahead(one)[len(one) :]
         else:
             self._changed[place] = state
-            self._last[place] = last if self._step.dated else self._last[place] + len(one) * self._step.micros
+            self._note(one, place)
+
+    def _note(self, one: Series, place: int) -> None:
+        """What a series that is followed was given: where it ends now, and what is known ahead of there."""
+        self._ahead[one.name] = self._task.codec.known_ahead(one)[len(one) :]
+        after = self._last[place] + len(one) * self._step.micros
+        self._last[place] = int(one.moments[-1]) if self._step.dated else after
 
     def _settle(self) -> None:
         """The states that were changed, and those of new series, among the others."""

@@ -449,6 +449,8 @@ class Forecaster(Task[ForecasterConfig]):
 
     def encode(self, raw: Sequence[Any]) -> Batch:
         rows = [self._rows_of(one) for one in raw]
+        if len(rows) == 1:
+            return Batch(rows[0][None], None, None)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
         return Batch(padded, None, None if (lengths == padded.shape[1]).all() else lengths)
