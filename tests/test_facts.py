@@ -74,9 +74,14 @@ def test_1_one_set_of_parameters_runs_any_number_of_steps(name: str) -> None:
 @pytest.mark.parametrize("name", RECURRENT)
 def test_2_each_step_gives_an_output_and_a_state(name: str) -> None:
     cell = CELLS[name](3, 4)
+    first = leaves(cell.initial_state(2))
     outputs, state = cell(torch.randn(1, 2, 3), cell.initial_state(2))
     assert outputs.shape == (1, 2, 4)
-    assert all(leaf.shape == (2, 4) for leaf in leaves(state).values())
+    # most cells have a number for each unit in a state; the width of some is their own
+    assert {name: leaf.shape for name, leaf in leaves(state).items()} == {
+        name: leaf.shape for name, leaf in first.items()
+    }
+    assert first and all(leaf.shape[0] == 2 for leaf in first.values())
 
 
 @pytest.mark.parametrize("name", RECURRENT)
