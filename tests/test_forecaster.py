@@ -18,6 +18,7 @@ from recurra.data.series_codec import ForecastCodec
 from recurra.data.stretches import pattern_of, seasonal_error, stretches
 from recurra.data.windows import OriginFeed, WindowBatch, WindowFeed
 from recurra.errors import UsageError
+from recurra.fitting import Model, compare
 from recurra.layers import StackConfig
 from recurra.models import Forecaster, ForecasterConfig, bounds, fingerprint, load_model, save_model
 from recurra.models.finishing import finish
@@ -212,3 +213,9 @@ def test_on_disk(tmp_path: Path) -> None:
     loaded = load_model(tmp_path / "m")
     assert fingerprint(loaded) == fingerprint(model)
     assert loaded.predict([wave(50)]) == model.predict([wave(50)])
+
+
+def test_other_horizons_are_not_compared() -> None:
+    models = [forecaster(dataset_of(wave(), horizon=horizon)) for horizon in (6, 12)]
+    with pytest.raises(UsageError, match="different horizons"):
+        compare([Model(one) for one in models], {"y": wave().values})

@@ -100,7 +100,7 @@ def compare(
 
     Each metric has a bootstrap interval of 95 % over the rows, of a text over blocks that follow one another; the rows drawn
     are the same for all models, so that differences have narrower intervals than the figures. Raises `UsageError` for fewer
-    than two models, and for models of different tasks or with different labels.
+    than two models, and for models of different tasks, horizons or labels.
     """
     count = 1 if isinstance(models, (str, Path, Model)) else len(models)
     if count < 2:
@@ -199,6 +199,13 @@ def _check_alike(names: Sequence[str], loaded: Sequence[Model]) -> None:
             raise UsageError(
                 "Models of different tasks cannot be compared",
                 got=f"{names[0]} is a {KINDS[first.kind].title}, {name} a {KINDS[model.kind].title}",
+            )
+        horizons = [one.task.summary().get("horizon") for one in (first, model)]
+        if horizons[0] != horizons[1]:
+            raise UsageError(
+                "Forecasters of different horizons cannot be compared",
+                got=f"{names[0]} forecasts {horizons[0]} values, {name} {horizons[1]}",
+                fix="Fit both with the same --horizon",
             )
         for what in ("labels", "tags"):
             here, there = (set(one.task.summary().get(what) or ()) for one in (first, model))
