@@ -237,6 +237,9 @@ def _regressors() -> RegressorEnsemble:
     return RegressorEnsemble(config, _regressor)
 
 
+SOME = ("feedforward", "elman", "gru", "lstm", "rglru", "mlstm")
+"""Cells of every kind of kernel, for what is built over stacks: cells and tasks are a sum, not a product."""
+
 NETWORKS: list[Network] = [
     *(Network(name, lambda kind=kind: kind(INPUTS, HIDDEN)) for name, kind in CELLS.items()),
     *(
@@ -248,9 +251,9 @@ NETWORKS: list[Network] = [
             f"dilated-{name}",
             lambda name=name: Dilated(Stack.build(INPUTS, StackConfig(cell=name, hidden=HIDDEN, layers=2)), 4),
         )
-        for name in CELLS
+        for name in SOME
     ),
-    *(Network(f"forecast-{name}", _forecaster(name), batch_first=True, per_step=False) for name in CELLS),
+    *(Network(f"forecast-{name}", _forecaster(name), batch_first=True, per_step=False) for name in SOME),
     *(
         Network(f"forecast-{name}", _forecaster(**options), batch_first=True, per_step=False)
         for name, options in FORECASTERS.items()
@@ -284,7 +287,7 @@ NETWORKS: list[Network] = [
         Network(f"classify-text-{name}", _classifier(name, True), batch_first=True, per_step=False, tokens=True)
         for name in CELLS
     ),
-    *(Network(f"classify-series-{name}", _classifier(name, False), batch_first=True, per_step=False) for name in CELLS),
+    *(Network(f"classify-series-{name}", _classifier(name, False), batch_first=True, per_step=False) for name in SOME),
     *(
         Network(
             f"classify-{name}-{summary}",
@@ -293,7 +296,7 @@ NETWORKS: list[Network] = [
             per_step=False,
             tokens=True,
         )
-        for name in CELLS
+        for name in SOME
         for summary in ("max", "attention")
     ),
     Network(
@@ -350,7 +353,7 @@ NETWORKS: list[Network] = [
         wide=1 + LETTERS.width,
     ),
     Network("classify-spelled", _spelled, batch_first=True, per_step=False, tokens=True, wide=1 + LETTERS.width),
-    *(Network(f"tag-{name}", _tagger(name, WORDS), batch_first=True, tokens=True, wide=WORDS.width) for name in CELLS),
+    *(Network(f"tag-{name}", _tagger(name, WORDS), batch_first=True, tokens=True, wide=WORDS.width) for name in SOME),
     Network("tag-characters", _tagger("gru", SINGLE), batch_first=True, tokens=True, wide=1),
     Network("tag-softmax", _tagger("lstm", WORDS, decoder="softmax"), batch_first=True, tokens=True, wide=WORDS.width),
     Network(
@@ -360,10 +363,10 @@ NETWORKS: list[Network] = [
         tokens=True,
         wide=WORDS.width,
     ),
-    *(Network(f"translate-{name}", _translator(name), batch_first=True, tokens=True) for name in CELLS),
+    *(Network(f"translate-{name}", _translator(name), batch_first=True, tokens=True) for name in SOME),
     *(
         Network(f"translate-{name}-a-source", _translator(name), batch_first=True, tokens=True, begin=_with_sources)
-        for name in CELLS
+        for name in SOME
     ),
     Network(
         "translate-one-block",

@@ -23,6 +23,8 @@ def stack(cell: str) -> Stack:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_compiled_whole(cell: str) -> None:
+    # every cell compiles the same lines of a stack, and torch remembers a few versions of them only
+    torch.compiler.reset()
     network = stack(cell)
     compiled = torch.compile(network, fullgraph=True, backend="aot_eager", dynamic=True)
     for steps, batch in ((5, 2), (7, 3)):
