@@ -30,6 +30,9 @@ from tolerances import assert_close
 # taggers and translators have sentences of their own, and tests of their own
 TASKS = [network for network in NETWORKS if network.name.startswith(("language", "classify"))]
 CARRYING = [network for network in TASKS if network.build().causal and "feedforward" not in network.name]
+# tokens are no numbers, counts above thresholds have no slope, and no gradient goes through what keeps xLSTM in range
+SMOOTH = [each for each in CARRYING if not any(part in each.name for part in ("ngrams", "ensemble", "slstm", "mlstm"))]
+WHOLE_NUMBERS = [each for each in CARRYING if "ngrams" in each.name]
 
 
 def by_name(name: str) -> Any:
@@ -44,7 +47,7 @@ def labelled(task: Any, rows: int, seed: int = 0, longest: int = 9) -> LabelledD
     """Rows of unequal length that a classifier of the table reads."""
     draw = random.Random(seed)
     lengths = [draw.randint(1, longest) for _ in range(rows)]
-    if task.config.features is None:
+    if getattr(task.config, "member", task.config).features is None:
         inputs: Any = ["".join(draw.choices("abcdefgh", k=length)) for length in lengths]
     else:
         inputs = [torch.randn(length, INPUTS).numpy() for length in lengths]
@@ -78,7 +81,7 @@ def loss_from(task: Task, batch: Batch, start: int, state: Any) -> Tensor:
     return total
 
 
-@pytest.mark.parametrize("network", CARRYING, ids=lambda network: network.name)
+@pytest.mark.parametrize("network", SMOOTH, ids=lambda network: network.name)
 def test_gradients_of_states_are_those_of_finite_differences(network: Network) -> None:
     task, steps = network.build(torch.float64), 5
     batch = batch_for(task, network.inputs(steps, 3, torch.float64))
@@ -111,7 +114,16 @@ def _row(state: Any, row: int) -> Any:
     return map_state(lambda leaf: leaf[row : row + 1], state)
 
 
-@pytest.mark.parametrize("network", CARRYING, ids=lambda network: network.name)
+@pytest.mark.parametrize("network", WHOLE_NUMBERS, ids=lambda network: network.name)
+def test_whole_numbers_of_a_state_have_no_gradient(network: Network) -> None:
+    task = network.build(torch.float64)
+    batch = batch_for(task, network.inputs(5, 3, torch.float64))
+    for state in state_gradients(task, batch):
+        found = leaves(state)
+        assert not found["ngrams.recent"].any() and found["ngrams.sums"].abs().sum() > 0
+
+
+@pytest.mark.parametrize("network", [e for e in CARRYING if e not in WHOLE_NUMBERS], ids=lambda network: network.name)
 def test_the_gradient_of_the_first_state_is_that_of_the_whole_sequence(network: Network) -> None:
     task = network.build(torch.float64)
     batch = batch_for(task, network.inputs(6, 3, torch.float64))
@@ -250,7 +262,7 @@ def test_rows_against_sessions(name: str) -> None:
     for row, target in rows:
         raw = CODEC.decode(row.tolist()) if task.config.features is None else None
         if raw is None:
-            place = next(i for i, each in enumerate(task._rows(data.inputs)) if torch.equal(each, row))
+            place = next(i for i, each in enumerate(task.rows_of(data.inputs)) if torch.equal(each, row))
             raw = data.inputs[place]
         right += session.push(raw)["label"] == task.labels.decode(int(target))
     assert found["carried"]["accuracy"] == pytest.approx(right / 70)
@@ -270,11 +282,13 @@ def test_rows_against_sessions(name: str) -> None:
 def test_every_model_is_measured_or_says_why_not(network: Network) -> None:
     task = network.build()
     data, before, drawn = data_for(task), {k: v.clone() for k, v in task.state_dict().items()}, torch.get_rng_state()
+    learnt = [parameter.requires_grad for parameter in task.parameters()]
     found = streamed(task.train(), data, 8)
     assert task.training
     assert torch.equal(torch.get_rng_state(), drawn)
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in task.parameters())
+    assert [parameter.requires_grad for parameter in task.parameters()] == learnt
+    assert all(parameter.grad is None for parameter in task.parameters())
     again = streamed(task.eval(), data, 8)
     assert {**again, "seconds": 0} == {**found, "seconds": 0}
     carries = network in CARRYING or network.name in ("classify-feedforward-max", "classify-feedforward-attention")
@@ -284,8 +298,8 @@ def test_every_model_is_measured_or_says_why_not(network: Network) -> None:
         assert found["memory"]["gradient"]["curve"][0][1] > 0
     else:
         (why,) = found["sentences"]
-        said = {"classify-both-ways": "reads both ways", "language-feedforward": "has no state"}
-        assert said.get(network.name, "does not depend on the state") in why
+        both = "reads both ways" if "both-ways" in network.name else "does not depend on the state"
+        assert ("has no state" if network.name == "language-feedforward" else both) in why
         assert found["warnings"] == [] and "fresh" not in found
 
 

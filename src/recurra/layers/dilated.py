@@ -119,7 +119,8 @@ class Dilated(nn.Module):
         valid = resets & (steps < ends)
         last = torch.where(valid, steps, -1).amax(dim=0)
         step_of = ends[:, None] - self.width + torch.arange(self.width, device=resets.device)
-        gone = step_of < last[:, None]
+        # where there is no reset, all of them stay
+        gone = (step_of < last[:, None]) & (last >= 0)[:, None]
         empty = self.initial_state(len(ends)).ring
         return map_state(lambda leaf, new: torch.where(_like(gone, leaf), new, leaf), ring, empty)
 

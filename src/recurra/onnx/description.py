@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from recurra import kernels
-from recurra.cells import CELLS, GRU, LSTM, MLSTM, Cell, Elman, FeedForward
+from recurra.cells import CELLS, GRU, LSTM, MLSTM, SLSTM, Cell, Elman, FeedForward
 from recurra.cells.linear import SweepCell
 from recurra.cells.own import OwnCell
 from recurra.errors import UsageError
@@ -234,16 +234,21 @@ def _part(cell: Any) -> Part:
                 fix="Write the step with operations that can be one",
             )
         return scanned(traced, {name: plain(getattr(cell, name)) for name in cell.names}, cell.reverse)
-    if kind is MLSTM:
+    if kind in WITHOUT_FORM:
         raise UsageError(
-            "MLSTM has no ONNX form: its state is a matrix for each head, and nodes have rows",
-            got=type(cell).__name__, expected="another cell",
-        )  # fmt: skip
+            f"A cell has no ONNX form: {WITHOUT_FORM[kind]}", got=kind.__name__, expected="a cell of another kind"
+        )
     if issubclass(kind, SweepCell) and kind in CELLS.values():
         return _swept(cell)
     raise UsageError(
         "This cell has no ONNX form", got=type(cell).__name__, expected="OwnCell, or a cell of `CELLS` itself"
     )
+
+
+WITHOUT_FORM: dict[type, str] = {
+    MLSTM: "its state is a matrix for each head, and nodes have rows",
+    SLSTM: "what keeps its gates in range has no gradient, and a program is checked with all of its own",
+}
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ class _Watch:
 
     def see(self, state: Any) -> None:
         for name, leaf in leaves(state).items():
-            if name.startswith(self.tallies):
+            if name.startswith(self.tallies) or not leaf.numel():
                 continue
             size = leaf.abs()
             self.squares.setdefault(name, []).append(float(leaf.double().square().mean()))
