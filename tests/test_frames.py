@@ -144,3 +144,11 @@ def test_months_end_where_they_end() -> None:
     step = step_of([moments], dated=True)
     assert step == Step(1, 0, True)
     assert [text_of(moment, step) for moment in step.after(int(moments[-1]), 2)] == ["2024-04-30", "2024-05-31"]
+
+
+def test_an_infinity_is_named_where_it_leaves_a_hole(tmp_path: Path) -> None:
+    rows = [f"2024-01-{day:02},{'inf' if day == 9 else day}" for day in range(1, 29)]
+    path = tmp_path / "endless.csv"
+    path.write_text("\n".join(["ds,y", *rows]) + "\n")
+    with pytest.raises(DataError, match=r"lacks 1 value.*line 10.*'y' is infinite \(line 10\)"):
+        read(path, task="forecast", frame=FrameChoices(horizon=2))

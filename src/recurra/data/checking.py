@@ -53,10 +53,12 @@ def places(lines: Sequence[int], unit: str) -> str:
 
 
 def raise_fatal(problems: Sequence[Problem], name: str) -> None:
-    """Raise the `fatal_error` of the fatal problems; return if there is none."""
+    """Raise the `fatal_error` of the fatal problems, and of what else was found in their lines; return if there is none."""
     fatal = [problem for problem in problems if problem.fatal]
     if fatal:
-        raise fatal_error(fatal, name)
+        lines = {line for problem in fatal for line in problem.lines}
+        beside = [problem for problem in problems if not problem.fatal and lines.intersection(problem.lines)]
+        raise fatal_error([*fatal, *beside], name)
 
 
 def fatal_error(fatal: Sequence[Problem], name: str) -> DataError:
