@@ -47,10 +47,12 @@ def map_state(function: Callable[..., Tensor], state: State, *others: State) -> 
         return function(state, *others)
     if isinstance(state, tuple):
         return tuple(map_state(function, *parts) for parts in zip(state, *others, strict=True))
-    names = [field.name for field in dataclasses.fields(state)]
-    return type(state)(
-        **{name: map_state(function, *(getattr(part, name) for part in (state, *others))) for name in names}
-    )
+    # the names of a dataclass in their order, which dataclasses.fields would gather anew at every call
+    names = type(state).__match_args__
+    if not others:
+        return type(state)(*[map_state(function, getattr(state, name)) for name in names])
+    parts = (state, *others)
+    return type(state)(*[map_state(function, *[getattr(part, name) for part in parts]) for name in names])
 
 
 def leaves(state: State, prefix: str = "") -> dict[str, Tensor]:
