@@ -9,6 +9,7 @@ are products of many rows; what is left is one sweep.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -88,11 +89,14 @@ class SweepCell(Cell):
         widths = self.state_widths or [self.hidden] * kernels.SWEEPS[self.sweep].leaves
         return self.state_type(*(like.new_zeros(batch, width) for width in widths))
 
+    @abstractmethod
     def sweep_parameters(self) -> Parameters:
         """What its sweep is made with."""
-        raise NotImplementedError
 
-    def _swept(
+    def weights(self) -> SweepLayer | None:
+        return SweepLayer(self.sweep, self.inputs, self.hidden, self.sweep_parameters(), reverse=self.reverse)
+
+    def _run(
         self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         # the sums of looked-up inputs are not kept
@@ -120,14 +124,6 @@ class _Gated(SweepCell):
 
     def sweep_parameters(self) -> Parameters:
         return Parameters(self.weight_in, self.bias)
-
-    def weights(self) -> SweepLayer | None:
-        return SweepLayer(self.sweep, self.inputs, self.hidden, self.sweep_parameters(), reverse=self.reverse)
-
-    def _run(
-        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
-    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        return self._swept(inputs, state, lengths, resets, keep)
 
 
 class MinGRU(_Gated):
@@ -198,11 +194,6 @@ class RGLRU(SweepCell):
         parameters = Parameters(self.weight_in, self.bias, self.weight_gates, self.bias_gates, self.decay)
         return SweepLayer(self.sweep, self.inputs, self.hidden, parameters, reverse=self.reverse)
 
-    def _run(
-        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
-    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        return self._swept(inputs, state, lengths, resets, keep)
-
 
 HEADS = 4
 """Heads of an SLSTM, at most, where nobody says how many."""
@@ -239,14 +230,6 @@ class SLSTM(SweepCell):
 
     def sweep_parameters(self) -> Parameters:
         return Parameters(self.weight_in, self.bias, self.weight_state)
-
-    def weights(self) -> SweepLayer | None:
-        return SweepLayer(self.sweep, self.inputs, self.hidden, self.sweep_parameters(), reverse=self.reverse)
-
-    def _run(
-        self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
-    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        return self._swept(inputs, state, lengths, resets, keep)
 
 
 class MLSTM(SweepCell):
@@ -288,7 +271,7 @@ class MLSTM(SweepCell):
     def _run(
         self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        outputs, last, inner = self._swept(inputs, state, lengths, resets, keep)
+        outputs, last, inner = super()._run(inputs, state, lengths, resets, keep)
         if not keep:
             return outputs, last, {}
         parts = inner["sums"].split([self.hidden] * 4 + [self.heads] * 2, dim=-1)
@@ -348,7 +331,7 @@ class LRU(SweepCell):
     def _run(
         self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        states, last, _ = self._swept(inputs, state, lengths, resets, keep)
+        states, last, _ = super()._run(inputs, state, lengths, resets, keep)
         sums = kernels.linear(states, self.readout)
         if self.skip is not None:
             sums = sums + self.skip * kernels.without_padding(spelled_out(inputs), lengths)

@@ -39,6 +39,11 @@ SeriesColumn = Annotated[str | None, typer.Option(help="Forecast: column that na
 Ahead = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Forecast: columns that are known ahead.")]
 Past = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Forecast: columns known up to the present.")]
 Static = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Forecast: columns that never change in a series.")]
+TaskName = Annotated[str | None, typer.Option(help="language, classify, regress, tag, translate or forecast; guessed.")]
+Level = Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")]
+Vocabulary = Annotated[int | None, typer.Option(help="At most so many tokens.")]
+Normalise = Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")]
+HeldBack = Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")]
 Top = Annotated[int, typer.Option(min=1, help="How many of the likeliest to show.")]
 
 
@@ -55,9 +60,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
 @app.command()
 def fit(
     data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet, .npz, .ts or IDX")],
-    task: Annotated[
-        str | None, typer.Option(help="language, classify, regress, tag, translate or forecast; guessed.")
-    ] = None,
+    task: TaskName = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     tags: TagsColumn = None,
@@ -72,15 +75,15 @@ def fit(
     bidirectional: Annotated[
         bool | None, typer.Option("--bidirectional/--causal", help="Read both ways (cannot stream), or forward only.")
     ] = None,
-    level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
-    vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
+    level: Level = None,
+    vocabulary: Vocabulary = None,
     form: Annotated[str | None, typer.Option(help="Translate with attention, or word-by-word.")] = None,
     shared: Annotated[
         bool | None, typer.Option("--shared/--separate", help="One vocabulary for both languages, or two.")
     ] = None,
     beam: Annotated[int | None, typer.Option(help="Translations that are followed at a time.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="How much long translations are favoured.")] = None,
-    normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
+    normalise: Normalise = False,
     horizon: Horizon = None,
     lookback: Annotated[int | None, typer.Option(help="Forecast from so many last rows; else from all.")] = None,
     season: Season = None,
@@ -119,7 +122,7 @@ def fit(
     ] = None,
     dropout: Annotated[float | None, typer.Option(help="Share dropped in training, 0 to 1.")] = None,
     weight_drop: Annotated[float | None, typer.Option(help="Share of recurrent weights dropped in training.")] = None,
-    valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,
+    valid: HeldBack = None,
     test: Annotated[str | None, typer.Option(help="Test file, measured once at the end.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train for so many minutes.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Train for so many passes over the data.")] = None,
@@ -187,7 +190,7 @@ def tune(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As for `recurra fit`.")],
     minutes: Annotated[float, typer.Option(help="For all trials together.")],
     trials: Annotated[int, typer.Option(min=2, help="Trials of full length that the minutes are shared among.")] = 10,
-    valid: Annotated[str | None, typer.Option(help="Validation file; without it a tenth is held back.")] = None,
+    valid: HeldBack = None,
     out: Annotated[str | None, typer.Option(help="Folder of the search; named after DATA if left out.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace the search in the folder.")] = False,
     json: Json = False,
@@ -205,16 +208,14 @@ def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help=".txt, .tsv, .csv, .jsonl, .parquet, .npz, .ts or IDX")],
     valid: Annotated[str | None, typer.Option(help="Validation file.")] = None,
     test: Annotated[str | None, typer.Option(help="Test file.")] = None,
-    task: Annotated[
-        str | None, typer.Option(help="language, classify, regress, tag, translate or forecast; guessed.")
-    ] = None,
+    task: TaskName = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     tags: TagsColumn = None,
     target: TargetColumn = None,
-    level: Annotated[str | None, typer.Option(help="Tokens: characters, words or bpe.")] = None,
-    vocabulary: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
-    normalise: Annotated[bool, typer.Option("--normalise", help="Take full and half width (Ａ, A) as one.")] = False,
+    level: Level = None,
+    vocabulary: Vocabulary = None,
+    normalise: Normalise = False,
     horizon: Horizon = None,
     season: Season = None,
     fill: Fill = None,

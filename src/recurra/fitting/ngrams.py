@@ -25,8 +25,8 @@ LEAST_LINES, MOST_NUMBERS = 1 << 10, 1 << 21
 """Lines of the table, at least; numbers in it, at most: eight megabytes."""
 MOST_CLASSES = 100
 """With more classes than this a linear model of each is too much work for what it brings."""
-MOST_TOKENS = 5_000_000
-"""Tokens of training texts that the weights are fitted on, at most."""
+MOST_CHARACTERS = 5_000_000
+"""Characters of training texts that the weights are fitted on, at most."""
 HELD = 10
 """Each so many-th text chooses how strongly the weights are held back."""
 
@@ -41,12 +41,12 @@ def fit_ngrams(task: Classifier, dataset: LabelledDataset) -> None:
     """Fit the table of the n-grams to a labelled dataset; the network plays no part."""
     ngrams = task.ngrams
     assert ngrams is not None and dataset.labels is not None and isinstance(task.codec, TextCodec)
-    texts, labels, tokens = [], [], 0
+    texts, labels, characters = [], [], 0
     for text, label in zip(dataset.inputs, dataset.labels, strict=True):
         texts.append(text)
         labels.append(task.labels.encode(label))
-        tokens += len(text)
-        if tokens > MOST_TOKENS:
+        characters += len(text)
+        if characters > MOST_CHARACTERS:
             break
     targets, classes = np.array(labels), task.config.classes
     features = _features(ngrams, [torch.tensor(ids) for ids in task.codec.encode_many(texts)])
