@@ -1,0 +1,115 @@
+"""A look as a page carries it: arrays packed into text, so that a file stays small and its numbers stay exact.
+
+An array becomes `{"$array": "f4" | "f2", "shape": [...], "data": text}`. The text is base64 of raw deflate (RFC 1951) of the
+bytes, little-endian, shuffled: first the lowest byte of all numbers, then the next one of all, so that the signs and
+exponents, which hardly differ, stand together. A page has all of it built in: `DecompressionStream("deflate-raw")`.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recurra.errors import DataError
+
+HALF_FROM = 1 << 20
+"""Bytes of a packed look from which on rough values are told in half precision."""
+MOST = 64 << 20
+"""Bytes of arrays that a page carries at most."""
+HALF_LARGEST = 65504.0
+
+
+@dataclass(frozen=True)
+class Rough:
+    """An array whose numbers are for reading, such as a gate: half precision (three digits) tells them well enough."""
+
+    values: np.ndarray
+
+
+def pack(values: np.ndarray, kind: str = "f4") -> dict[str, Any]:
+    """An array as JSON: "f4" keeps single precision exactly, "f2" three digits."""
+    flat = np.ascontiguousarray(values, dtype=f"<{kind}").reshape(-1)
+    shuffled = flat.view(np.uint8).reshape(-1, flat.itemsize).T.tobytes()
+    squeezer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    data = squeezer.compress(shuffled) + squeezer.flush()
+    return {"$array": kind, "shape": list(values.shape), "data": base64.b64encode(data).decode("ascii")}
+
+
+def unpack(entry: Mapping[str, Any]) -> np.ndarray:
+    """What `pack` was given, in the precision that it was kept in."""
+    data = zlib.decompress(base64.b64decode(entry["data"]), -zlib.MAX_WBITS)
+    size = int(entry["$array"][1:])
+    flat = np.frombuffer(data, np.uint8).reshape(size, -1).T.tobytes()
+    return np.frombuffer(flat, f"<{entry['$array']}").reshape(entry["shape"])
+
+
+def packed(tree: Any) -> Any:
+    """A tree of dictionaries, lists and arrays with every array packed: rough ones exactly too, while all is below 1 MB.
+
+    Raises `DataError` where it would be more than a page can carry.
+    """
+    size = _bytes_in(tree)
+    if size > MOST:
+        raise DataError(
+            "There is too much to look at in one page",
+            got=f"{size / (1 << 20):,.0f} MB of states and gates",
+            expected=f"{MOST >> 20} MB at most",
+            fix="Look at a shorter piece, or write --out FILE.json, which has no limit",
+        )
+    whole = _each(tree, lambda array: pack(_numbers(array)))
+    if _text_in(whole) <= HALF_FROM:
+        return whole
+    return _each(tree, lambda array: pack(_numbers(array), _kind(array)))
+
+
+def plain(tree: Any) -> Any:
+    """The same tree with arrays as nested lists; what is no finite number is None."""
+    return _each(tree, lambda array: _listed(_numbers(array).tolist()))
+
+
+def _listed(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_listed(value) for value in values]
+    return values if not isinstance(values, float) or math.isfinite(values) else None
+
+
+def _numbers(array: np.ndarray | Rough) -> np.ndarray:
+    return array.values if isinstance(array, Rough) else array
+
+
+def _kind(array: np.ndarray | Rough) -> str:
+    if not isinstance(array, Rough) or not array.values.size:
+        return "f4"
+    return "f2" if float(np.abs(array.values).max()) <= HALF_LARGEST else "f4"
+
+
+def _each(tree: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(tree, np.ndarray | Rough):
+        return change(tree)
+    if isinstance(tree, Mapping):
+        return {key: _each(value, change) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_each(value, change) for value in tree]
+    return tree
+
+
+def _bytes_in(tree: Any) -> int:
+    """Bytes of all arrays, as a page holds them: in single precision."""
+    if isinstance(tree, np.ndarray | Rough):
+        return 4 * _numbers(tree).size
+    if isinstance(tree, Mapping):
+        return sum(map(_bytes_in, tree.values()))
+    return sum(map(_bytes_in, tree)) if isinstance(tree, list | tuple) else 0
+
+
+def _text_in(tree: Any) -> int:
+    """Characters of all packed arrays."""
+    if isinstance(tree, Mapping):
+        return len(tree["data"]) if "$array" in tree else sum(map(_text_in, tree.values()))
+    return sum(map(_text_in, tree)) if isinstance(tree, list | tuple) else 0
