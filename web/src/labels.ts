@@ -1,0 +1,82 @@
+/** The texts of a strip: inputs below, outputs above, as elements that are made for the steps in the window only. */
+
+import { h } from "./dom";
+import type { Loaded } from "./scene";
+import { TEXTS, type View } from "./view";
+import { say } from "./words";
+
+interface Pair {
+  input: HTMLElement;
+  output: HTMLElement | null;
+}
+
+export class Labels {
+  readonly element = h("div", { class: "labels" });
+  private readonly pairs = new Map<number, Pair>();
+  private readonly sides: [HTMLElement, HTMLElement];
+
+  constructor(
+    private readonly loaded: Loaded,
+    private readonly view: View,
+    private readonly choose: (step: number) => void,
+  ) {
+    this.sides = [h("span", { class: "side" }), h("span", { class: "side" })];
+    this.element.append(...this.sides);
+  }
+
+  word(): void {
+    this.sides[0].textContent = say("initial");
+    this.sides[1].textContent = say("final");
+  }
+
+  /** Put every text where its step is. */
+  place(chosen: number): void {
+    const { view } = this;
+    const shown = view.width >= TEXTS && view.fold < 0.5;
+    const [from, to] = shown ? view.visible : [0, 0];
+    for (const [step, pair] of this.pairs) {
+      if (step >= from && step < to) continue;
+      pair.input.remove();
+      pair.output?.remove();
+      this.pairs.delete(step);
+    }
+    for (let step = from; step < to; step++) {
+      const pair = this.pairs.get(step) ?? this.make(step);
+      for (const part of [pair.input, pair.output]) {
+        if (!part) continue;
+        part.style.transform = `translateX(${view.x(step)}px)`;
+        part.style.width = `${view.width}px`;
+        part.style.opacity = String(1 - 2 * view.fold);
+        part.classList.toggle("chosen", step === chosen);
+      }
+    }
+    const room = view.edge >= 44 && view.fold === 0;
+    [-1, view.steps].forEach((at, i) => {
+      const side = this.sides[i]!;
+      side.hidden = !room;
+      side.style.transform = `translateX(${view.x(at)}px)`;
+      side.style.width = `${view.edge}px`;
+      side.style.top = `${view.bottom - 22}px`;
+    });
+  }
+
+  private make(step: number): Pair {
+    const input = h("span", { class: "in", "data-step": step, dir: "auto", title: this.loaded.inputInFull(step) });
+    input.textContent = this.loaded.input(step);
+    input.style.top = `${this.view.bottom}px`;
+    const said = this.loaded.output(step);
+    let output: HTMLElement | null = null;
+    if (said) {
+      output = h("span", { class: "out", "data-step": step, dir: "auto", title: this.loaded.outputInFull(step) });
+      output.textContent = said;
+      output.style.top = `${this.view.top - 42}px`;
+      output.addEventListener("pointerenter", () => output!.classList.add("over"));
+      output.addEventListener("click", () => this.choose(step));
+    }
+    this.element.append(input);
+    if (output) this.element.append(output);
+    const pair = { input, output };
+    this.pairs.set(step, pair);
+    return pair;
+  }
+}

@@ -1,0 +1,222 @@
+/** The page: reads the look that stands in it, and puts its parts together. */
+
+import { onScheme } from "./colour";
+import { CellPanel } from "./cell";
+import { grids } from "./decode";
+import { h, put, save, seen } from "./dom";
+import { leavesOf, Loaded } from "./scene";
+import { changed, Store } from "./store";
+import { Strip } from "./strip";
+import { TimePanel } from "./time";
+import { Tour } from "./tour";
+import type { Look } from "./types";
+import { UnitsPanel } from "./units";
+import { WhatIfPanel } from "./whatif";
+import { WhyPanel } from "./why";
+import { count, number, percent, say, speak } from "./words";
+
+/** Rows of the table for who cannot see the strip. */
+const TABLE = 120;
+
+class Page {
+  private readonly store: Store;
+  private readonly live = h("p", { class: "unseen", role: "status", "aria-live": "polite", id: "live" });
+  private readonly tour: Tour;
+  private readonly top = h("header", {});
+  private readonly controls = h("div", { class: "controls", role: "group" });
+  private readonly about = h("div", { class: "about" });
+  private readonly table = h("details", { class: "table" });
+  private readonly foot = h("footer", {});
+  private readonly strips: Strip[];
+
+  constructor(
+    private readonly look: Look,
+    private readonly scenes: Loaded[],
+  ) {
+    const first = look.model.layers[0]!;
+    const last = Math.max(0, scenes[0]!.steps - 1);
+    const chinese = /^zh/.test(navigator.language);
+    this.store = new Store(look, {
+      language: chinese ? "zh" : "en",
+      scene: 0, step: last, layer: look.model.layers.length - 1, direction: look.model.layers.at(-1)!.directions[0]!,
+      unit: strongest(scenes[0]!, last), leaf: leavesOf(first)[0]!, ordered: true, folded: false,
+    });
+    speak(this.store.now.language);
+    document.documentElement.lang = this.store.now.language === "zh" ? "zh-CN" : "en";
+    for (const scene of scenes) scene.reorder(true);
+    this.strips = scenes.map((scene, i) => new Strip(this.store, scene, i, (text) => void (this.live.textContent = text)));
+    this.tour = new Tour(this.store);
+  }
+
+  async start(): Promise<void> {
+    const { store, scenes } = this;
+    const cell = new CellPanel(store, scenes);
+    const why = new WhyPanel(store, scenes);
+    const whatIf = new WhatIfPanel(store, scenes);
+    const time = new TimePanel(store, scenes);
+    const units = new UnitsPanel(store, scenes);
+    const stage = h("div", { class: scenes.length > 1 ? "scenes two" : "scenes" }, ...this.strips.map((strip, i) => this.framed(strip, i)));
+    const strip = h("section", { id: "strip", "aria-labelledby": "strip-title" }, this.about, this.controls, stage, this.table);
+    const main = h("main", {}, strip, h("div", { class: "panels" }, cell.element, why.element, whatIf.element, time.element, units.element));
+    document.body.prepend(this.top, main, this.foot, this.live);
+    this.word();
+    store.on((now, before) => {
+      if (changed(now, before, "language")) {
+        speak(now.language);
+        document.documentElement.lang = now.language === "zh" ? "zh-CN" : "en";
+      }
+    });
+    this.follow();
+    document.documentElement.dataset.painted = String(Math.round(performance.now()));
+    // what stands below the strip comes after it is painted
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
+    units.render();
+    await Promise.all([cell.show(), why.show(), whatIf.load(), time.show()]);
+    document.documentElement.dataset.ready = "true";
+  }
+
+  private framed(strip: Strip, index: number): HTMLElement {
+    const scene = this.look.scenes[index]!;
+    const keep = h("button", { class: "small", "data-save": index, onclick: () => void this.saveFinal(index) });
+    const answer = h("p", { class: "answer-line", dir: "auto" });
+    const word = (): void => {
+      keep.textContent = say("saveFinal");
+      put(answer, h("span", { class: "quiet" }, `${say("answer")}: `), answerText(scene.answer));
+    };
+    word();
+    this.store.on((now, before) => changed(now, before, "language") && word());
+    return h("figure", {}, h("figcaption", { dir: "auto" }, seen(scene.title)), strip.element, h("div", { class: "under" }, answer, keep));
+  }
+
+  private async saveFinal(index: number): Promise<void> {
+    const scene = this.look.scenes[index]!;
+    const state = Object.fromEntries(
+      Object.entries(await grids(scene.final)).map(([name, values]) => [name, Array.from(values.data)]),
+    );
+    const content = JSON.stringify({ format: "recurra-final-state", model: this.look.model.hash, title: scene.title, state }, null, 1);
+    save(`final-state-${index + 1}.json`, content, "application/json");
+  }
+
+  private follow(): void {
+    onScheme(() => {
+      for (const scene of this.scenes) scene.recolour();
+      for (const strip of this.strips) strip.redraw();
+    });
+    this.store.on((now, before) => {
+      if (changed(now, before, "language")) {
+        this.word();
+        for (const strip of this.strips) strip.word();
+      }
+      if (changed(now, before, "ordered")) for (const scene of this.scenes) scene.reorder(now.ordered);
+      if (changed(now, before, "folded")) {
+        void Promise.all(this.strips.map((strip) => strip.fold(now.folded)));
+        this.word();
+        this.live.textContent = now.folded ? say("folded") : this.counted();
+      }
+      if (changed(now, before, "step", "scene") && this.table.open) this.rows();
+    });
+    this.table.addEventListener("toggle", () => this.table.open && this.rows());
+  }
+
+  private counted(): string {
+    const layers = this.look.model.layers;
+    const cells = layers.reduce((sum, layer) => sum + layer.directions.length, 0);
+    return say("counted", {
+      count: count(this.look.model.parameters),
+      steps: count(this.scenes[this.store.now.scene]!.steps),
+      cells: cells === 1 ? say("oneCell") : say("manyCells", { n: cells }),
+    });
+  }
+
+  /** Everything of the frame that is words. */
+  private word(): void {
+    const { store, look } = this;
+    const now = store.now;
+    document.title = `${say("title")}: ${look.scenes.map((scene) => scene.title).join(" / ")}`;
+    put(
+      this.top,
+      h("div", {}, h("h1", {}, say("title")), h("p", { class: "quiet" }, say("lead", { cell: look.model.cell.toUpperCase(), kind: look.model.kind }))),
+      h(
+        "div",
+        { class: "corner" },
+        h("button", { class: "primary", id: "tour", onclick: () => this.tour.start() }, say("tourStart")),
+        h("button", { id: "language", lang: now.language === "en" ? "zh-CN" : "en", onclick: () => store.set({ language: now.language === "en" ? "zh" : "en" }) }, say("other")),
+      ),
+    );
+    put(
+      this.about,
+      h("h2", { id: "strip-title" }, say("strip")),
+      h("p", { class: "sentence", id: "counted" }, now.folded ? `${say("folded")} ` : "", this.counted()),
+      h("p", { class: "quiet" }, say("stripHelp")),
+    );
+    const held = document.activeElement?.id;
+    const all = (act: (strip: Strip) => void) => () => this.strips.forEach(act);
+    const leaves = [...new Set(look.model.layers.flatMap(leavesOf))];
+    put(
+      this.controls,
+      h("button", { id: "fold", class: "primary", "aria-pressed": String(now.folded), onclick: () => store.set({ folded: !now.folded }) }, say(now.folded ? "unfold" : "fold")),
+      h("button", { id: "zoom-in", onclick: all((strip) => strip.zoom(1.5)) }, say("zoomIn")),
+      h("button", { id: "zoom-out", onclick: all((strip) => strip.zoom(1 / 1.5)) }, say("zoomOut")),
+      h("button", { id: "fit", onclick: all((strip) => strip.fit()) }, say("fit")),
+      h("label", {}, h("input", { type: "checkbox", id: "ordered", checked: now.ordered, onchange: (event: Event) => store.set({ ordered: (event.target as HTMLInputElement).checked }) }), say("ordered")),
+      leaves.length > 1
+        ? h("label", {}, say("leaf"), h("select", { id: "leaf", onchange: (event: Event) => store.set({ leaf: (event.target as HTMLSelectElement).value }) },
+            ...leaves.map((leaf) => h("option", { value: leaf, selected: leaf === now.leaf }, leaf))))
+        : null,
+    );
+    if (held) document.getElementById(held)?.focus({ preventScroll: true });
+    put(this.table, h("summary", {}, say("table")));
+    if (this.table.open) this.rows();
+    put(this.foot, h("p", {}, say("footer", { hash: look.model.hash.slice(0, 12) })));
+  }
+
+  /** The steps around the chosen one as a table. */
+  private rows(): void {
+    const now = this.store.now;
+    const loaded = this.scenes[now.scene]!;
+    const from = Math.max(0, Math.min(loaded.steps - TABLE, now.step - TABLE / 2));
+    const to = Math.min(loaded.steps, from + TABLE);
+    const lanes = this.look.model.layers.flatMap((layer, index) => layer.directions.map((way) => ({ index, way })));
+    const head = [say("step"), say("input"), ...lanes.map(({ index, way }) => `${say("norm")}, ${say("layer")} ${index + 1} ${say(way)}`), say("output")];
+    const rows: HTMLElement[] = [];
+    for (let step = from; step < to; step++) {
+      const norms = lanes.map(({ index, way }) => number(loaded.heat(index, way, now.leaf).norm(step)));
+      const cells = [loaded.input(step), ...norms, loaded.outputInFull(step)];
+      rows.push(h("tr", { class: step === now.step ? "chosen" : null }, h("th", { scope: "row" }, step + 1), ...cells.map((text) => h("td", { dir: "auto" }, text))));
+    }
+    const body = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("table") },
+      h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, ...rows)));
+    put(this.table, h("summary", {}, say("table")), to - from < loaded.steps ? h("p", { class: "quiet small" }, say("more")) : null, body);
+  }
+}
+
+/** The unit of the last layer that is furthest from zero at a step: a good one to begin with. */
+function strongest(loaded: Loaded, step: number): number {
+  if (!loaded.steps) return 0;
+  const layer = loaded.layers.length - 1;
+  const heat = loaded.heat(layer, loaded.layers[layer]!.directions[0]!, "");
+  const row = heat.row(Math.min(step, heat.steps - 1));
+  return row.reduce((best, value, k) => (Math.abs(value) > Math.abs(row[best]!) ? k : best), 0);
+}
+
+/** An answer as predict gives it, in one line. */
+function answerText(answer: unknown): string {
+  if (answer === null || answer === undefined) return say("none");
+  if (typeof answer === "number") return number(answer);
+  if (typeof answer === "string") return seen(answer);
+  if (Array.isArray(answer)) return answer.slice(0, 12).map(answerText).join(", ") + (answer.length > 12 ? " …" : "");
+  return Object.entries(answer as Record<string, unknown>)
+    .map(([name, value]) => (/prob|^p$/.test(name) && typeof value === "number" ? `${name} ${percent(value)}` : `${name} ${answerText(value)}`))
+    .join("; ");
+}
+
+async function main(): Promise<void> {
+  const look = JSON.parse(document.getElementById("look")!.textContent!) as Look;
+  const scenes = await Promise.all(look.scenes.map((scene) => Loaded.of(scene, look.model.layers)));
+  await new Page(look, scenes).start();
+}
+
+void main().catch((error: unknown) => {
+  document.body.prepend(h("p", { class: "failed", role: "alert" }, String(error)));
+  console.error(error);
+});

@@ -1,0 +1,125 @@
+/** One scene, its states decoded and ready to be drawn; what is rarely asked for is decoded when it is. */
+
+import { grid, grids, type Grid } from "./decode";
+import { seen } from "./dom";
+import { Heat } from "./heat";
+import type { Direction, Lane, Layer, Output, Scene } from "./types";
+import { number, percent } from "./words";
+
+/** A leaf that stands for the output of a layer, where its cell has no state. */
+export const OUTPUTS = "outputs";
+
+export class Loaded {
+  private readonly heats = new Map<string, Heat>();
+  private readonly initials = new Map<string, Float32Array>();
+  private rows: Grid | null = null;
+
+  private constructor(
+    readonly scene: Scene,
+    readonly layers: Layer[],
+  ) {}
+
+  /** All states of a scene decoded. */
+  static async of(scene: Scene, layers: Layer[]): Promise<Loaded> {
+    const loaded = new Loaded(scene, layers);
+    const work: Promise<void>[] = [];
+    layers.forEach((layer, index) => {
+      for (const direction of layer.directions) work.push(loaded.load(index, direction, leavesOf(layer)));
+    });
+    if (scene.inputs.kind === "rows") {
+      work.push(grid(scene.inputs.values).then((rows) => void (loaded.rows = rows)));
+    }
+    await Promise.all(work);
+    return loaded;
+  }
+
+  private async load(layer: number, direction: Direction, leaves: string[]): Promise<void> {
+    const lane = this.lane(layer, direction);
+    for (const leaf of leaves) {
+      const values = await grid(leaf === OUTPUTS ? lane.outputs : lane.state[leaf]!);
+      this.heats.set(`${layer}/${direction}/${leaf}`, new Heat(values));
+      const initial = lane.initial[leaf];
+      if (initial) this.initials.set(`${layer}/${direction}/${leaf}`, (await grid(initial)).data);
+    }
+  }
+
+  lane(layer: number, direction: Direction): Lane {
+    return this.scene.layers[layer]![direction]!;
+  }
+
+  get steps(): number {
+    return this.scene.steps;
+  }
+
+  /** The numbers of a lane; a layer that has no such leaf shows its first one. */
+  heat(layer: number, direction: Direction, leaf: string): Heat {
+    const leaves = leavesOf(this.layers[layer]!);
+    return this.heats.get(`${layer}/${direction}/${leaves.includes(leaf) ? leaf : leaves[0]!}`)!;
+  }
+
+  initial(layer: number, direction: Direction, leaf: string): Float32Array {
+    const heat = this.heat(layer, direction, leaf);
+    const leaves = leavesOf(this.layers[layer]!);
+    const found = this.initials.get(`${layer}/${direction}/${leaves.includes(leaf) ? leaf : leaves[0]!}`);
+    return found ?? new Float32Array(heat.units);
+  }
+
+  inner(layer: number, direction: Direction): Promise<Record<string, Grid>> {
+    return grids(this.lane(layer, direction).inner);
+  }
+
+  reorder(likeness: boolean): void {
+    for (const [key, heat] of this.heats) {
+      heat.reorder(likeness ? (this.scene.units.order[Number(key.split("/")[0])] ?? null) : null);
+    }
+  }
+
+  recolour(): void {
+    for (const heat of this.heats.values()) heat.forget();
+  }
+
+  /** What comes in at a step, in words. */
+  input(step: number): string {
+    const inputs = this.scene.inputs;
+    if (inputs.kind === "tokens") return seen(inputs.texts[step] ?? "");
+    const width = this.rows?.shape[1] ?? 1;
+    const values = this.rows?.data.subarray(step * width, (step + 1) * width) ?? [];
+    const shown = Array.from(values.slice(0, 3), number).join(" ");
+    return values.length > 3 ? `${shown} …` : shown;
+  }
+
+  /** What comes in, column by column where it is numbers. */
+  inputInFull(step: number): string {
+    const inputs = this.scene.inputs;
+    if (inputs.kind === "tokens" || !this.rows) return this.input(step);
+    const width = this.rows.shape[1] ?? 1;
+    return Array.from(this.rows.data.subarray(step * width, (step + 1) * width), (value, i) =>
+      `${inputs.columns[i] ?? i + 1} ${number(value)}`).join(", ");
+  }
+
+  output(step: number): string {
+    return short(this.scene.outputs[step] ?? null);
+  }
+
+  outputInFull(step: number): string {
+    return long(this.scene.outputs[step] ?? null);
+  }
+}
+
+export function leavesOf(layer: Layer): string[] {
+  return layer.leaves.length ? layer.leaves : [OUTPUTS];
+}
+
+function short(output: Output): string {
+  if (output === null) return "";
+  if (typeof output === "number") return number(output);
+  const first = output[0];
+  if (first === undefined) return "";
+  return typeof first === "number" ? number(first) : seen(first.text);
+}
+
+function long(output: Output): string {
+  if (output === null) return "";
+  if (typeof output === "number") return number(output);
+  return output.map((one) => (typeof one === "number" ? number(one) : `${seen(one.text)} ${percent(one.p)}`)).join(", ");
+}

@@ -1,0 +1,283 @@
+/** The unrolled strip of one scene: heat on a canvas, what is read as elements over it; mouse, touch and keys. */
+
+import { named } from "./colour";
+import { h, put, sized } from "./dom";
+import { arrows, edges, foldedText, type Painter } from "./arrows";
+import { blockOf } from "./heat";
+import { Labels } from "./labels";
+import { Overview } from "./overview";
+import type { Loaded } from "./scene";
+import { changed, type Store } from "./store";
+import { CELLS, View } from "./view";
+import { number, say } from "./words";
+
+const FOLDING = 750;
+
+export class Strip {
+  readonly element: HTMLElement;
+  readonly view: View;
+  private readonly canvas = h("canvas", { "aria-hidden": "true" });
+  private readonly window: HTMLElement;
+  private readonly labels: Labels;
+  private readonly overview: Overview;
+  private readonly legend = h("p", { class: "quiet small" });
+  private asked = false;
+  private readonly fingers = new Map<number, PointerEvent>();
+  private dragged = 0;
+
+  constructor(
+    private readonly store: Store,
+    readonly loaded: Loaded,
+    private readonly index: number,
+    private readonly tell: (text: string) => void,
+  ) {
+    const layers = store.look.model.layers;
+    const units = Math.min(...layers.map((layer) => layer.hidden));
+    this.view = new View(loaded.steps, layers.map((layer) => layer.directions), units);
+    this.labels = new Labels(loaded, this.view, (step) => this.choose({ step }));
+    this.window = h(
+      "div",
+      { class: "strip", tabindex: 0, role: "application", "aria-roledescription": "strip", "data-scene": index },
+      this.canvas,
+      this.labels.element,
+    );
+    this.overview = new Overview(loaded, this.view, () => this.redraw());
+    this.element = h("div", { class: "scene" }, this.window, this.overview.element, this.legend);
+    this.window.style.height = `${this.view.height}px`;
+    this.listen();
+    this.word();
+    new ResizeObserver(() => this.resize()).observe(this.window);
+  }
+
+  /** Everything that is words, once more. */
+  word(): void {
+    const text = `${say("parts", { title: this.loaded.scene.title })}. ${say("keys")}`;
+    this.window.setAttribute("aria-label", text);
+    this.labels.word();
+    this.redraw();
+  }
+
+  private resize(): void {
+    const span = this.window.clientWidth;
+    if (!span || span === this.view.span) return;
+    const first = this.canvas.width === 300;
+    this.view.span = span;
+    if (first) this.view.fit();
+    else this.view.settle();
+    this.draw();
+  }
+
+  fit(): void {
+    this.view.fit();
+    this.redraw();
+  }
+
+  zoom(factor: number): void {
+    this.view.zoom(factor);
+    this.redraw();
+  }
+
+  /** Fold the strip into one cell, or unroll it, in front of the eyes; at once for who wants no motion. */
+  fold(folded: boolean): Promise<void> {
+    const view = this.view;
+    const goal = folded ? 1 : 0;
+    if (folded && view.width < CELLS) view.zoom(56 / view.width, view.x(this.store.now.step) + view.width / 2);
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const [from, begun] = [view.fold, performance.now()];
+    return new Promise((done) => {
+      const move = (time: number): void => {
+        const share = still ? 1 : Math.min(1, Math.max(0, (time - begun) / FOLDING));
+        view.fold = from + (goal - from) * (share < 0.5 ? 2 * share * share : 1 - 2 * (1 - share) ** 2);
+        this.draw();
+        if (share < 1) requestAnimationFrame(move);
+        else done();
+      };
+      requestAnimationFrame(move);
+    });
+  }
+
+  redraw(): void {
+    if (this.asked) return;
+    this.asked = true;
+    requestAnimationFrame(() => {
+      this.asked = false;
+      this.draw();
+    });
+  }
+
+  private draw(): void {
+    const { view, loaded } = this;
+    const context = sized(this.canvas, view.span, view.height);
+    if (!context) return;
+    const now = this.store.now;
+    const ratio = window.devicePixelRatio || 1;
+    context.clearRect(0, 0, view.span, view.height);
+    const ink = { rule: named("line"), ink: named("ink"), soft: named("soft"), accent: named("model"), card: named("card") };
+    const painter: Painter = { context, view, loaded, ink, layers: this.store.look.model.layers };
+    const [from, to] = view.visible;
+    arrows(painter);
+    for (const lane of view.lanes) {
+      const heat = loaded.heat(lane.layer, lane.direction, now.leaf);
+      const box = { y: lane.top, height: view.laneHeight, ratio };
+      if (view.width < CELLS && view.fold === 0) {
+        heat.draw(context, { left: view.x(0), top: lane.top, width: view.width, height: view.laneHeight, from, to, ratio });
+      } else {
+        const inset = view.inset;
+        for (let step = from; step < to; step++) {
+          const x = view.x(step) + inset;
+          heat.drawStep(context, step, { ...box, x, width: view.width - 2 * inset });
+          this.frame(context, x, lane.top, view.width - 2 * inset, ink.rule);
+        }
+      }
+      if (this.index === now.scene && lane.layer === now.layer && lane.direction === now.direction) {
+        context.lineWidth = 2.5;
+        this.frame(context, view.x(now.step) + view.inset - 1, lane.top, view.width - 2 * view.inset + 2, ink.accent);
+        context.lineWidth = 1;
+      }
+    }
+    edges(painter, now.leaf);
+    if (view.fold > 0) foldedText(painter);
+    this.labels.place(this.index === now.scene ? now.step : -1);
+    this.overview.draw(now.leaf);
+    this.tellScale();
+  }
+
+  private frame(context: CanvasRenderingContext2D, x: number, y: number, width: number, colour: string): void {
+    context.strokeStyle = colour;
+    context.strokeRect(x, y, width, this.view.laneHeight);
+  }
+
+  private tellScale(): void {
+    const now = this.store.now;
+    const first = this.store.look.model.layers[0]!;
+    const scale = number(this.loaded.heat(0, first.directions[0]!, now.leaf).scale);
+    const block = blockOf(this.view.width * (window.devicePixelRatio || 1));
+    put(this.legend, block > 1 ? say("scale", { scale, block }) : say("scaleOne", { scale }));
+  }
+
+  // ---- what is chosen
+
+  private choose(where: { step?: number; layer?: number; direction?: "ahead" | "back" }): void {
+    this.store.set({ scene: this.index, ...where });
+  }
+
+  follow(): void {
+    this.store.on((now, before) => {
+      if (changed(now, before, "step", "scene") && now.scene === this.index) this.view.show(now.step);
+      if (changed(now, before, "scene", "step", "layer", "direction") && now.scene === this.index) this.announce();
+      this.redraw();
+    });
+  }
+
+  private announce(): void {
+    const now = this.store.now;
+    const both = this.store.look.model.layers[now.layer]!.directions.length > 1;
+    const output = this.loaded.outputInFull(now.step);
+    this.tell(
+      say("readStep", {
+        step: now.step + 1,
+        steps: this.loaded.steps,
+        input: this.loaded.inputInFull(now.step),
+        layer: now.layer + 1,
+        way: both ? say("wayOf", { way: say(now.direction) }) : "",
+        norm: number(this.loaded.heat(now.layer, now.direction, now.leaf).norm(now.step)),
+        said: output && say("saidOutput", { output }),
+      }),
+    );
+  }
+
+  // ---- hands
+
+  private listen(): void {
+    const target = this.window;
+    target.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    target.addEventListener("pointerdown", (event) => this.down(event));
+    target.addEventListener("pointermove", (event) => this.move(event));
+    for (const end of ["pointerup", "pointercancel"] as const) target.addEventListener(end, (event) => this.up(event));
+    target.addEventListener("keydown", (event) => this.key(event));
+    this.follow();
+  }
+
+  private wheel(event: WheelEvent): void {
+    const sideways = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
+    if (event.ctrlKey || event.metaKey) {
+      event.preventDefault();
+      this.view.zoom(Math.exp(-event.deltaY * 0.004), event.clientX - this.window.getBoundingClientRect().left);
+    } else if (Math.abs(sideways) > Math.abs(event.shiftKey ? 0 : event.deltaY)) {
+      event.preventDefault();
+      this.view.pan(-sideways);
+    } else return;
+    this.redraw();
+  }
+
+  private down(event: PointerEvent): void {
+    if (event.button !== 0) return;
+    this.fingers.set(event.pointerId, event);
+    this.dragged = 0;
+  }
+
+  private move(event: PointerEvent): void {
+    const before = this.fingers.get(event.pointerId);
+    if (!before) return;
+    const others = [...this.fingers.values()].filter((finger) => finger.pointerId !== event.pointerId);
+    const other = others[0];
+    if (other) {
+      const apart = (finger: PointerEvent): number => Math.max(8, Math.abs(finger.clientX - other.clientX));
+      const middle = (event.clientX + other.clientX) / 2 - this.window.getBoundingClientRect().left;
+      this.view.zoom(apart(event) / apart(before), middle);
+      this.dragged += 9;
+    } else {
+      const by = event.clientX - before.clientX;
+      this.dragged += Math.abs(by);
+      if (this.dragged > 4) {
+        // taken only now, so that a click still reaches what it was meant for
+        if (!this.window.hasPointerCapture(event.pointerId)) this.window.setPointerCapture(event.pointerId);
+        this.view.pan(by);
+      }
+    }
+    this.fingers.set(event.pointerId, event);
+    this.redraw();
+  }
+
+  private up(event: PointerEvent): void {
+    const held = this.fingers.delete(event.pointerId);
+    if (!held || this.dragged > 4 || event.type === "pointercancel") return;
+    const box = this.window.getBoundingClientRect();
+    const lane = this.view.laneAt(event.clientY - box.top);
+    const step = this.view.stepAt(event.clientX - box.left);
+    if (step < 0 || step >= this.loaded.steps || this.view.fold > 0) return;
+    this.choose(lane ? { step, layer: lane.layer, direction: lane.direction } : { step });
+  }
+
+  private key(event: KeyboardEvent): void {
+    const now = this.store.now;
+    const [last, view] = [this.loaded.steps - 1, this.view];
+    const step = now.scene === this.index ? now.step : 0;
+    const lane = view.lanes.findIndex((one) => one.layer === now.layer && one.direction === now.direction);
+    const to = (next: number): void => this.choose({ step: Math.min(last, Math.max(0, next)) });
+    const over = (by: number): void => {
+      const next = view.lanes[lane + by];
+      if (next) this.choose({ layer: next.layer, direction: next.direction });
+    };
+    const page = Math.max(1, Math.round(view.span / view.width));
+    const actions: Record<string, () => void> = {
+      ArrowRight: () => to(step + 1),
+      ArrowLeft: () => to(step - 1),
+      ArrowUp: () => over(-1),
+      ArrowDown: () => over(1),
+      PageDown: () => to(step + page),
+      PageUp: () => to(step - page),
+      Home: () => to(0),
+      End: () => to(last),
+      "+": () => this.zoom(1.4),
+      "=": () => this.zoom(1.4),
+      "-": () => this.zoom(1 / 1.4),
+      f: () => this.store.set({ folded: !now.folded }),
+      Enter: () => document.getElementById("cell")?.scrollIntoView({ block: "nearest" }),
+    };
+    const action = actions[event.key];
+    if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    action();
+  }
+}

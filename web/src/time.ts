@@ -1,0 +1,135 @@
+/** Through time: how far a gradient comes back, how long the state is, its path, and how far two scenes lie apart. */
+
+import { chart, type Line } from "./chart";
+import { grid } from "./decode";
+import { h, put, s } from "./dom";
+import type { Loaded } from "./scene";
+import { changed, type Store } from "./store";
+import { both, number, percent, say } from "./words";
+
+/** Points of a path that are drawn at most. */
+const MOST = 4000;
+
+export class TimePanel {
+  readonly element = h("section", { id: "time", "aria-labelledby": "time-title" });
+  private turn = 0;
+
+  constructor(
+    private readonly store: Store,
+    private readonly scenes: Loaded[],
+  ) {
+    store.on((now, before) => {
+      if (changed(now, before, "scene", "language", "layer")) void this.show();
+    });
+  }
+
+  async show(): Promise<void> {
+    const turn = ++this.turn;
+    const now = this.store.now;
+    const loaded = this.scenes[now.scene]!;
+    const flow = loaded.scene.flow;
+    const parts: (HTMLElement | null)[] = [h("h2", { id: "time-title" }, say("time"))];
+    if (this.scenes.length === 2) parts.push(this.apart());
+    if (flow) {
+      const gradients = await Promise.all(flow.layers.map(grid));
+      const norms = await Promise.all(flow.norm.map(grid));
+      parts.push(
+        this.part("flow", "flowHelp", both(flow.sentence), named(gradients.map((each) => each.data)), true),
+        flow.memory === null
+          ? null
+          : h("p", { class: "fact", id: "memory" }, say("memory", { steps: number(Number(flow.memory.toPrecision(3))) })),
+        flow.saturation.length
+          ? h("p", { class: "fact", id: "saturation" }, say("saturation", {
+              shares: flow.saturation.map((share, i) => `${say("layer")} ${i + 1} ${percent(share)}`).join(", "),
+            }))
+          : null,
+        this.part("norms", "normsHelp", "", named(norms.map((each) => each.data)), false),
+      );
+    }
+    const path = loaded.scene.trajectory[now.layer];
+    if (path) {
+      const points = await grid(path);
+      parts.push(this.path(points.data, points.shape[0] ?? 0, loaded));
+    }
+    if (turn === this.turn) put(this.element, ...parts);
+  }
+
+  private part(title: "flow" | "norms", help: "flowHelp" | "normsHelp", sentence: string, lines: Line[], log: boolean): HTMLElement {
+    return h(
+      "div",
+      { class: "part", id: title },
+      h("h3", {}, say(title)),
+      sentence ? h("p", { class: "sentence" }, sentence) : null,
+      h("p", { class: "quiet" }, say(help)),
+      chart(`${say(title)}. ${sentence}`, lines, say("step"), log),
+    );
+  }
+
+  /** The distance of the states of two scenes, their ends side by side. */
+  private apart(): HTMLElement {
+    const [one, other] = [this.scenes[0]!, this.scenes[1]!];
+    const both = Math.min(one.steps, other.steps);
+    const leaf = this.store.now.leaf;
+    const lines = one.layers.map((layer, index): Line => {
+      const way = layer.directions[0]!;
+      const [a, b] = [one.heat(index, way, leaf), other.heat(index, way, leaf)];
+      const values = new Float32Array(both);
+      for (let i = 0; i < both; i++) {
+        const [left, right] = [a.row(one.steps - both + i), b.row(other.steps - both + i)];
+        let sum = 0;
+        for (let k = 0; k < left.length; k++) sum += (left[k]! - right[k]!) ** 2;
+        values[i] = Math.sqrt(sum);
+      }
+      return { name: `${say("layer")} ${index + 1}`, values };
+    });
+    return h(
+      "div",
+      { class: "part", id: "apart" },
+      h("h3", {}, say("apart")),
+      h("p", { class: "quiet" }, say("apartHelp")),
+      chart(say("apart"), lines, say("step")),
+    );
+  }
+
+  private path(points: Float32Array, steps: number, loaded: Loaded): HTMLElement {
+    const [wide, high, edge] = [640, 380, 34];
+    const each = Math.max(1, Math.ceil(steps / MOST));
+    const shown: number[] = [];
+    for (let step = 0; step < steps; step += each) shown.push(step);
+    if (steps && shown.at(-1) !== steps - 1) shown.push(steps - 1);
+    const xs = shown.map((step) => points[2 * step]!);
+    const ys = shown.map((step) => points[2 * step + 1]!);
+    const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
+    const [y0, y1] = [Math.min(...ys), Math.max(...ys)];
+    const span = Math.max((x1 - x0) / (wide - 2 * edge), (y1 - y0) / (high - 2 * edge)) || 1;
+    const x = (step: number): number => wide / 2 + (points[2 * step]! - (x0 + x1) / 2) / span;
+    const y = (step: number): number => high / 2 - (points[2 * step + 1]! - (y0 + y1) / 2) / span;
+    const root = s("svg", { viewBox: `0 0 ${wide} ${high}`, class: "chart path", role: "img", "aria-label": say("trajectory") });
+    root.append(
+      s("polyline", { class: "stroke c0", points: shown.map((step) => `${x(step).toFixed(1)},${y(step).toFixed(1)}`).join(" ") }),
+    );
+    // names only where there is room for them
+    const names = Math.max(1, Math.ceil(shown.length / 24));
+    shown.forEach((step, i) => {
+      if (shown.length > 400 && step !== 0 && step !== steps - 1) return;
+      const end = step === 0 ? "first" : step === steps - 1 ? "last" : "dot";
+      const dot = s("circle", { cx: x(step), cy: y(step), r: end === "dot" ? 3 : 5.5, class: end });
+      dot.append(s("title", {}, `${step + 1} ${loaded.input(step)}`));
+      root.append(dot);
+      if (i % names === 0 || end !== "dot") {
+        root.append(s("text", { x: x(step) + 8, y: y(step) - 6 }, `${step + 1} ${loaded.input(step)}`));
+      }
+    });
+    return h(
+      "div",
+      { class: "part", id: "trajectory" },
+      h("h3", {}, `${say("trajectory")}: ${say("layer")} ${this.store.now.layer + 1}`),
+      h("p", { class: "quiet" }, say("trajectoryHelp")),
+      root,
+    );
+  }
+}
+
+function named(values: Float32Array[]): Line[] {
+  return values.map((each, i) => ({ name: `${say("layer")} ${i + 1}`, values: each }));
+}

@@ -1,0 +1,127 @@
+/** The shape of a look, as Python writes it (`Look.to_dict`), with arrays packed or as nested lists. */
+
+export type Numbers = { $array: "f4" | "f2"; shape: number[]; data: string } | unknown[];
+
+export type Direction = "ahead" | "back";
+
+export type Both = { en: string; zh: string };
+
+export interface Term {
+  name: string;
+  text: string;
+}
+
+export interface Formula {
+  name: string;
+  text: string;
+  of: string[];
+  terms: Term[];
+  activation: string | null;
+  aside: boolean;
+}
+
+export interface Layer {
+  name: string;
+  cell: string;
+  inputs: number;
+  hidden: number;
+  directions: Direction[];
+  parameters: number;
+  leaves: string[];
+  inner: string[];
+  formula: Formula[];
+}
+
+export interface Lane {
+  initial: Record<string, Numbers>;
+  state: Record<string, Numbers>;
+  inner: Record<string, Numbers>;
+  outputs: Numbers;
+}
+
+export type Guess = { text: string; p: number };
+
+/** What is said at one step: likely texts, numbers, or nothing. */
+export type Output = Guess[] | number | number[] | null;
+
+export interface Why {
+  target: { step: number; text: string; p?: number };
+  methods: Record<string, Numbers>;
+  disagree: number[];
+  words: Both;
+  notes?: Record<string, Both>;
+}
+
+export interface Flow {
+  layers: Numbers[];
+  sentence: Both;
+  memory: number | null;
+  saturation: number[];
+  norm: Numbers[];
+}
+
+export interface Scene {
+  title: string;
+  inputs: { kind: "tokens"; texts: string[] } | { kind: "rows"; columns: string[]; values: Numbers };
+  steps: number;
+  layers: Partial<Record<Direction, Lane>>[];
+  outputs: Output[];
+  answer: unknown;
+  final: Record<string, Numbers>;
+  why: Why[];
+  flow: Flow | null;
+  trajectory: Numbers[];
+  units: { order: number[][] };
+}
+
+export interface Stretch {
+  text: string;
+  at: number;
+  value: number;
+}
+
+export interface Corpus {
+  units: { layer: number; unit: number; top: Stretch[] }[];
+  alike: Stretch[];
+}
+
+export interface CellWeights {
+  cell: string;
+  hidden: number;
+  options: { activation?: string; reset_after?: boolean; heads?: number };
+  arrays: Record<string, Numbers>;
+}
+
+export interface Weights {
+  task: string;
+  layers: { ahead?: CellWeights; back?: CellWeights; residual: boolean }[];
+  embedding: Numbers;
+  head: {
+    summary: "last" | "max" | "all" | null;
+    both_ways: number;
+    narrow: Numbers | null;
+    weight: Numbers;
+    bias: Numbers;
+  };
+  vocabulary: string[];
+  unknown: number | null;
+  lowercase: boolean;
+  labels: string[] | null;
+}
+
+export interface Look {
+  format: string;
+  version: number;
+  model: {
+    kind: string;
+    cell: string;
+    hash: string;
+    parameters: number;
+    summary: Record<string, unknown>;
+    layers: Layer[];
+    labels: string[];
+  };
+  weights: Weights | null;
+  scenes: Scene[];
+  corpus: Corpus | null;
+}

@@ -1,0 +1,135 @@
+/** Why an output came out so: what each input counted by three ways of asking, side by side. */
+
+import { css, ink } from "./colour";
+import { grids, type Grid } from "./decode";
+import { h, put, seen } from "./dom";
+import type { Loaded } from "./scene";
+import { changed, type Store } from "./store";
+import type { Why } from "./types";
+import { both, number, percent, say, type Word, WORDS } from "./words";
+
+/** Steps shown at once; of a longer sequence those around the target. */
+const MOST = 160;
+
+export class WhyPanel {
+  readonly element = h("section", { id: "why", "aria-labelledby": "why-title" });
+  private turn = 0;
+
+  constructor(
+    private readonly store: Store,
+    private readonly scenes: Loaded[],
+  ) {
+    store.on((now, before) => {
+      if (changed(now, before, "scene", "step", "language")) void this.show();
+    });
+  }
+
+  /** The reasons for the chosen step, or for the nearest output that has some. */
+  private chosen(): { whys: Why[]; index: number } {
+    const now = this.store.now;
+    const whys = this.scenes[now.scene]!.scene.why;
+    const far = whys.map((why) => Math.abs(why.target.step - now.step));
+    const index = far.indexOf(Math.min(...far));
+    return { whys, index };
+  }
+
+  async show(): Promise<void> {
+    const turn = ++this.turn;
+    const { whys, index } = this.chosen();
+    const title = h("h2", { id: "why-title" }, say("why"));
+    const why = whys[index];
+    if (!why) {
+      put(this.element, title, h("p", { class: "quiet" }, say("whyNone")));
+      return;
+    }
+    const methods = await grids(why.methods);
+    if (turn !== this.turn) return;
+    const select = h(
+      "select",
+      {
+        id: "why-target",
+        onchange: (event: Event) => this.store.set({ step: whys[Number((event.target as HTMLSelectElement).value)]!.target.step }),
+      },
+      ...whys.map((each, i) => h("option", { value: i, selected: i === index }, targetName(each))),
+    );
+    const held = document.activeElement?.id === "why-target";
+    put(
+      this.element,
+      title,
+      h("p", { class: "quiet" }, say("whyHelp")),
+      h("div", { class: "chooser" }, h("label", { for: "why-target" }, say("whyFor")), select),
+      h("p", { class: "sentence", "aria-live": "polite", dir: "auto" }, both(why.words)),
+      this.table(why, methods),
+      h("p", { class: "quiet" }, this.agreement(why)),
+      ...Object.entries(why.notes ?? {}).map(([name, note]) =>
+        h("p", { class: "quiet small" }, `${methodName(name)}: ${both(note)}`)),
+    );
+    if (held) select.focus();
+  }
+
+  private agreement(why: Why): string {
+    if (!why.disagree.length) return say("agree");
+    const loaded = this.scenes[this.store.now.scene]!;
+    const named = why.disagree.slice(0, 12).map((step) => `${step + 1} ${loaded.input(step)}`);
+    return say("disagree", { steps: named.join(", ") + (why.disagree.length > 12 ? " …" : "") });
+  }
+
+  private table(why: Why, methods: Record<string, Grid>): HTMLElement {
+    const loaded = this.scenes[this.store.now.scene]!;
+    const steps = loaded.steps;
+    const from = Math.max(0, Math.min(steps - MOST, why.target.step - MOST + 20));
+    const to = Math.min(steps, from + MOST);
+    const disagree = new Set(why.disagree);
+    const range = Array.from({ length: to - from }, (_, i) => from + i);
+    const head = h(
+      "tr",
+      {},
+      h("th", { scope: "col" }, say("input")),
+      ...range.map((step) =>
+        h(
+          "th",
+          { scope: "col", dir: "auto", class: step === why.target.step ? "target" : null, title: loaded.inputInFull(step) },
+          loaded.input(step),
+          disagree.has(step) ? h("i", { class: "unequal", title: say("disagree", { steps: step + 1 }) }, "≠") : null,
+        ),
+      ),
+    );
+    const rows = Object.entries(methods).map(([name, values]) => {
+      let most = 0;
+      for (const value of values.data) most = Math.max(most, Math.abs(value) || 0);
+      return h(
+        "tr",
+        { "data-method": name },
+        h("th", { scope: "row" }, methodName(name)),
+        ...range.map((step) => {
+          const value = values.data[step] ?? NaN;
+          const share = most ? value / most : 0;
+          const cell = h("td", { title: String(value) }, Math.abs(share) > 0.03 ? number(Number(value.toPrecision(2))) : "·");
+          cell.style.background = css(share);
+          cell.style.color = ink(share);
+          return cell;
+        }),
+      );
+    });
+    const cut = to - from < steps ? h("p", { class: "quiet small" }, say("more")) : null;
+    return h(
+      "div",
+      {},
+      h(
+        "div",
+        { class: "scroll", tabindex: 0, role: "region", "aria-label": say("why") },
+        h("table", { class: "why" }, h("thead", {}, head), h("tbody", {}, ...rows)),
+      ),
+      cut,
+    );
+  }
+}
+
+function methodName(name: string): string {
+  return name in WORDS ? say(name as Word) : name;
+}
+
+function targetName(why: Why): string {
+  const share = why.target.p === undefined || why.target.p === null ? "" : ` ${percent(why.target.p)}`;
+  return `${say("step")} ${why.target.step + 1}: ${seen(why.target.text)}${share}`;
+}

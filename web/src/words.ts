@@ -1,0 +1,192 @@
+/** All words of the page, in both languages. `{name}` is filled in. */
+
+import type { Both } from "./types";
+
+export const WORDS = {
+  title: { en: "Inside a recurrent network", zh: "循环网络的内部" },
+  other: { en: "中文", zh: "English" },
+  tourStart: { en: "Take the tour", zh: "导览" },
+  lead: {
+    en: "A {cell} network, task “{kind}”. It reads one step at a time and keeps a state: numbers that stand for all it has read so far.",
+    zh: "{cell} 网络，任务“{kind}”。它一步一步地读，并保有一个状态：一组数，代表到此为止读过的一切。",
+  },
+  strip: { en: "One cell, step after step", zh: "同一个单元，一步接一步" },
+  stripHelp: {
+    en: "Time runs to the right. Below each step is its input, above it the output; each box is the state after that step, one stripe a unit. Blue is negative, orange positive. Drag to move, Ctrl and wheel to zoom; arrow keys choose a step and a layer.",
+    zh: "时间向右。每一步下方是输入，上方是输出；每个方块是该步之后的状态，每个单元一条。蓝色为负，橙色为正。拖动可移动，Ctrl 加滚轮可缩放；方向键选择步与层。",
+  },
+  fold: { en: "Fold", zh: "折叠" },
+  unfold: { en: "Unroll", zh: "展开" },
+  counted: {
+    en: "{count} parameters, the same ones at each of the {steps} steps: {cells}, run {steps} times.",
+    zh: "{count} 个参数，{steps} 步每一步都用同一组：{cells}，运行 {steps} 次。",
+  },
+  oneCell: { en: "one cell", zh: "一个单元" },
+  manyCells: { en: "{n} cells one above the other", zh: "上下叠放的 {n} 个单元" },
+  folded: {
+    en: "This is the whole network. The loop hands the state of one step to the next; unrolling draws it once for each step, and adds no parameter.",
+    zh: "这就是整个网络。环把一步的状态交给下一步；展开只是为每一步画一次，不增加任何参数。",
+  },
+  zoomIn: { en: "Zoom in", zh: "放大" },
+  zoomOut: { en: "Zoom out", zh: "缩小" },
+  fit: { en: "All steps", zh: "全部步" },
+  ordered: { en: "Like units side by side", zh: "相似单元相邻" },
+  leaf: { en: "Numbers shown", zh: "显示的数" },
+  initial: { en: "initial state", zh: "初始状态" },
+  final: { en: "final state", zh: "最终状态" },
+  input: { en: "input", zh: "输入" },
+  output: { en: "output", zh: "输出" },
+  saveFinal: { en: "Download the final state", zh: "下载最终状态" },
+  scale: {
+    en: "One scale a row: full colour is ±{scale} in the first layer. A pixel here is the mean of {block} steps.",
+    zh: "每行一个色标：第一层满色为 ±{scale}。此处一个像素是 {block} 步的平均值。",
+  },
+  scaleOne: { en: "One scale a row: full colour is ±{scale} in the first layer.", zh: "每行一个色标：第一层满色为 ±{scale}。" },
+  parts: { en: "unrolled network of “{title}”", zh: "“{title}”的展开网络" },
+  keys: {
+    en: "Left and right choose a step, up and down a layer, plus and minus zoom, Enter shows the cell, F folds.",
+    zh: "左右键选步，上下键选层，加减键缩放，回车查看单元，F 折叠。",
+  },
+  readStep: {
+    en: "Step {step} of {steps}, input {input}, layer {layer}{way}: length of the state {norm}.{said}",
+    zh: "第 {step} 步，共 {steps} 步，输入 {input}，第 {layer} 层{way}：状态长度 {norm}。{said}",
+  },
+  saidOutput: { en: " Output {output}.", zh: "输出 {output}。" },
+  ahead: { en: "forwards", zh: "正向" },
+  back: { en: "backwards", zh: "反向" },
+  wayOf: { en: ", {way}", zh: "（{way}）" },
+  table: { en: "These steps as a table", zh: "以表格显示这些步" },
+  step: { en: "step", zh: "步" },
+  layer: { en: "layer", zh: "层" },
+  unit: { en: "unit", zh: "单元" },
+  norm: { en: "length of the state", zh: "状态长度" },
+  answer: { en: "Answer", zh: "答案" },
+  cell: { en: "Inside the cell", zh: "单元内部" },
+  cellWhere: {
+    en: "Layer {layer} ({cell}){way}, step {step}, input {input}.",
+    zh: "第 {layer} 层（{cell}）{way}，第 {step} 步，输入 {input}。",
+  },
+  cellHelp: {
+    en: "Each row is one gate or value of the cell at this step, one stripe a unit. Choose a unit: its numbers stand in the formula.",
+    zh: "每一行是该步单元里的一个门或值，每个单元一条。选一个单元，它的数会代入公式。",
+  },
+  before: { en: "before", zh: "之前" },
+  now: { en: "now", zh: "现在" },
+  noInner: { en: "This cell shows no inner values.", zh: "该单元没有可显示的内部数值。" },
+  exact: { en: "Numbers shown are rounded; gates are kept in half precision where the page would grow too large.", zh: "所示数字经过舍入；页面过大时，门的数值以半精度保存。" },
+  why: { en: "Why this output?", zh: "为什么是这个输出？" },
+  whyHelp: {
+    en: "Which inputs mattered, asked in three ways. Orange speaks for the output, blue against it. Where the ways disagree in sign, the step is marked ≠.",
+    zh: "用三种方法问：哪些输入起了作用？橙色支持该输出，蓝色反对。方法之间符号不一致的步标有 ≠。",
+  },
+  whyFor: { en: "Output explained", zh: "要解释的输出" },
+  whyNone: { en: "No reasons were worked out for this sequence.", zh: "这个序列没有计算原因。" },
+  gradient_input: { en: "gradient × input", zh: "梯度 × 输入" },
+  integrated: { en: "integrated gradients", zh: "积分梯度" },
+  deletion: { en: "taken out", zh: "删除该输入" },
+  disagree: { en: "The ways disagree at: {steps}.", zh: "方法不一致之处：{steps}。" },
+  agree: { en: "The three ways agree in sign wherever it matters.", zh: "在起作用的地方，三种方法符号一致。" },
+  strongest: { en: "strongest", zh: "最强" },
+  whatif: { en: "What if?", zh: "如果……" },
+  whatifHelp: {
+    en: "Change the inputs; the network runs again in this page, with its own weights. Moving a word shows what order does.",
+    zh: "修改输入，网络会用自己的权重在本页重新运行。移动一个词，就能看到顺序的作用。",
+  },
+  whatifNone: {
+    en: "This model is not run in the page: it is too large, or of a kind that the page does not compute. Run recurra look with another input instead.",
+    zh: "该模型不能在页面中运行：它太大，或者属于页面不计算的类型。请用别的输入再次运行 recurra look。",
+  },
+  inputsNow: { en: "Inputs", zh: "输入" },
+  earlier: { en: "Move earlier", zh: "前移" },
+  later: { en: "Move later", zh: "后移" },
+  remove: { en: "Take out", zh: "删除" },
+  add: { en: "Add after it", zh: "在其后添加" },
+  reset: { en: "As it was", zh: "恢复原样" },
+  unknownWord: { en: "“{text}” is not in the vocabulary; the model reads it as unknown.", zh: "“{text}”不在词表中，模型按未知词读取。" },
+  oldNew: { en: "before and after", zh: "修改前后" },
+  oldState: { en: "as it was", zh: "原来" },
+  newState: { en: "changed", zh: "修改后" },
+  difference: {
+    en: "The last states lie {distance} apart (length before: {before}).",
+    zh: "两个最终状态相距 {distance}（原长度：{before}）。",
+  },
+  time: { en: "Through time", zh: "随时间" },
+  flow: { en: "How far a signal comes back", zh: "信号能传回多远" },
+  flowHelp: {
+    en: "Length of the gradient of the last output with respect to the state at each step; each line is a layer, on a logarithmic scale.",
+    zh: "最后输出对每一步状态的梯度长度；每条线是一层，对数刻度。",
+  },
+  memory: { en: "Effective memory: {steps} steps.", zh: "有效记忆：{steps} 步。" },
+  saturation: { en: "Saturated units: {shares}.", zh: "饱和的单元：{shares}。" },
+  norms: { en: "Length of the state", zh: "状态的长度" },
+  normsHelp: { en: "Each line is a layer.", zh: "每条线是一层。" },
+  trajectory: { en: "The path of the state", zh: "状态的轨迹" },
+  trajectoryHelp: {
+    en: "The state of a layer at each step in two dimensions (principal components). Numbers are steps; ○ the first, ● the last.",
+    zh: "某层每一步的状态投影到二维（主成分）。数字是步；○ 为第一步，● 为最后一步。",
+  },
+  apart: { en: "How far apart the two states are", zh: "两个状态相距多远" },
+  apartHelp: {
+    en: "Both sequences end together here: at the right, the inputs are the same, and the distance that is left is what the state remembers.",
+    zh: "两个序列在右端对齐：那里的输入相同，剩下的距离就是状态记住的东西。",
+  },
+  units: { en: "One unit", zh: "单个单元" },
+  unitsHelp: {
+    en: "The text, coloured by the value of one unit after each step.",
+    zh: "按某个单元在每一步之后的值给文本着色。",
+  },
+  corpus: { en: "In the corpus", zh: "语料中" },
+  corpusTop: { en: "Where layer {layer}, unit {unit} is strongest", zh: "第 {layer} 层单元 {unit} 最强之处" },
+  alike: { en: "Stretches with a state like this one", zh: "状态与此相似的片段" },
+  more: { en: "only the steps around the chosen one are shown", zh: "只显示所选步附近的各步" },
+  next: { en: "Next", zh: "下一步" },
+  previous: { en: "Back", zh: "上一步" },
+  close: { en: "Close", zh: "关闭" },
+  done: { en: "Done", zh: "完成" },
+  tourPlace: { en: "{n} of {all}", zh: "{n} / {all}" },
+  footer: {
+    en: "Made by Recurra from the model {hash}. This page holds all its numbers and asks nothing of any network.",
+    zh: "由 Recurra 从模型 {hash} 生成。本页包含全部数据，不访问任何网络。",
+  },
+  none: { en: "none", zh: "无" },
+} as const satisfies Record<string, Both>;
+
+export type Word = keyof typeof WORDS;
+
+let language: "en" | "zh" = "en";
+
+export function speak(now: "en" | "zh"): void {
+  language = now;
+}
+
+export function speaks(): "en" | "zh" {
+  return language;
+}
+
+/** The words for a key in the language of the page. */
+export function say(key: Word, fill: Record<string, string | number> = {}): string {
+  return WORDS[key][language].replace(/\{(\w+)\}/g, (whole, name: string) => String(fill[name] ?? whole));
+}
+
+/** What Python wrote in both languages. */
+export function both(text: Both): string {
+  return text[language];
+}
+
+/** A number as it is read: few digits, none wasted. */
+export function number(value: number): string {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
+  const size = Math.abs(value);
+  const text =
+    size !== 0 && (size < 0.001 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+  return text.replace("-", "−");
+}
+
+export function percent(share: number): string {
+  const value = share * 100;
+  return `${value > 99 && value < 100 ? value.toFixed(1) : value < 1 && value > 0 ? value.toPrecision(2) : Math.round(value)} %`;
+}
+
+export function count(value: number): string {
+  return value.toLocaleString("en-US");
+}
