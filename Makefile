@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NATIVE := $(wildcard native/*) CMakeLists.txt
 
-.PHONY: setup demo test kill-test lint sanitize check-processors bench quality docs wheel clean
+.PHONY: setup demo page test kill-test lint sanitize check-processors bench quality docs wheel clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,10 @@ demo: setup
 
 test: setup lint sanitize
 	$(BIN)/python -m pytest -n 2
+
+# The page of `recurra look`, built anew from web/ into the package. Needs node; who uses Recurra needs none.
+page:
+	cd web && npm ci && npm run check && npm run build
 
 # Two hundred kills of runs, at any moment and at any call that writes, and a table of where they were.
 kill-test: setup

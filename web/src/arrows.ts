@@ -136,14 +136,15 @@ function column(
   }
 }
 
-/** The loops of the folded picture, and its parameters. */
-export function foldedText(painter: Painter): void {
-  const { context, view, layers, ink } = painter;
+/** The folded picture: each cell once, with its loop and its parameters. */
+export function folded(painter: Painter): void {
+  const { context, view, layers, ink, loaded } = painter;
   const alpha = Math.max(0, (view.fold - 0.55) / 0.45);
   if (alpha === 0) return;
   const middle = view.span / 2;
-  const half = view.width / 2 - view.inset;
+  const half = (view.width / 2 - view.inset) * (1 - alpha) + Math.min(64, view.span / 5) * alpha;
   context.globalAlpha = alpha;
+  context.textAlign = "center";
   for (const lane of view.lanes) {
     const layer = layers[lane.layer]!;
     const [top, high] = [lane.top, view.laneHeight];
@@ -153,17 +154,20 @@ export function foldedText(painter: Painter): void {
     context.lineWidth = 1.5;
     context.strokeRect(middle - half, top, 2 * half, high);
     context.fillStyle = ink.ink;
-    context.textAlign = "center";
-    context.font = "600 13px system-ui, sans-serif";
-    context.fillText(layer.cell.toUpperCase(), middle, top + high / 2 + 4, 2 * half - 4);
-    if (layer.leaves.length) loop(context, ink.accent, middle, half, top, high, lane.direction === "ahead");
+    context.font = "650 14px system-ui, sans-serif";
+    context.fillText(layer.cell.toUpperCase(), middle, top + high / 2 - 2, 2 * half - 8);
     context.fillStyle = ink.soft;
-    context.textAlign = "left";
-    context.font = "12px system-ui, sans-serif";
+    context.font = "11px system-ui, sans-serif";
     const each = Math.round(layer.parameters / layer.directions.length);
-    const far = Math.min(middle + half + 46, view.span - 86);
-    context.fillText(`${say("layer")} ${lane.layer + 1}: ${count(each)}`, far, top + high / 2 + 4);
+    context.fillText(say("each", { count: count(each) }), middle, top + high / 2 + 13, 2 * half - 8);
+    if (layer.leaves.length === 0) continue;
+    loop(context, ink.accent, middle, half, top, high, lane.direction === "ahead");
+    context.fillText(say("state"), middle + half + 44, top - 4);
   }
+  context.fillStyle = ink.ink;
+  context.font = "13px system-ui, sans-serif";
+  context.fillText(say("input"), middle, view.bottom + 18);
+  if (loaded.scene.outputs.length) context.fillText(say("output"), middle, Math.max(12, view.top - 24));
   context.globalAlpha = 1;
 }
 

@@ -1,5 +1,6 @@
 /** Inside a cell: the gates of one step as stripes, and the formula of one unit with its numbers. */
 
+import { ACTIVATIONS } from "./cells";
 import { css } from "./colour";
 import type { Grid } from "./decode";
 import { h, put, sized } from "./dom";
@@ -24,7 +25,8 @@ export function numbersAt(loaded: Loaded, inner: Record<string, Grid>, where: {
     const from = values.shape.length > 1 ? step * width : 0;
     found.set(name, values.data.subarray(from, from + width));
   }
-  const before = direction === "ahead" ? step - 1 : step + 1;
+  const apart = loaded.layers[layer]!.apart ?? 1;
+  const before = direction === "ahead" ? step - apart : step + apart;
   for (const leaf of leavesOf(loaded.layers[layer]!)) {
     const heat = loaded.heat(layer, direction, leaf);
     if (leaf === OUTPUTS) {
@@ -32,8 +34,15 @@ export function numbersAt(loaded: Loaded, inner: Record<string, Grid>, where: {
       continue;
     }
     found.set(leaf, heat.row(step));
-    const inside = before >= 0 && before < heat.steps;
+    const inside = apart > 0 && before >= 0 && before < heat.steps;
     found.set(`${leaf}[t-1]`, inside ? heat.row(before) : loaded.initial(layer, direction, leaf));
+  }
+  for (const line of loaded.layers[layer]!.formula) {
+    if (found.has(line.name) || !line.terms.length) continue;
+    const parts = line.terms.map((term) => found.get(term.name));
+    const act = ACTIVATIONS[line.activation ?? "identity"];
+    if (!act || parts.some((part) => part === undefined)) continue;
+    found.set(line.name, parts[0]!.map((_, k) => act(parts.reduce((sum, part) => sum + part![k]!, 0))));
   }
   return found;
 }

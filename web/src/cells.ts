@@ -24,7 +24,8 @@ const sigmoid = (z: number): number => 1 / (1 + Math.exp(-z));
 const logSigmoid = (z: number): number => Math.min(z, 0) - Math.log1p(Math.exp(-Math.abs(z)));
 const softplus = (z: number): number => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
 
-const ACTIVATIONS: Record<string, (z: number) => number> = {
+/** Those that the page knows. */
+export const ACTIVATIONS: Record<string, (z: number) => number> = {
   tanh: Math.tanh,
   relu: (z) => Math.max(0, z),
   sigmoid,

@@ -66,8 +66,9 @@ export function css(share: number): string {
 
 /** What can be read on that colour. */
 export function ink(share: number): string {
-  const strong = Math.abs(share || 0) > 0.62;
-  return strong !== isDark() ? (strong ? "#fff" : "#1d2126") : strong ? "#0d1116" : "#e6e8ea";
+  const strong = Math.abs(share || 0) > 0.55;
+  if (isDark()) return strong ? "#0d1116" : "#e6e8ea";
+  return strong ? "#fff" : "#1d2126";
 }
 
 /** A colour of the style sheet. */

@@ -1,5 +1,6 @@
 /** The texts of a strip: inputs below, outputs above, as elements that are made for the steps in the window only. */
 
+import { css, ink } from "./colour";
 import { h } from "./dom";
 import type { Loaded } from "./scene";
 import { TEXTS, type View } from "./view";
@@ -14,11 +15,13 @@ export class Labels {
   readonly element = h("div", { class: "labels" });
   private readonly pairs = new Map<number, Pair>();
   private readonly sides: [HTMLElement, HTMLElement];
+  private values: Float32Array | null = null;
+  private scale = 1;
 
   constructor(
     private readonly loaded: Loaded,
     private readonly view: View,
-    private readonly choose: (step: number) => void,
+    private readonly hands: { choose: (step: number) => void; hover: (step: number | null) => void },
   ) {
     this.sides = [h("span", { class: "side" }), h("span", { class: "side" })];
     this.element.append(...this.sides);
@@ -60,6 +63,20 @@ export class Labels {
     });
   }
 
+  /** Colour inputs by how much each counted for the output of `step`; null: none is coloured. */
+  light(values: Float32Array | null, step: number): void {
+    this.values = values;
+    this.scale = values ? values.reduce((most, value) => Math.max(most, Math.abs(value) || 0), 0) || 1 : 1;
+    this.element.dataset.lit = values ? String(step) : "";
+    for (const [at, pair] of this.pairs) this.tint(at, pair);
+  }
+
+  private tint(step: number, pair: Pair): void {
+    const share = (this.values?.[step] ?? 0) / this.scale;
+    pair.input.style.background = this.values ? css(share) : "";
+    pair.input.style.color = this.values ? ink(share) : "";
+  }
+
   private make(step: number): Pair {
     const input = h("span", { class: "in", "data-step": step, dir: "auto", title: this.loaded.inputInFull(step) });
     input.textContent = this.loaded.input(step);
@@ -70,12 +87,14 @@ export class Labels {
       output = h("span", { class: "out", "data-step": step, dir: "auto", title: this.loaded.outputInFull(step) });
       output.textContent = said;
       output.style.top = `${this.view.top - 42}px`;
-      output.addEventListener("pointerenter", () => output!.classList.add("over"));
-      output.addEventListener("click", () => this.choose(step));
+      output.addEventListener("pointerenter", () => this.hands.hover(step));
+      output.addEventListener("pointerleave", () => this.hands.hover(null));
+      output.addEventListener("click", () => this.hands.choose(step));
     }
     this.element.append(input);
     if (output) this.element.append(output);
     const pair = { input, output };
+    this.tint(step, pair);
     this.pairs.set(step, pair);
     return pair;
   }

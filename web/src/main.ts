@@ -57,7 +57,9 @@ class Page {
     const units = new UnitsPanel(store, scenes);
     const stage = h("div", { class: scenes.length > 1 ? "scenes two" : "scenes" }, ...this.strips.map((strip, i) => this.framed(strip, i)));
     const strip = h("section", { id: "strip", "aria-labelledby": "strip-title" }, this.about, this.controls, stage, this.table);
-    const main = h("main", {}, strip, h("div", { class: "panels" }, cell.element, why.element, whatIf.element, time.element, units.element));
+    const main = h("main", {}, strip, 
+      h("div", { class: "panels" }, h("div", {}, cell.element, whatIf.element, units.element), h("div", {}, why.element, time.element)),
+    );
     document.body.prepend(this.top, main, this.foot, this.live);
     this.word();
     store.on((now, before) => {
@@ -135,7 +137,7 @@ class Page {
     document.title = `${say("title")}: ${look.scenes.map((scene) => scene.title).join(" / ")}`;
     put(
       this.top,
-      h("div", {}, h("h1", {}, say("title")), h("p", { class: "quiet" }, say("lead", { cell: look.model.cell.toUpperCase(), kind: look.model.kind }))),
+      h("div", {}, h("h1", {}, say("title")), h("p", { class: "quiet" }, say("lead", { cell: (look.model.cell ?? look.model.layers[0]!.cell).toUpperCase(), kind: look.model.kind }))),
       h(
         "div",
         { class: "corner" },

@@ -64,13 +64,16 @@ export class Loaded {
     return found ?? new Float32Array(heat.units);
   }
 
+  /** Inner values of a lane, and the terms of its sums where the page has them. */
   inner(layer: number, direction: Direction): Promise<Record<string, Grid>> {
-    return grids(this.lane(layer, direction).inner);
+    const lane = this.lane(layer, direction);
+    return grids({ ...lane.terms, ...lane.inner });
   }
 
   reorder(likeness: boolean): void {
     for (const [key, heat] of this.heats) {
-      heat.reorder(likeness ? (this.scene.units.order[Number(key.split("/")[0])] ?? null) : null);
+      const [layer, direction] = key.split("/") as [string, Direction];
+      heat.reorder(likeness ? (this.scene.units.order[Number(layer)]?.[direction] ?? null) : null);
     }
   }
 

@@ -1,8 +1,9 @@
 /** The unrolled strip of one scene: heat on a canvas, what is read as elements over it; mouse, touch and keys. */
 
 import { named } from "./colour";
+import { grid } from "./decode";
 import { h, put, sized } from "./dom";
-import { arrows, edges, foldedText, type Painter } from "./arrows";
+import { arrows, edges, folded, type Painter } from "./arrows";
 import { blockOf } from "./heat";
 import { Labels } from "./labels";
 import { Overview } from "./overview";
@@ -22,6 +23,7 @@ export class Strip {
   private readonly overview: Overview;
   private readonly legend = h("p", { class: "quiet small" });
   private asked = false;
+  private fitted = false;
   private readonly fingers = new Map<number, PointerEvent>();
   private dragged = 0;
 
@@ -33,8 +35,12 @@ export class Strip {
   ) {
     const layers = store.look.model.layers;
     const units = Math.min(...layers.map((layer) => layer.hidden));
-    this.view = new View(loaded.steps, layers.map((layer) => layer.directions), units);
-    this.labels = new Labels(loaded, this.view, (step) => this.choose({ step }));
+    const speaks = loaded.scene.outputs.some((output) => output !== null);
+    this.view = new View(loaded.steps, layers.map((layer) => layer.directions), units, speaks);
+    this.labels = new Labels(loaded, this.view, {
+      choose: (step) => this.choose({ step }),
+      hover: (step) => void this.light(step ?? this.store.now.step),
+    });
     this.window = h(
       "div",
       { class: "strip", tabindex: 0, role: "application", "aria-roledescription": "strip", "data-scene": index },
@@ -54,16 +60,17 @@ export class Strip {
     const text = `${say("parts", { title: this.loaded.scene.title })}. ${say("keys")}`;
     this.window.setAttribute("aria-label", text);
     this.labels.word();
+    if (this.index === this.store.now.scene) void this.light(this.store.now.step);
     this.redraw();
   }
 
   private resize(): void {
     const span = this.window.clientWidth;
-    if (!span || span === this.view.span) return;
-    const first = this.canvas.width === 300;
+    if (!span || (this.fitted && span === this.view.span)) return;
     this.view.span = span;
-    if (first) this.view.fit();
-    else this.view.settle();
+    if (this.fitted) this.view.settle();
+    else this.view.fit();
+    this.fitted = true;
     this.draw();
   }
 
@@ -78,10 +85,10 @@ export class Strip {
   }
 
   /** Fold the strip into one cell, or unroll it, in front of the eyes; at once for who wants no motion. */
-  fold(folded: boolean): Promise<void> {
+  fold(closed: boolean): Promise<void> {
     const view = this.view;
-    const goal = folded ? 1 : 0;
-    if (folded && view.width < CELLS) view.zoom(56 / view.width, view.x(this.store.now.step) + view.width / 2);
+    const goal = closed ? 1 : 0;
+    if (closed && view.width < CELLS) view.zoom(56 / view.width, view.x(this.store.now.step) + view.width / 2);
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const [from, begun] = [view.fold, performance.now()];
     return new Promise((done) => {
@@ -107,6 +114,7 @@ export class Strip {
 
   private draw(): void {
     const { view, loaded } = this;
+    if (!this.fitted) return;
     const context = sized(this.canvas, view.span, view.height);
     if (!context) return;
     const now = this.store.now;
@@ -136,7 +144,7 @@ export class Strip {
       }
     }
     edges(painter, now.leaf);
-    if (view.fold > 0) foldedText(painter);
+    folded(painter);
     this.labels.place(this.index === now.scene ? now.step : -1);
     this.overview.draw(now.leaf);
     this.tellScale();
@@ -155,6 +163,14 @@ export class Strip {
     put(this.legend, block > 1 ? say("scale", { scale, block }) : say("scaleOne", { scale }));
   }
 
+  /** Colour the inputs by what they counted for the output of a step, where that is known. */
+  private async light(step: number): Promise<void> {
+    const why = this.loaded.scene.why.find((each) => each.target.step === step);
+    const method = why && (why.methods.integrated ?? Object.values(why.methods)[0]);
+    const values = method ? (await grid(method)).data : null;
+    this.labels.light(values, step);
+  }
+
   // ---- what is chosen
 
   private choose(where: { step?: number; layer?: number; direction?: "ahead" | "back" }): void {
@@ -165,6 +181,7 @@ export class Strip {
     this.store.on((now, before) => {
       if (changed(now, before, "step", "scene") && now.scene === this.index) this.view.show(now.step);
       if (changed(now, before, "scene", "step", "layer", "direction") && now.scene === this.index) this.announce();
+      if (changed(now, before, "step", "scene")) void this.light(now.scene === this.index ? now.step : -1);
       this.redraw();
     });
   }

@@ -5,7 +5,8 @@ import { grid } from "./decode";
 import { h, put, s } from "./dom";
 import type { Loaded } from "./scene";
 import { changed, type Store } from "./store";
-import { both, number, percent, say } from "./words";
+import type { Direction, Flow, Numbers, Ways } from "./types";
+import { both, percent, say } from "./words";
 
 /** Points of a path that are drawn at most. */
 const MOST = 4000;
@@ -30,20 +31,18 @@ export class TimePanel {
     const flow = loaded.scene.flow;
     const parts: (HTMLElement | null)[] = [h("h2", { id: "time-title" }, say("time"))];
     if (this.scenes.length === 2) parts.push(this.apart());
-    if (flow) {
-      const gradients = await Promise.all(flow.layers.map(grid));
-      const norms = await Promise.all(flow.norm.map(grid));
+    if (flow?.layers && flow.sentence) {
       parts.push(
-        this.part("flow", "flowHelp", both(flow.sentence), named(gradients.map((each) => each.data)), true),
-        flow.memory === null
-          ? null
-          : h("p", { class: "fact", id: "memory" }, say("memory", { steps: number(Number(flow.memory.toPrecision(3))) })),
-        flow.saturation.length
-          ? h("p", { class: "fact", id: "saturation" }, say("saturation", {
-              shares: flow.saturation.map((share, i) => `${say("layer")} ${i + 1} ${percent(share)}`).join(", "),
-            }))
-          : null,
-        this.part("norms", "normsHelp", "", named(norms.map((each) => each.data)), false),
+        this.part("flow", "flowHelp", both(flow.sentence), await named(flow.layers), true),
+        h("p", { class: "fact", id: "memory" }, say("memory", { steps: memories(flow) })),
+      );
+    }
+    if (flow) {
+      parts.push(
+        this.part("norms", "normsHelp", "", await named(flow.norm), false),
+        h("h3", {}, say("saturation")),
+        h("p", { class: "quiet" }, say("saturationHelp")),
+        saturated(flow),
       );
     }
     const path = loaded.scene.trajectory[now.layer];
@@ -130,6 +129,42 @@ export class TimePanel {
   }
 }
 
-function named(values: Float32Array[]): Line[] {
-  return values.map((each, i) => ({ name: `${say("layer")} ${i + 1}`, values: each }));
+async function named(layers: Ways<Numbers>[]): Promise<Line[]> {
+  const lines: Promise<Line>[] = [];
+  layers.forEach((ways, layer) => {
+    for (const [way, values] of Object.entries(ways)) {
+      lines.push(grid(values).then((each) => ({ name: laneName(layer, way, Object.keys(ways).length), values: each.data })));
+    }
+  });
+  return Promise.all(lines);
+}
+
+function laneName(layer: number, way: string, ways: number): string {
+  return `${say("layer")} ${layer + 1}${ways > 1 ? say("wayOf", { way: say(way as Direction) }) : ""}`;
+}
+
+function memories(flow: Flow): string {
+  return (flow.memory ?? [])
+    .flatMap((ways, layer) =>
+      Object.entries(ways).map(([way, steps]) => `${laneName(layer, way, Object.keys(ways).length)}: ${steps ?? say("none")}`))
+    .join("; ");
+}
+
+/** Shares of values near the ends of their range, of each gate and value. */
+function saturated(flow: Flow): HTMLElement {
+  const rows = flow.saturation.flatMap((ways, layer) =>
+    Object.entries(ways).flatMap(([way, values]) =>
+      Object.entries(values).map(([name, share]) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, `${laneName(layer, way, Object.keys(ways).length)}, ${name}`),
+          h("td", {}, percent(share.shut ?? share.low ?? 0)),
+          h("td", {}, percent(share.open ?? share.high ?? 0)),
+        ),
+      ),
+    ),
+  );
+  const head = h("tr", {}, h("th", { scope: "col" }, say("gate")), h("th", { scope: "col" }, say("low")), h("th", { scope: "col" }, say("high")));
+  return h("div", { class: "scroll" }, h("table", { id: "saturation" }, h("thead", {}, head), h("tbody", {}, ...rows)));
 }

@@ -28,6 +28,10 @@ export interface Layer {
   directions: Direction[];
   parameters: number;
   leaves: string[];
+  /** Leaves that are too wide to be shown step by step. */
+  matrices?: string[];
+  /** How many steps lie between a state and the one it comes from; 0: none comes from another. */
+  apart?: number;
   inner: string[];
   formula: Formula[];
 }
@@ -36,6 +40,8 @@ export interface Lane {
   initial: Record<string, Numbers>;
   state: Record<string, Numbers>;
   inner: Record<string, Numbers>;
+  /** Parts of sums by name, where there was room for them: "z.x". What is the same at each step stands there once. */
+  terms?: Record<string, Numbers>;
   outputs: Numbers;
 }
 
@@ -45,24 +51,31 @@ export type Guess = { text: string; p: number };
 export type Output = Guess[] | number | number[] | null;
 
 export interface Why {
-  target: { step: number; text: string; p?: number };
+  /** What was asked: `value` in `unit`, the probability `p` where it is one. */
+  target: { step: number; text: string; p: number | null; value?: number; unit?: string };
   methods: Record<string, Numbers>;
   disagree: number[];
+  /** Integrated gradients: points of the path, and how far their sum is from the whole difference. */
+  integral?: { points: number; error: number; without: number };
+  /** Steps that were taken out together. */
+  stretch?: number;
   words: Both;
-  notes?: Record<string, Both>;
 }
 
+/** By direction. */
+export type Ways<V> = Partial<Record<Direction, V>>;
+
 export interface Flow {
-  layers: Numbers[];
-  sentence: Both;
-  memory: number | null;
-  saturation: number[];
-  norm: Numbers[];
+  layers: Ways<Numbers>[] | null;
+  sentence: Both | null;
+  memory: Ways<number | null>[] | null;
+  saturation: Ways<Record<string, { shut?: number; open?: number; low?: number; high?: number }>>[];
+  norm: Ways<Numbers>[];
 }
 
 export interface Scene {
   title: string;
-  inputs: { kind: "tokens"; texts: string[] } | { kind: "rows"; columns: string[]; values: Numbers };
+  inputs: { kind: "tokens"; texts: string[]; source?: string[] } | { kind: "rows"; columns: string[]; values: Numbers };
   steps: number;
   layers: Partial<Record<Direction, Lane>>[];
   outputs: Output[];
@@ -71,7 +84,9 @@ export interface Scene {
   why: Why[];
   flow: Flow | null;
   trajectory: Numbers[];
-  units: { order: number[][] };
+  units: { order: Ways<number[]>[] };
+  /** What is to be known of the reasons. */
+  remark?: Both | string | null;
 }
 
 export interface Stretch {
@@ -114,12 +129,12 @@ export interface Look {
   version: number;
   model: {
     kind: string;
-    cell: string;
+    cell: string | null;
     hash: string;
     parameters: number;
     summary: Record<string, unknown>;
     layers: Layer[];
-    labels: string[];
+    labels: string[] | null;
   };
   weights: Weights | null;
   scenes: Scene[];

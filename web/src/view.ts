@@ -10,6 +10,7 @@ export interface LaneBox {
 export const CELLS = 34;
 export const TEXTS = 20;
 const WIDEST = 132;
+const [EDGE_LEAST, EDGE_MOST] = [22, 76];
 
 export class View {
   /** Width of a step, and where the first one begins. */
@@ -19,7 +20,8 @@ export class View {
   span = 600;
   /** 0: unrolled, 1: folded. */
   fold = 0;
-  readonly top = 62;
+  /** Where the first lane begins, below the outputs. */
+  readonly top: number;
   readonly lanes: LaneBox[] = [];
   readonly laneHeight: number;
   readonly height: number;
@@ -28,7 +30,9 @@ export class View {
     readonly steps: number,
     directions: ("ahead" | "back")[][],
     units: number,
+    speaks: boolean,
   ) {
+    this.top = speaks ? 62 : 24;
     const count = directions.flat().length;
     const most = count > 6 ? 44 : count > 3 ? 72 : 92;
     this.laneHeight = Math.min(most, Math.max(34, units * 4));
@@ -46,7 +50,7 @@ export class View {
 
   /** Room for the initial and the final state beside the steps. */
   get edge(): number {
-    return Math.max(22, Math.min(this.width, 76));
+    return Math.max(EDGE_LEAST, Math.min(this.width, EDGE_MOST));
   }
 
   get bottom(): number {
@@ -89,8 +93,15 @@ export class View {
     return this.lanes.find((lane) => y >= lane.top - 6 && y <= lane.top + this.laneHeight + 6) ?? null;
   }
 
+  /** The width at which all steps and the states at both ends fill the window. */
+  get whole(): number {
+    const even = this.span / (this.steps + 2);
+    if (even >= EDGE_LEAST && even <= EDGE_MOST) return even;
+    return (this.span - 2 * (even < EDGE_LEAST ? EDGE_LEAST : EDGE_MOST)) / Math.max(1, this.steps);
+  }
+
   get least(): number {
-    return Math.min(56, Math.max(1e-3, (this.span - 44) / Math.max(1, this.steps)));
+    return Math.min(56, Math.max(1e-3, this.whole));
   }
 
   /** Keep the sequence in the window. */
@@ -102,7 +113,7 @@ export class View {
 
   /** All of it, or as much as can be read. */
   fit(): void {
-    this.width = Math.min(84, Math.max(this.least, (this.span - 2 * 60) / Math.max(1, this.steps)));
+    this.width = Math.min(84, this.whole);
     this.left = 0;
     this.settle();
   }

@@ -61,8 +61,7 @@ export class WhyPanel {
       h("p", { class: "sentence", "aria-live": "polite", dir: "auto" }, both(why.words)),
       this.table(why, methods),
       h("p", { class: "quiet" }, this.agreement(why)),
-      ...Object.entries(why.notes ?? {}).map(([name, note]) =>
-        h("p", { class: "quiet small" }, `${methodName(name)}: ${both(note)}`)),
+      h("p", { class: "quiet small" }, this.notes(why)),
     );
     if (held) select.focus();
   }
@@ -72,6 +71,17 @@ export class WhyPanel {
     const loaded = this.scenes[this.store.now.scene]!;
     const named = why.disagree.slice(0, 12).map((step) => `${step + 1} ${loaded.input(step)}`);
     return say("disagree", { steps: named.join(", ") + (why.disagree.length > 12 ? " …" : "") });
+  }
+
+  /** How the numbers were made, as far as it is told. */
+  private notes(why: Why): string {
+    const remark = this.scenes[this.store.now.scene]!.scene.remark;
+    return [
+      why.target.unit ? say("unitNote", { unit: why.target.unit }) : "",
+      why.integral ? say("integralNote", { points: why.integral.points, error: number(Number(why.integral.error.toPrecision(2))) }) : "",
+      (why.stretch ?? 1) > 1 ? say("stretchNote", { n: why.stretch! }) : "",
+      remark ? (typeof remark === "string" ? remark : both(remark)) : "",
+    ].filter(Boolean).join(" ");
   }
 
   private table(why: Why, methods: Record<string, Grid>): HTMLElement {
@@ -130,6 +140,6 @@ function methodName(name: string): string {
 }
 
 function targetName(why: Why): string {
-  const share = why.target.p === undefined || why.target.p === null ? "" : ` ${percent(why.target.p)}`;
+  const share = why.target.p === null ? "" : ` ${percent(why.target.p)}`;
   return `${say("step")} ${why.target.step + 1}: ${seen(why.target.text)}${share}`;
 }

@@ -12,13 +12,13 @@ import json
 from importlib.resources import files
 from typing import Any, Protocol
 
-from recurra.look.packing import packed
-
 
 class Looked(Protocol):
     """What `look` gives."""
 
-    def to_tree(self) -> dict[str, Any]: ...
+    def to_page(self) -> dict[str, Any]:
+        """All of it, arrays packed."""
+        ...
 
 
 def render(look: Looked) -> str:
@@ -26,7 +26,7 @@ def render(look: Looked) -> str:
 
     Raises `DataError` where there are more numbers than a page can carry.
     """
-    return page(packed(look.to_tree()))
+    return page(look.to_page())
 
 
 def page(content: Any) -> str:
