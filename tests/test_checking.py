@@ -91,7 +91,7 @@ def test_infinity_is_fatal_and_what_is_missing_is_told_with_step_and_feature() -
     kept, problems = check_series([np.zeros((4, 2), np.float32), broken, infinite], [1, 2, 3], "row")
     assert kept == [0, 1, 2]
     assert problems == [
-        Problem(3, "row 3 has an infinity at step 1, feature 1", True),
+        Problem(3, "row 3 has an infinity at step 1, feature 1 (or a number too large for float32)", True),
         Problem(
             2, "1 row has missing values, 0.042 of all values (row 2; row 2 has NaN at step 3, feature 2): they are filled",
             False,

@@ -34,8 +34,10 @@ Season = Annotated[int | None, typer.Option(min=1, help="Forecast: steps after w
 Fill = Annotated[
     str | None, typer.Option(help="Forecast: missing values become previous, linear, zero or mean; or rows with gaps.")
 ]
-TimeColumn = Annotated[str | None, typer.Option(help="Forecast: column with the moments, where the guess is wrong.")]
-SeriesColumn = Annotated[str | None, typer.Option(help="Forecast: column that names the series of a row.")]
+TimeColumn = Annotated[
+    str | None, typer.Option(help="Rows of series: column with the moments, where the guess is wrong.")
+]
+SeriesColumn = Annotated[str | None, typer.Option(help="Rows of series: column that names the series of a row.")]
 Ahead = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Forecast: columns that are known ahead.")]
 Past = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Forecast: columns known up to the present.")]
 Static = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Forecast: columns that never change in a series.")]

@@ -22,6 +22,7 @@ from recurra.data.reading import read
 from recurra.data.sequence_codec import SeriesCodec
 from recurra.errors import DataError, RecurraError, UsageError
 from recurra.fitting.stopping import Stopping
+from recurra.fitting.to_measure import long_of
 from recurra.models import Answer, Forecaster, Tagger, Translator
 from recurra.progress import table
 from recurra.streaming import Session
@@ -64,20 +65,21 @@ def predict(
             tell(f"note: a beam of {width} has no more than {width} translations; for {top} of them take --beam {top}")
     for chunk in _chunks(_inputs(model, inputs, text)):
         for one, answer in _answers(model, chunk, {"top": top or TOP, **choices}):
-            raw = one.raw if isinstance(one.raw, str) else None
             if as_json:
-                line = {} if one.line is None else {"line": one.line}
-                say_json({**line, **({} if raw is None else {"input": raw}), **answer})
+                raw = one.raw if isinstance(one.raw, str) else None
+                known = {"line": one.line, "series": one.series, "input": raw}
+                say_json({name: value for name, value in known.items() if value is not None} | answer)
             else:
-                print(show_answer(answer, one.raw, all_of_them=top is not None), flush=True)
+                print(show_answer(answer, one.series or one.raw, all_of_them=top is not None), flush=True)
 
 
 class _Input(NamedTuple):
-    """What to answer for, how errors call it, and where it stands in its file."""
+    """What to answer for, how errors call it, where it stands in its file, and what it is called there."""
 
     raw: Any
     name: str
     line: int | None = None
+    series: str | None = None
 
 
 def _answers(model: recurra.Model, chunk: list[_Input], choices: dict[str, Any]) -> Iterator[tuple[_Input, Answer]]:
@@ -115,7 +117,7 @@ def _inputs(model: recurra.Model, given: str, column: str | None) -> Iterator[_I
 
 def _rows(model: recurra.Model, path: str, column: str | None) -> Iterator[_Input]:
     """The rows of a file; those without an answer are told, so that the others can be matched with theirs."""
-    dataset, _, problems = read(path, task=model.kind, text=column, need_labels=False)
+    dataset, _, problems = read(path, task=model.kind, text=column, need_labels=False, long=long_of(model.task))
     for problem in problems:
         if problem.left_out:
             tell(f"note: {problem.message}")
@@ -124,8 +126,12 @@ def _rows(model: recurra.Model, path: str, column: str | None) -> Iterator[_Inpu
         rows = ((line, text) for line, text in dataset.numbered_lines() if text)
     else:
         rows = zip(dataset.lines, dataset.raw, strict=True)
-    for line, raw in rows:
-        yield _Input(raw, f"{unit} {line}", line)
+    names = getattr(dataset, "ids", None)
+    for place, (line, raw) in enumerate(rows):
+        if names is None:
+            yield _Input(raw, f"{unit} {line}", line)
+        else:
+            yield _Input(raw, f"Series {names[place]!r} ({unit.lower()} {line})", line, names[place])
 
 
 def _chunks(items: Iterator[_Input]) -> Iterator[list[_Input]]:

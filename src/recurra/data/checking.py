@@ -145,7 +145,8 @@ def check_series(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str) 
     for i in kept:
         if np.isinf(arrays[i]).any():
             step, feature = (int(place) + 1 for place in np.argwhere(np.isinf(arrays[i]))[0])
-            message = f"{unit} {lines[i]} has an infinity at step {step}, feature {feature}"
+            where = f"step {step}, feature {feature}"
+            message = f"{unit} {lines[i]} has an infinity at {where} (or a number too large for float32)"
             problems.append(Problem(lines[i], message, fatal=True))
     return kept, problems + _missing([arrays[i] for i in kept], [lines[i] for i in kept], unit)
 
@@ -166,7 +167,8 @@ def _missing(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str) -> l
         return [Problem(first, message, fatal=True)]
     where = [lines[i] for i in rows]
     share = sum(int(hole.sum()) for hole in holes) / sum(hole.size for hole in holes)
-    count = f"1 {unit} has" if len(rows) == 1 else f"{len(rows)} {unit}s have"
+    noun = unit.partition(" at ")[0]
+    count = f"1 {noun} has" if len(rows) == 1 else f"{len(rows)} {noun if noun == 'series' else f'{noun}s'} have"
     message = (
         f"{count} missing values, {share:.2g} of all values ({places(where, unit)}; {unit} {first} has NaN at step {step}, "
         f"feature {feature}): they are filled"
@@ -219,7 +221,8 @@ def check_rows(data: LabelledDataset, unit: str, judge_labels: bool = True) -> l
 def _classes(classes: Counter[str], data: LabelledDataset, unit: str) -> list[Problem]:
     assert data.labels is not None
     if len(classes) == 1:
-        message = f"all {len(data)} rows have the label {data.labels[0]!r}: a classifier needs at least two classes"
+        rows = "the only row has" if len(data) == 1 else f"all {len(data)} rows have"
+        message = f"{rows} the label {data.labels[0]!r}: a classifier needs at least two classes"
         return [Problem(data.lines[0], message, fatal=True)]
     single = {label for label, count in classes.items() if count == 1}
     if len(data) >= 20 and 2 * len(classes) > len(data):

@@ -169,6 +169,16 @@ class RowsDataset(ABC):
 
 
 @dataclass(frozen=True)
+class LongColumns:
+    """The columns of a table with a row a step: which `series` a row is of, when (`time`, None where they are in order), and
+    the numbers of a step (`channels`)."""
+
+    series: str
+    time: str | None
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LabelledDataset(RowsDataset):
     """Inputs for a classifier: texts, or numeric sequences as float32 arrays of shape [T, F]; `labels` or None."""
 
@@ -178,6 +188,9 @@ class LabelledDataset(RowsDataset):
     name: str
     pictures: bool = False
     """Whether the sequences are pictures, a row of one being a step."""
+    ids: list[str] | None = None
+    long: LongColumns | None = None
+    """Where series were gathered from rows of a table: their names, and the columns."""
 
     @property
     def raw(self) -> list[Any]:
@@ -204,7 +217,9 @@ class LabelledDataset(RowsDataset):
 
     def subset(self, places: Sequence[int], name: str) -> LabelledDataset:
         labels, lines = _some(self.labels, places), _at(self.lines, places)
-        return LabelledDataset(_at(self.inputs, places), labels, lines, name, self.pictures)
+        return LabelledDataset(
+            _at(self.inputs, places), labels, lines, name, self.pictures, _some(self.ids, places), self.long
+        )
 
 
 @dataclass(frozen=True)
@@ -216,6 +231,9 @@ class RegressionDataset(RowsDataset):
     names: tuple[str, ...]
     lines: list[int]
     name: str
+    ids: list[str] | None = None
+    long: LongColumns | None = None
+    """As of `LabelledDataset`."""
 
     @property
     def raw(self) -> list[Any]:
@@ -232,7 +250,9 @@ class RegressionDataset(RowsDataset):
 
     def subset(self, places: Sequence[int], name: str) -> RegressionDataset:
         targets, lines = _some(self.targets, places), _at(self.lines, places)
-        return RegressionDataset(_at(self.inputs, places), targets, self.names, lines, name)
+        return RegressionDataset(
+            _at(self.inputs, places), targets, self.names, lines, name, _some(self.ids, places), self.long
+        )
 
 
 @dataclass(frozen=True)

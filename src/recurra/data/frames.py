@@ -13,7 +13,8 @@ import numpy as np
 
 from recurra.data.checking import Problem, left_out, places
 from recurra.data.dates import Step, moments_of, step_of
-from recurra.data.layouts import FrameChoices, Layout, is_blank, number_of
+from recurra.data.layouts import FrameChoices, Layout
+from recurra.data.numbers import is_blank, numbers_of
 from recurra.data.seasons import find_season
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.tables import Table
@@ -118,22 +119,8 @@ def _moments(raw: Table, layout: Layout) -> tuple[np.ndarray, bool, list[Problem
 
 
 def _numbers(raw: Table, column: str) -> tuple[np.ndarray, list[Problem]]:
-    """A column as float64, NaN where it is empty; what is no number or infinite is named, and taken for missing."""
-    values = raw.columns[column]
-    found = np.full(len(values), np.nan)
-    wrong = []
-    for place, value in enumerate(values):
-        if is_blank(value):
-            continue
-        number = number_of(value)
-        if number is None:
-            wrong.append(raw.lines[place])
-        else:
-            found[place] = number
-    problems = []
-    if wrong:
-        message = f"{column!r} holds something that is no number ({places(wrong, raw.unit)}), taken for missing"
-        problems.append(Problem(wrong[0], message, False, tuple(wrong)))
+    """As `numbers_of`; what is infinite is named too, and taken for missing."""
+    found, problems = numbers_of(raw, column)
     endless = np.flatnonzero(np.isinf(found) | (np.abs(found) > 1e30))
     if len(endless):
         where = [raw.lines[place] for place in endless]

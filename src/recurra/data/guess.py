@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from recurra.data import layouts, pairs, regression, tagged
+from recurra.data import layouts, long, pairs, regression, tagged
 from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, is_listed, require
+from recurra.data.datasets import LongColumns
 from recurra.data.layouts import FrameChoices
+from recurra.data.numbers import is_numeric
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import LABEL_NAMES, SERIES_NAMES, TEXT_NAMES, Table
 from recurra.data.wide import gathered
@@ -51,9 +54,38 @@ def guess(
     check_task(task)
     columns = Columns(text, label, tags, target)
     raw = open_source(source, task=task, wanted=columns.named)
-    if isinstance(raw, Table) and task in SERIES_TASKS and not layouts.looks_like(raw, NO_CHOICES):
-        raw, _ = gathered(raw, columns)
-    return choose(raw, task, columns)
+    raw, told = shaped(raw, task, columns)
+    found = choose(raw, task, columns)
+    found.reasons[:0] = told
+    return found
+
+
+def shaped(
+    raw: Documents | Table, task: str | None, columns: Columns, frame: FrameChoices = NO_CHOICES,
+    known: LongColumns | None = None, need_labels: bool = True, judged: bool = True,
+) -> tuple[Documents | Table, list[str]]:  # fmt: skip
+    """(a table that holds series in its rows or columns as one with a column of series, what was done); else the source.
+
+    Raises `UsageError` where columns of a table with a row a step were named for another one.
+    """
+    if not isinstance(raw, Table) or task not in SERIES_TASKS:
+        return raw, []
+    if columns.text in (long.SERIES, long.STEPS) and columns.text not in raw.columns:
+        # so the column was called that another table of these was gathered to
+        columns = replace(columns, text=None)
+    by_row = long.gathered(raw, columns, frame, known, task=task, need_labels=need_labels, judged=judged)
+    if by_row is not None:
+        return by_row[0], [by_row[1]]
+    if task is not None and (frame.series or frame.time):
+        option = "--series" if frame.series else "--time"
+        raise UsageError(
+            f"{option} is for tables with a row a step and columns of numbers", got=f"{raw.name}, --task {task}",
+            fix=f"Leave out {option}, or name the column with the answers with --label",
+        )  # fmt: skip
+    if layouts.looks_like(raw, frame):
+        return raw, []
+    found, told = gathered(raw, columns)
+    return found, [] if told is None else [told]
 
 
 def check_task(task: str | None) -> None:
@@ -77,7 +109,7 @@ def choose(
         reasons.append(
             f"The first row looks like data, so the columns are called {names}; add a header row to name them."
         )
-    plain = task is None and not columns.named and layouts.looks_like(raw, frame)
+    plain = task is None and not columns.named and raw.long is None and layouts.looks_like(raw, frame)
     if task == layouts.TASK or plain:
         return layouts.choose(raw, frame, task is not None, reasons)
     # the names of two columns say more than what can be seen in them
@@ -109,7 +141,7 @@ def _for_one_input(raw: Table, task: str | None, columns: Columns, need_labels: 
         label = None
     if text is None:
         text, reason = _find_text(raw, label)
-        reasons.append(reason)
+        reasons += [] if raw.long is not None else [reason, *_unread(raw, text, label)]
     if label is None and task != "language":
         label, reason = _find_label(raw, text)
         reasons.append(reason)
@@ -138,7 +170,7 @@ def _for_numbers(raw: Table, task: str | None, columns: Columns, need_labels: bo
     text = columns.text
     if text is None:
         text, reason = _find_text(raw, columns.label)
-        reasons.append(reason)
+        reasons += [] if raw.long is not None else [reason]
     label, reason = regression.targets_of(raw, columns.label, text, need_labels)
     reasons.append(reason)
     why = "as asked." if task is not None else "since the answers are amounts; say otherwise with --task classify."
@@ -190,6 +222,18 @@ def _find_text(raw: Table, label: str | None) -> tuple[str, str]:
         got=f"columns {', '.join(raw.columns)}",
         fix="Name the text with --text COLUMN; numeric sequences go in .npz (x, y) or as lists in .jsonl",
     )
+
+
+def _unread(raw: Table, text: str, label: str | None) -> list[str]:
+    """A sentence on several columns of numbers that stand beside a text and are not read."""
+    if not _is_text(raw.columns[text]):
+        return []
+    others = [name for name in raw.columns if name not in (text, label) and name.lower() not in _IDENTIFIERS]
+    found = [name for name in others if name.lower() not in LABEL_NAMES and is_numeric(raw.columns[name])]
+    if len(found) < 2:
+        return []
+    shown = ", ".join(map(repr, found[:5])) + (" …" if len(found) > 5 else "")
+    return [f"Numbers that are not read: {shown}; where rows are steps of series, say so with --series COLUMN."]
 
 
 def _find_label(raw: Table, text: str) -> tuple[str | None, str]:
@@ -246,7 +290,9 @@ def _is_text(values: list) -> bool:
 
 def _is_prose(values: list) -> bool:
     """Text that is more than numbers and dates."""
-    return not all(isinstance(value, str) and _NUMBER_OR_DATE.match(value) for value in first_values(values))
+    return not all(
+        isinstance(value, str) and (not value.strip() or _NUMBER_OR_DATE.match(value)) for value in first_values(values)
+    )
 
 
 def _is_measured(value: str) -> bool:

@@ -37,6 +37,11 @@ def kept_of(inputs: Sequence[Any], table: Table) -> tuple[list[int], list[Any], 
     return kept, found, lines, problems
 
 
+def named_of(kept: Sequence[int], table: Table) -> list[str] | None:
+    """How the rows at `kept` are called; None where they have no names."""
+    return None if table.ids is None else [table.ids[i] for i in kept]
+
+
 def _holds_series(values: list) -> bool:
     first = next((value for value in values if isinstance(value, (list, tuple, np.ndarray)) and len(value)), None)
     return first is not None and not isinstance(first[0], str)

@@ -9,8 +9,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recurra.data.columns import Guess, by_name, first_values, has_parts, require
+from recurra.data.columns import Guess, by_name, first_values, require
 from recurra.data.dates import looks_dated
+from recurra.data.numbers import is_empty, is_numeric
 from recurra.data.tables import LABEL_NAMES, Table
 from recurra.errors import DataError, UsageError
 
@@ -161,37 +162,6 @@ def _are_rows(raw: Table, least: int) -> bool:
     return (
         named == len(rest) and len(set(ids)) == len(ids) and all(is_numeric(raw.columns[name], True) for name in rest)
     )
-
-
-def is_numeric(values: Sequence[object], empty: bool = False) -> bool:
-    """Whether most of the first values are numbers, and none is a date or has parts."""
-    first = [value for value in list(values[:200]) if not is_blank(value)]
-    if not first:
-        return empty or all(is_blank(value) for value in values)
-    if any(has_parts(value) for value in first):
-        return False
-    return 2 * sum(number_of(value) is not None for value in first) > len(first)
-
-
-def is_empty(values: Sequence[object]) -> bool:
-    return all(is_blank(value) for value in values[:200])
-
-
-def is_blank(value: object) -> bool:
-    """Nothing, or a word for it."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, str) and value.strip().lower() in ("", "na", "n/a", "nan", "null", "none", "?", "-")
-
-
-def number_of(value: object) -> float | None:
-    """A value as a float (NaN where it is one), None where it is no number."""
-    if isinstance(value, bool):
-        return float(value)
-    try:
-        return float(value)  # pyright: ignore[reportArgumentType] (whatever is no number raises)
-    except (TypeError, ValueError):
-        return None
 
 
 def _reasons(layout: Layout, choices: FrameChoices) -> list[str]:

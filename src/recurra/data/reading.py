@@ -18,14 +18,13 @@ from recurra.data.checking import (
     too_few_left,
 )
 from recurra.data.columns import Columns, Guess, label_text, without_label
-from recurra.data.datasets import Dataset, LabelledDataset, TextDataset
-from recurra.data.guess import NO_CHOICES, SERIES_TASKS, check_task, choose
-from recurra.data.inputs import inputs_of, kept_of, texts_of
+from recurra.data.datasets import Dataset, LabelledDataset, LongColumns, TextDataset
+from recurra.data.guess import NO_CHOICES, check_task, choose, shaped
+from recurra.data.inputs import inputs_of, kept_of, named_of, texts_of
 from recurra.data.layouts import FrameChoices
 from recurra.data.pieces import is_blank
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import Table
-from recurra.data.wide import gathered
 from recurra.errors import DataError
 
 
@@ -42,6 +41,7 @@ def read(
     name: str | None = None,
     lenient: bool = False,
     frame: FrameChoices = NO_CHOICES,
+    long: LongColumns | None = None,
 ) -> tuple[Dataset, Guess, list[Problem]]:
     """Read a source into a dataset.
 
@@ -49,7 +49,8 @@ def read(
     frame, a dict of columns, an iterable of texts (documents) or of (input, label) pairs, or a tuple (inputs, labels) where
     inputs are texts, arrays [T, F] or [T], or one array [N, T, F] or [N, T].
 
-    `frame` is what a person said of a table of series to forecast.
+    `frame` is what a person said of a table of series to forecast, or with a row a step; `long` are the columns of such a
+    table that a model was made with.
 
     `task` (language, classify, regress, tag, translate, forecast) and the columns, by name (`text`, `label`, `tags`,
     `target` with the answers), are guessed where they are not given. Without `need_labels`, for prediction, inputs need no
@@ -66,12 +67,9 @@ def read(
     raw = open_source(source, name=name, task=task, wanted=[*columns.named, *frame.named])
     if isinstance(raw, Table) and not raw.lines:  # nothing is left to guess from
         raise_fatal([*too_few_left(0, raw.lost), *(replace(problem, fatal=True) for problem in raw.problems)], raw.name)
-    told = None
-    if isinstance(raw, Table) and task in SERIES_TASKS and not layouts.looks_like(raw, frame):
-        raw, told = gathered(raw, columns)
+    raw, told = shaped(raw, task, columns, frame, long, need_labels, judged)
     found = choose(raw, task, columns, need_labels and judged, frame)
-    if told is not None:
-        found.reasons.insert(0, told)
+    found.reasons[:0] = told
     if found.task == layouts.TASK:
         if not isinstance(raw, Table):
             raise DataError(
@@ -121,7 +119,9 @@ def _classify(
     kept, inputs, lines, more = kept_of(inputs, table)
     problems += more
     clean_labels = [value for i in kept if (value := labels[i]) is not None] if labels is not None else None
-    dataset = LabelledDataset(inputs, clean_labels, lines, table.name, table.pictures)
+    dataset = LabelledDataset(
+        inputs, clean_labels, lines, table.name, table.pictures, named_of(kept, table), table.long
+    )
     problems = [*table.problems, *problems]
     too_few = too_few_left(len(kept), len(table.lines) + table.lost)
     if too_few:  # why rows were left out is then what the person needs to see

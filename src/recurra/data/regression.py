@@ -12,7 +12,7 @@ from dataclasses import replace
 from recurra.data.checking import Problem, left_out, too_few_left
 from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, is_missing, require
 from recurra.data.datasets import RegressionDataset
-from recurra.data.inputs import inputs_of, kept_of
+from recurra.data.inputs import inputs_of, kept_of, named_of
 from recurra.data.sources import Documents
 from recurra.data.tables import LABEL_NAMES, Table
 from recurra.errors import DataError
@@ -86,7 +86,7 @@ def read(
             rows = None
     kept, values, lines, more = kept_of(inputs, table)
     targets = None if rows is None else [row for i in kept if (row := rows[i]) is not None]
-    dataset = RegressionDataset(values, targets, tuple(names), lines, table.name)
+    dataset = RegressionDataset(values, targets, tuple(names), lines, table.name, named_of(kept, table), table.long)
     problems = [*table.problems, *problems, *more]
     too_few = too_few_left(len(kept), len(table.lines) + table.lost)
     if too_few:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Self
 
 import numpy as np
 
 from recurra.data.checking import as_sequence, not_finite
+from recurra.data.datasets import LongColumns
 from recurra.errors import DataError, ModelError
 
 
 class SeriesCodec:
     """Numeric sequences → the same with mean 0 and scale 1 in each feature, by the training data's mean and scale.
 
-    `mean` and `scale` are float64 [F]. A feature that is constant in the training data has scale 1.
+    `mean` and `scale` are float64 [F]. A feature that is constant in the training data has scale 1. `long` are the columns
+    of a table with a row a step that the sequences came from, None where they came otherwise.
     """
 
-    def __init__(self, mean: np.ndarray, scale: np.ndarray) -> None:
+    def __init__(self, mean: np.ndarray, scale: np.ndarray, long: LongColumns | None = None) -> None:
         self.mean = mean
         self.scale = scale
+        self.long = long
 
     @property
     def features(self) -> int:
@@ -70,22 +74,27 @@ class SeriesCodec:
             step, feature, value = found
             raise DataError(
                 "The sequence holds a value that is not finite",
-                got=f"{value} at step {step}, feature {feature}",
+                got=f"{value} at step {step}, {self._called(feature)}",
                 fix="Fill or cut such values first",
             )
         silent = np.flatnonzero(np.isnan(array).all(axis=0)) + 1 if holes and len(array) else np.zeros(0)
         if silent.size:
             raise DataError(
-                f"The sequence has no value of feature {silent[0]}",
+                f"The sequence has no value of {self._called(int(silent[0]))}",
                 got=f"{silent.size} of {self.features} features missing at every step",
                 expected="a value of each feature at some step",
                 fix="See that the channels are those of the training data, in their order",
             )
         return ((array - self.mean) / self.scale).astype(np.float32)
 
+    def _called(self, feature: int) -> str:
+        """A feature, counted from 1, and its column where it has one."""
+        return f"feature {feature}" if self.long is None else f"feature {feature} ({self.long.channels[feature - 1]!r})"
+
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
-        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        found: dict[str, Any] = {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        return found if self.long is None else found | {"long": asdict(self.long)}
 
     @classmethod
     def from_json(cls, values: object) -> Self:
@@ -101,7 +110,21 @@ class SeriesCodec:
             raise ModelError(
                 "The scales of the codec are damaged", expected="one mean and one positive scale a feature"
             )
-        return cls(mean, scale)
+        return cls(mean, scale, _long(values.get("long"), len(mean)) if isinstance(values, dict) else None)
+
+
+def _long(found: object, features: int) -> LongColumns | None:
+    """The columns of a table with a row a step, as `to_json` wrote them. Raises `ModelError` for anything else."""
+    if found is None:
+        return None
+    parts = found if isinstance(found, dict) else {}
+    series, time, channels = (parts.get(name) for name in ("series", "time", "channels"))
+    named = isinstance(channels, list) and all(isinstance(name, str) for name in channels)
+    if not named or not isinstance(channels, list) or not isinstance(series, str) or not isinstance(time, str | None):
+        raise ModelError("The columns of the codec are damaged", got=repr(found)[:80], expected="names of columns")
+    if len(channels) != features:
+        raise ModelError("The columns of the codec are damaged", got=f"{len(channels)} channels", expected=features)
+    return LongColumns(series, time, tuple(channels))
 
 
 def _is_finite(number: object) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from recurra.data.checking import Problem, left_out
+from recurra.data.datasets import LongColumns
 from recurra.errors import DataError
 
 # What people call their columns, likeliest first; compared in lower case.
@@ -98,7 +99,8 @@ class Table:
     """Columns of equal length. `lines[i]` is where row i stands in the source, counted from 1 in `unit`s.
 
     `problems` tell of rows that were left out while reading, and `lost` counts them. `task` is what the source itself says
-    that it is for, and `pictures` that its arrays are such: each row of one is a step.
+    that it is for, and `pictures` that its arrays are such: each row of one is a step. `long` are the columns that its series
+    were gathered from, and `ids` how these are called.
     """
 
     columns: dict[str, list]
@@ -110,6 +112,8 @@ class Table:
     lost: int = 0
     task: str | None = None
     pictures: bool = False
+    long: LongColumns | None = None
+    ids: list[str] | None = None
 
 
 def parse_delimited(text: str, name: str, *, tabs: bool, wanted: Collection[str] = ()) -> Table:

@@ -15,7 +15,7 @@ from recurra.data.reading import read
 from recurra.errors import DataError, UsageError
 from recurra.fitting.forecasting import LEVELS, Follower, cross_validation, forecast, rolling, series_in
 from recurra.fitting.kinds import kind_of
-from recurra.fitting.to_measure import to_measure
+from recurra.fitting.to_measure import long_of, to_measure
 from recurra.models import Answer, Forecaster, LanguageModel, Task, fingerprint, load_model, save_model
 from recurra.progress import Progress
 from recurra.streaming import Session, generate
@@ -64,7 +64,8 @@ class Model:
         return self.record.get("metrics", {})
 
     def predict(self, raw: Any, *, top: int = 5, **choices: Any) -> list[Answer]:
-        """An answer for each input: texts, arrays [T, F], the rows of a frame, or one text.
+        """An answer for each input: texts, arrays [T, F], the rows of a frame, or one text. Of a frame with a row a step, as
+        that which the model was made with, each series is an input, in the order in which they come first.
 
         A forecaster takes series of plain numbers here, and frames in `forecast`.
 
@@ -80,7 +81,7 @@ class Model:
             )
         if isinstance(raw, dict) or type(raw).__name__ in ("DataFrame", "Table"):
             # the rows of a table, not the names of its columns
-            dataset, _, problems = read(raw, task=self.kind, need_labels=False)
+            dataset, _, problems = read(raw, task=self.kind, need_labels=False, long=long_of(self.task))
             lost = next((problem for problem in problems if problem.left_out), None)
             if lost is not None:
                 raise DataError(

@@ -71,7 +71,8 @@ def read_all(
     columns = {"task": guess.task, **asdict(guess.columns)}
     for name, source in (("valid", valid), ("test", test)):
         if source is not None:
-            sets[name], _, found = read(source, lenient=lenient, frame=_as_before(frame, train), **columns)
+            long = getattr(train, "long", None)
+            sets[name], _, found = read(source, lenient=lenient, frame=_as_before(frame, train), long=long, **columns)
             found += kind_of(train).problems(train, sets[name])
             if not lenient:
                 raise_fatal(found, sets[name].name)

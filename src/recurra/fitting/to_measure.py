@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from recurra.data.checking import raise_fatal
-from recurra.data.datasets import Dataset, TextDataset
+from recurra.data.datasets import Dataset, LongColumns, TextDataset
 from recurra.data.reading import read
+from recurra.data.sequence_codec import SeriesCodec
 from recurra.fitting.forecasting import rolling, series_in
 from recurra.fitting.kinds import kind_of
 from recurra.inspection.measures import plural
 from recurra.models import Forecaster, Task
+
+
+def long_of(task: Task) -> LongColumns | None:
+    """The columns of a table with a row a step that a model was made with; None where it was made otherwise."""
+    codec = getattr(task, "codec", None)
+    return codec.long if isinstance(codec, SeriesCodec) else None
 
 
 def to_measure(task: Task, data: Any, **columns: Any) -> tuple[Dataset, list[str]]:
@@ -22,7 +29,7 @@ def to_measure(task: Task, data: Any, **columns: Any) -> tuple[Dataset, list[str
     if isinstance(task, Forecaster):
         series = rolling(task, series_in(task, data), None)
         return series, [f"Measured on {len(series)} series of {series.name}."]
-    dataset, guess, problems = read(data, task=task.kind, judged=False, **columns)
+    dataset, guess, problems = read(data, task=task.kind, judged=False, long=long_of(task), **columns)
     raise_fatal(kind_of(dataset).unanswerable(task, dataset), dataset.name)
     told = [f"note: {problem.message}" for problem in problems]
     if not isinstance(dataset, TextDataset):

@@ -100,7 +100,7 @@ class Classify(Kind[LabelledDataset, AnyClassifier]):
 
 def _of_numbers(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[AnyClassifier, Recipe]:
     arrays = [row for row in dataset.inputs if not isinstance(row, str)]
-    reading = reading_of(arrays, options, pictures=dataset.pictures)
+    reading = reading_of(arrays, options, pictures=dataset.pictures, long=dataset.long)
     config = ClassifierConfig.from_user(
         classes=len(labels),
         class_weights=_weights(dataset, labels, options),

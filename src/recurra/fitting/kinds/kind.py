@@ -44,8 +44,6 @@ ONLY_FOR = {
             "block",
             "output",
             "fill",
-            "time",
-            "series",
             "ahead",
             "past",
             "static",
@@ -61,6 +59,8 @@ ONLY_FOR = {
 OF_NUMBERS = ("missing", "read", "convolution", "augment", "probes")
 OF_WHOLE_SEQUENCES = ("members", *OF_NUMBERS)
 """Options of tasks that answer once for a whole sequence; the former where it is one of numbers."""
+OF_SERIES = ("series", "time")
+"""Options of tables with a row a step, which a forecaster reads too."""
 
 
 def for_one_task(options: FitOptions) -> dict[str, str]:
@@ -83,13 +83,16 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
         for option, task in for_one_task(options).items():
             if task != self.name:
                 raise UsageError(f"{option} is for --task {task}", got=f"--task {self.name}", fix=f"Leave out {option}")
-        for name in OF_WHOLE_SEQUENCES:
-            value = getattr(options, name)
-            if value is not None and self.name not in ("classify", "regress"):
-                option = typed(name, value)
-                raise UsageError(
-                    f"{option} is for --task classify or regress", got=f"--task {self.name}", fix=f"Leave out {option}"
-                )
+        whole = ("classify", "regress")
+        for names, tasks in ((OF_WHOLE_SEQUENCES, whole), (OF_SERIES, (*whole, "forecast"))):
+            for name in names:
+                value = getattr(options, name)
+                if value is not None and self.name not in tasks:
+                    option = typed(name, value)
+                    raise UsageError(
+                        f"{option} is for --task {' or '.join(tasks)}", got=f"--task {self.name}",
+                        fix=f"Leave out {option}",
+                    )  # fmt: skip
 
     @abstractmethod
     def split(self, dataset: DatasetT, seed: int) -> tuple[DatasetT, DatasetT]:

@@ -74,7 +74,11 @@ class Regress(Kind[RegressionDataset, AnyRegressor]):
 
 def _of_numbers(dataset: RegressionDataset, numbers: TargetCodec, options: FitOptions) -> tuple[AnyRegressor, Recipe]:
     reading = reading_of(
-        [row for row in dataset.inputs if not isinstance(row, str)], options, pictures=False, amounts=True
+        [row for row in dataset.inputs if not isinstance(row, str)],
+        options,
+        pictures=False,
+        amounts=True,
+        long=dataset.long,
     )
     config = RegressorConfig.from_user(targets=len(numbers.names), **reading.settings)
     recipe = recipe_for(reading, len(dataset), options)

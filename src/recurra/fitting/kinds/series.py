@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from recurra.data.datasets import LongColumns
 from recurra.data.sequence_codec import SeriesCodec
 from recurra.errors import UsageError
 from recurra.fitting.kinds.kind import OF_NUMBERS, recipe_of, sized, stack_config
@@ -67,13 +68,22 @@ def refuse_numbers(options: FitOptions) -> None:
         raise UsageError(f"{chosen[0]} is for numbers and pictures", got="texts", fix=f"Leave out {chosen[0]}")
 
 
-def reading_of(arrays: Sequence[np.ndarray], options: FitOptions, *, pictures: bool, amounts: bool = False) -> Reading:
-    """How these sequences [T, F] are read, by choice to tell `amounts`, which may lie in their scale.
+def reading_of(
+    arrays: Sequence[np.ndarray],
+    options: FitOptions,
+    *,
+    pictures: bool,
+    amounts: bool = False,
+    long: LongColumns | None = None,
+) -> Reading:
+    """How these sequences [T, F] are read, by choice to tell `amounts`, which may lie in their scale; `long` are the columns
+    of a table that they were gathered from.
 
     Raises `UsageError` for choices that make no sense for them.
     """
     refuse_words(options)
     codec = SeriesCodec.learn(arrays, alike=pictures)
+    codec.long = long
     small = len(arrays) < SMALL and not pictures
     lengths = {len(array) for array in arrays}
     memory = options.cell != "feedforward"

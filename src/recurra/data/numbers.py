@@ -1,0 +1,64 @@
+"""Columns of numbers: which are some, and their values with what stands there that is no number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recurra.data.checking import Problem, places
+from recurra.data.columns import has_parts
+from recurra.data.tables import Table
+
+_WORDS = ("", "na", "n/a", "nan", "null", "none", "?", "-")
+"""What is written for nothing."""
+
+
+def is_numeric(values: Sequence[object], empty: bool = False) -> bool:
+    """Whether most of the first values are numbers, and none is a date or has parts."""
+    first = [value for value in list(values[:200]) if not is_blank(value)]
+    if not first:
+        return empty or all(is_blank(value) for value in values)
+    if any(has_parts(value) for value in first):
+        return False
+    return 2 * sum(number_of(value) is not None for value in first) > len(first)
+
+
+def is_empty(values: Sequence[object]) -> bool:
+    return all(is_blank(value) for value in values[:200])
+
+
+def is_blank(value: object) -> bool:
+    """Nothing, or a word for it."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, str) and value.strip().lower() in _WORDS
+
+
+def number_of(value: object) -> float | None:
+    """A value as a float (NaN where it is one), None where it is no number."""
+    if isinstance(value, bool):
+        return float(value)
+    try:
+        return float(value)  # pyright: ignore[reportArgumentType] (whatever is no number raises)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def numbers_of(raw: Table, column: str) -> tuple[np.ndarray, list[Problem]]:
+    """A column as float64 [N], NaN where it is empty; what is no number is named, and taken for missing."""
+    values = raw.columns[column]
+    found = np.full(len(values), np.nan)
+    wrong = []
+    for place, value in enumerate(values):
+        if is_blank(value):
+            continue
+        number = number_of(value)
+        if number is None:
+            wrong.append(raw.lines[place])
+        else:
+            found[place] = number
+    if not wrong:
+        return found, []
+    message = f"{column!r} holds something that is no number ({places(wrong, raw.unit)}), taken for missing"
+    return found, [Problem(wrong[0], message, False, tuple(wrong))]
