@@ -2,8 +2,8 @@
 
 `python benchmarks/following.py [--rows 10000] [--hidden 256] [--rounds 15]`: medians of samples taken in turns in one process
 and one thread, in processor time, so that what other programs do counts for less; and the median of the quotients of each
-round. By `push` a value comes alone; by `update` as a frame of one row, or as a dict of columns, which are read and checked
-as every frame is.
+round. By `push` a value comes alone; by `update` as a frame of one row, or as a dict of columns. What each way has read is
+first held against the state after reading all rows at once, bit for bit.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import torch
 from recurra.data.dates import Step
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.series_codec import ForecastCodec
-from recurra.fitting.forecasting import Follower
+from recurra.fitting.following import Follower
 from recurra.layers import StackConfig
 from recurra.models import Forecaster, ForecasterConfig
+from recurra.state import leaves
 from timing import paired
 
 HORIZON, SEASON, LAGS = 96, 24, 336
@@ -60,6 +61,20 @@ def spent(call: Callable[[], object], count: int) -> float:
     return (time.process_time() - began) / count
 
 
+def check(model: Forecaster, history: polars.DataFrame) -> None:
+    """Refuse to time ways that come to another state than the whole history."""
+    follower, more = Follower(model), (20.5, 21.0, 19.0)
+    follower.update(history)
+    follower.push([more[0]])
+    follower.update({"y": [more[1]]})
+    follower.update(polars.DataFrame({"y": [more[2]]}))
+    whole = Follower(model)
+    whole.update(polars.concat([history, polars.DataFrame({"y": list(more)})]))
+    for name, leaf in leaves(whole.state).items():
+        if not torch.equal(leaf, leaves(follower.state)[name]):
+            raise SystemExit(f"{name} differs from that of the whole history: nothing was timed")
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--rows", type=int, default=10_000)
@@ -72,6 +87,7 @@ def main() -> None:
     history, row = polars.DataFrame({"y": day(given.rows)}), polars.DataFrame({"y": [20.0]})
     for title, segment in FORMS.items():
         model = untrained(given.hidden, segment)
+        check(model, history)
         follower = Follower(model)
         follower.update(history)
 

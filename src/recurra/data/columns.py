@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recurra.data.checking import Problem, left_out
 from recurra.data.tables import Table
 from recurra.errors import DataError
+
+if TYPE_CHECKING:
+    from recurra.data.layouts import Layout
 
 SAMPLE = 2_000  # rows looked at
 
@@ -34,7 +38,7 @@ class Guess:
     """The task (one of `TASKS`), the columns it reads, and readable reasons for each choice.
 
     `text` names the column of inputs: texts, numeric sequences, lists of tokens, or sources to translate. `label`, `tags`
-    and `target` name those of the answers. Each is None where there is no such column.
+    and `target` name those of the answers. Each is None where there is no such column. `layout` is how a table holds series.
     """
 
     task: str
@@ -43,6 +47,7 @@ class Guess:
     reasons: list[str]
     tags: str | None = None
     target: str | None = None
+    layout: Layout | None = None
 
     @property
     def columns(self) -> Columns:

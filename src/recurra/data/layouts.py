@@ -89,7 +89,7 @@ def choose(raw: Table, choices: FrameChoices, asked: bool, reasons: list[str]) -
     layout = layout_of(raw, choices)
     how = "as asked" if asked else "since these are numbers at moments one after another; say otherwise with --task"
     reasons = [*reasons, f"Task: forecast, {how}.", *_reasons(layout, choices)]
-    return Guess(TASK, None, None, reasons)
+    return Guess(TASK, None, None, reasons, layout=layout)
 
 
 def layout_of(raw: Table, choices: FrameChoices) -> Layout:

@@ -75,7 +75,8 @@ def read(
             raise DataError(
                 f"{raw.name} is plain text", expected="a table with a column of dates and columns of numbers"
             )
-        dataset, problems = frames.read(raw, layouts.layout_of(raw, frame), frame)
+        assert found.layout is not None
+        dataset, problems = frames.read(raw, found.layout, frame)
     else:
         dataset, problems = _READERS[found.task](raw, found, need_labels, judged)
     problems.sort(key=lambda problem: (not problem.fatal, problem.line or 0))

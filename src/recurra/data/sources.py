@@ -80,7 +80,7 @@ def open_source(
         raise DataError("Bytes are not read", expected=_ACCEPTED, fix="Decode them first: data.decode('utf-8')")
     if isinstance(source, Mapping):
         return _table({str(key): values for key, values in source.items()}, name)
-    frame = _frame_columns(source)
+    frame = frame_columns(source)
     if frame is not None:
         return _table(frame, name)
     if isinstance(source, tuple) and len(source) == 2 and all(_is_column(part) for part in source):
@@ -172,7 +172,7 @@ def _open_parquet(path: Path, name: str) -> Table:
         frame = polars.read_parquet(BytesIO(data))
     except (polars.exceptions.PolarsError, OSError, polars.exceptions.PanicException) as error:
         raise DataError(f"{path} is a damaged Parquet file", got=str(error).split("\n")[0]) from error
-    columns = _frame_columns(frame)
+    columns = frame_columns(frame)
     assert columns is not None
     return _table(columns, name)
 
@@ -255,7 +255,7 @@ def _cut(x: np.ndarray, lengths: np.ndarray | None, name: str) -> list[np.ndarra
     return [row[:length] for row, length in zip(x, lengths.tolist(), strict=True)]
 
 
-def _frame_columns(source: Any) -> dict[str, Any] | None:
+def frame_columns(source: Any) -> dict[str, Any] | None:
     """The columns of a pandas, polars or pyarrow table, whichever library made it; None for anything else."""
     if not hasattr(type(source), "columns"):  # asked of the class: a lazy frame warns when asked itself
         return None

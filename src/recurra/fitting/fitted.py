@@ -13,7 +13,8 @@ from recurra.baselines import NGramCache
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
 from recurra.errors import DataError, UsageError
-from recurra.fitting.forecasting import LEVELS, Follower, cross_validation, forecast, rolling, series_in
+from recurra.fitting.following import Follower, forecast
+from recurra.fitting.forecasting import LEVELS, cross_validation, rolling, series_in
 from recurra.fitting.kinds import kind_of
 from recurra.fitting.to_measure import long_of, to_measure
 from recurra.models import Answer, Forecaster, LanguageModel, Task, fingerprint, load_model, save_model

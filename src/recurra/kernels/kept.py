@@ -181,12 +181,18 @@ class Kept:
         All contiguous. None where a length is out of range.
         """
         outputs, last = self._results(x, states, width)
-        done = self.network.run(
+        return (outputs, last) if self.run_into(x, states, outputs, last, lengths, resets) else None
+
+    def run_into(
+        self, x: Tensor, states: Sequence[Tensor], outputs: Tensor, last: Sequence[Tensor],
+        lengths: Tensor | None = None, resets: Tensor | None = None,
+    ) -> bool:  # fmt: skip
+        """`run` into given tensors, which are none of those that are read. False, and nothing is done, as there."""
+        return self.network.run(
             capsule(x), None if lengths is None else capsule(lengths), None if resets is None else capsule(resets),
             [capsule(state) for state in states], capsule(outputs), [capsule(state) for state in last],
             torch.get_num_threads(),
         )  # fmt: skip
-        return (outputs, last) if done else None
 
     def run_stacked(
         self, steps: int, batch: int, x: Tensor, states: Sequence[Tensor] | None, last: Sequence[Tensor],

@@ -244,9 +244,14 @@ def running_scale(sums: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
     number = counts.clamp(min=1).double()
     mean = sums[..., 1] / number
     variance = sums[..., 2] / number - mean * mean
-    least = SMALLEST * (sums[..., 0].abs() + mean.abs()).detach() + 1e-12
+    least = least_scale(sums[..., 0], mean).detach()
     # the root of what is not zero: of nothing it would have an infinite slope
     return torch.maximum(variance, least * least).sqrt().to(dtype)
+
+
+def least_scale(first: Any, mean: Any) -> Any:
+    """The least scale of series with these first values and means, tensors or arrays."""
+    return SMALLEST * (abs(first) + abs(mean)) + 1e-12
 
 
 def _window_scale(windows: Tensor) -> Tensor:

@@ -6,80 +6,173 @@ The same sums in the same order, so the state that comes out has the same bits.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from recurra import kernels
-from recurra.kernels import native
+from recurra.kernels import capsule, native
 from recurra.layers import DilatedState
-from recurra.models.forecasting import ForecasterState, running_scale
-from recurra.state import map_state
+from recurra.models.forecasting import ForecasterState, least_scale
+from recurra.state import detach, leaves, map_state
 
 if TYPE_CHECKING:
     from recurra.models.forecaster import Forecaster
+
+_kept: WeakKeyDictionary[Forecaster, kernels.Kept] = WeakKeyDictionary()
+"""The packed weights of each forecaster that is read row by row."""
 
 
 def step_on(model: Forecaster, inputs: Tensor, state: ForecasterState) -> ForecasterState | None:
     """The state after inputs[B, 1, F]; None where more has to be looked at than one ordinary row.
 
-    That is a model that smooths or looks back, a series that only begins or is another one, and a step whose gradient is
+    That is whatever `RowStepper.of` refuses, a row of another series than the one before it, and a step whose gradient is
     recorded.
     """
-    config = model.config
-    if config.smoothing or config.lookback is not None or not kernels.direct():
+    if not kernels.direct() or inputs.shape[1:] != (1, 2 + model.config.columns) or not _ours(model, inputs):
         return None
-    if not len(inputs) or inputs.shape[1:] != (1, 2 + config.columns) or not _ours(model, inputs, state):
+    row = inputs.detach()[:, 0].numpy()
+    if len(row) != len(state.series) or not (row[:, 1] == state.series.numpy()).all():
         return None
-    # of so few numbers a call of torch costs more than its arithmetic; numpy's, on the same memory, costs a fifth
-    row, read, series = inputs.detach()[:, 0].numpy(), state.read.numpy(), state.series.numpy()
-    if not read.all() or not (row[:, 1] == series).all():
+    stepper = RowStepper.of(model, state)
+    if stepper is None:
         return None
-    reader = model.reader
-    y = reader.transformed(inputs[:, 0, 0]).numpy() if config.logarithm else row[:, 0]
-    sums = state.sums.numpy().copy()
-    apart = y.astype(np.float64) - sums[:, 0]
-    sums[:, 1] += apart
-    sums[:, 2] += apart * apart
-    after_sums, after_read = torch.from_numpy(sums), torch.from_numpy(read + 1)
-    if config.series and int(series.min()) >= 0:
-        scale = reader.scales.numpy()[series]
-    else:
-        running = running_scale(after_sums, after_read, inputs.dtype)
-        if config.series:
-            running = torch.where(state.series >= 0, reader.scales[state.series.clamp(min=0)], running)
-        scale = running.numpy()
-    values, here = state.values.numpy(), y[:, None]
-    before = (values[:, -config.segment :] - here) / scale[:, None]
-    rows = np.concatenate([before, row[:, 2:]], axis=1) if config.columns else before
-    x = native.linear(torch.from_numpy(rows)[None], model.embed.detach(), model.embed_bias.detach())
-    np.maximum(x.numpy(), 0, out=x.numpy())
-    ring = state.stack.ring
-    outputs, after = model.dilated.stack(x, map_state(_oldest, ring))
-    return ForecasterState(
-        DilatedState(map_state(_turned, ring, after)), outputs[0], _turned(state.values, torch.from_numpy(y)),
-        state.series.clone(), after_read, after_sums, state.level.clone(),
-    )  # fmt: skip
+    stepper.step(row)
+    return stepper.state()
 
 
-def _ours(model: Forecaster, inputs: Tensor, state: ForecasterState) -> bool:
-    """Whether rows and state are plain numbers in the processor's memory, in the precision of the model."""
+class RowStepper:
+    """Some series that are read on by one row each, in memory of its own that each row is written into.
+
+    `of` makes one from a state, `state` gives one back. Of so few numbers a call of torch costs more than its arithmetic, so
+    what is no product is numpy's, on the same memory.
+    """
+
+    def __init__(self, model: Forecaster, kept: kernels.Kept, state: ForecasterState) -> None:
+        config, batch = model.config, len(state.read)
+        self.kept = kept
+        self._reader, self._logarithm = model.reader, config.logarithm
+        self._series, self._level = state.series.clone(), state.level.clone()
+        self._places = self._series.numpy() if config.series else np.full(batch, -1)
+        self._known = self._places >= 0
+        self._all_known = bool(self._known.all())
+        self._sums, self._read = state.sums.numpy().copy(), state.read.numpy().copy()
+        # room for as many values again, so that the last ones lie side by side without being moved at each row
+        self._size, self._at = config.kept, 0
+        self._values = np.empty((batch, 2 * self._size), dtype=state.values.numpy().dtype)
+        self._values[:, : self._size] = state.values.numpy()
+        # the states of the last w steps lie in a ring, with a place more for the next one
+        self._segment, self._oldest = config.segment, 0
+        self._form = model.dilated.initial_state(0).ring
+        self._rings = [_ringed(leaf) for leaf in leaves(state.stack.ring).values()]
+        self._slots = list(zip(*(ring.unbind() for ring in self._rings), strict=True))
+        self._weights = model.embed.detach(), model.embed_bias.detach()
+        self._apart = state.values.new_empty(batch, config.segment + config.columns)
+        self._embedded = state.values.new_empty(batch, model.dilated.inputs)
+        self._inputs = self._embedded[None]
+        self._summary, self._shape = state.summary[None].clone(), (1, *state.summary.shape)
+
+    @classmethod
+    def of(cls, model: Forecaster, state: ForecasterState) -> RowStepper | None:
+        """A stepper from this state on.
+
+        None for a model that smooths, looks back, trains, or whose layers are not kept packed; for a series that only begins;
+        and for numbers that are not in the processor's memory, in the precision of the model.
+        """
+        config = model.config
+        if config.smoothing or config.lookback is not None or model.training or not kernels.usable():
+            return None
+        if not len(state.read) or not _ours(model, state.values) or not bool(state.read.all()):
+            return None
+        kept = _kept.get(model)
+        if kept is None or not kept.current():
+            stack = model.dilated.stack
+            layers = stack.weights()
+            if layers is None or not kernels.keepable(model, layers):
+                return None
+            kept = _kept[model] = kernels.Kept(model, layers)
+        return cls(model, kept, detach(state))
+
+    @property
+    def series(self) -> np.ndarray:
+        """The number[B] of each series."""
+        return self._places
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The precision of the model."""
+        return self._values.dtype
+
+    def current(self) -> bool:
+        """Whether the model is still the one that was kept, and its kernels are wanted."""
+        return kernels.usable() and self.kept.current()
+
+    def step(self, rows: np.ndarray) -> None:
+        """Read rows[B, 2 + C] in the model's precision, each of the series that its place has held so far."""
+        y = rows[:, 0]
+        if self._logarithm:
+            y = self._reader.transformed(torch.from_numpy(y.copy())).numpy()
+        here = y[:, None]
+        apart = y - self._sums[:, 0]
+        sums = self._sums.copy()
+        sums[:, 1] += apart
+        sums[:, 2] += apart * apart
+        read, end, segment = self._read + 1, self._at + self._size, self._segment
+        scale, x = self._scale(sums, read), self._apart.numpy()
+        np.subtract(self._values[:, end - segment : end], here, out=x[:, :segment])
+        x[:, :segment] /= scale[:, None]
+        x[:, segment:] = rows[:, 2:]
+        threads, embedded = torch.get_num_threads(), self._embedded.numpy()
+        weight, bias = self._weights
+        native.module().linear(capsule(self._apart), capsule(weight), capsule(bias), capsule(self._embedded), threads)
+        np.maximum(embedded, 0, out=embedded)
+        outputs = torch.empty(self._shape, dtype=self._embedded.dtype)
+        before, after = self._slots[self._oldest], self._slots[self._oldest - 1]
+        self.kept.run_into(self._inputs, before, outputs, after)
+        # from here on the row counts: nothing above was written where the state is read from
+        self._values[:, end] = y
+        self._sums, self._read, self._summary = sums, read, outputs
+        self._oldest = (self._oldest + 1) % len(self._slots)
+        self._at += 1
+        if self._at == self._size:
+            self._values[:, : self._size] = self._values[:, self._size :]
+            self._at = 0
+
+    def _scale(self, sums: np.ndarray, read: np.ndarray) -> np.ndarray:
+        """The scale[B] after these sums, as `Reader.scale_of` has it."""
+        known = self._reader.scales.numpy()
+        if self._all_known:
+            return known[self._places]
+        mean = sums[:, 1] / read
+        variance = sums[:, 2] / read - mean * mean
+        least = least_scale(sums[:, 0], mean)
+        running = np.sqrt(np.maximum(variance, least * least)).astype(self._values.dtype)
+        return np.where(self._known, known[self._places], running) if len(known) else running
+
+    def state(self) -> ForecasterState:
+        """The state after all that was read: a value, never written again."""
+        order = [(self._oldest + place) % len(self._slots) for place in range(self._segment)]
+        found = iter([ring[order].transpose(0, 1).contiguous() for ring in self._rings])
+        return ForecasterState(
+            DilatedState(map_state(lambda _: next(found), self._form)), self._summary[0].clone(),
+            torch.from_numpy(self._values[:, self._at : self._at + self._size].copy()), self._series.clone(),
+            torch.from_numpy(self._read.copy()), torch.from_numpy(self._sums.copy()), self._level.clone(),
+        )  # fmt: skip
+
+
+def _ringed(leaf: Tensor) -> Tensor:
+    """leaf[B, w, ...] as [w + 1, B, ...]."""
+    ring = leaf.new_empty(leaf.shape[1] + 1, len(leaf), *leaf.shape[2:])
+    ring[:-1] = leaf.transpose(0, 1)
+    return ring
+
+
+def _ours(model: Forecaster, numbers: Tensor) -> bool:
+    """Whether these are plain numbers in the processor's memory, in the precision of the model."""
     like = model.head_bias
-    dtype = like.dtype
     return (
-        dtype in (torch.float32, torch.float64) and type(inputs) is Tensor and inputs.dtype == state.values.dtype == dtype
-        and inputs.device.type == state.values.device.type == like.device.type == "cpu"
+        like.dtype in (torch.float32, torch.float64) and type(numbers) is Tensor and numbers.dtype == like.dtype
+        and numbers.device.type == like.device.type == "cpu"
     )  # fmt: skip
-
-
-def _oldest(leaf: Tensor) -> Tensor:
-    return leaf[:, 0].contiguous()
-
-
-def _turned(leaf: Tensor, new: Tensor) -> Tensor:
-    """leaf[B, w, ...] without its first, and new[B, ...] after its last."""
-    numbers = leaf.numpy()
-    turned = np.empty_like(numbers, order="C")
-    turned[:, :-1], turned[:, -1] = numbers[:, 1:], new.numpy()
-    return torch.from_numpy(turned)

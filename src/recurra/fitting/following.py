@@ -1,0 +1,254 @@
+"""A follower takes new rows of its series at the cost of these rows alone, and forecasts from where they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recurra.data.dates import Step, datetime_of
+from recurra.data.new_rows import NewRows
+from recurra.data.series import Series, SeriesDataset
+from recurra.errors import DataError, StateError, UsageError
+from recurra.fitting.forecasting import LEVELS, columns_of, forecaster_of, frame_like, moments_as, series_and_layout
+from recurra.models import Task, fingerprint
+from recurra.models.stepping import RowStepper
+from recurra.state import State, load_state, merge, save_state, select
+
+ROWS = 64
+"""Series that are read side by side."""
+
+
+def forecast(
+    task: Task, data: Any, *, levels: Sequence[float] = LEVELS, horizon: int | None = None, fill: str | None = None
+) -> Any:
+    """What follows each series of `data`: a frame with unique_id, ds, mean and, for each level, lo-80 and hi-80.
+
+    Series may be new to the model. What is known ahead stands in rows of `data` whose value is empty. Raises `DataError`
+    for data that it cannot read, `UsageError` for levels or a horizon out of range.
+    """
+    follower = Follower(task)
+    follower.update(data, fill=fill)
+    return follower.forecast(levels=levels, horizon=horizon, like=data)
+
+
+class Follower:
+    """Follows series as they grow: `update` costs as much as the new rows, however long the history is.
+
+    It holds a state a series, all of them as one batch; a series that it has not met begins with its first row. One row of
+    each series, by `push` or as a dict or frame with the columns of the table before, goes a short way to the same numbers.
+    The model's weights must not change while it follows.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = forecaster_of(task).eval()
+        self._names: list[str] = []
+        self._last: list[int] = []
+        self._state: State = self._task.initial_state(0)
+        self._ahead: dict[str, np.ndarray] = {}
+        self._step: Step = self._task.codec.step
+        self._changed: dict[int, State] = {}
+        self._fresh: list[State] = []
+        self._stepper: RowStepper | None = None
+        self._further = False  # whether the stepper has read on from `_state`
+        self._new_rows: NewRows | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The series that are followed."""
+        return list(self._names)
+
+    @property
+    def state(self) -> State:
+        """The states of all series, in the order of `names`: a value, never written again."""
+        if self._further and self._stepper is not None:
+            self._state, self._further = self._stepper.state(), False
+        return self._state
+
+    def update(self, data: Any, *, fill: str | None = None) -> None:
+        """Read further rows of some series, or the first ones. Raises `DataError` where rows are missing before them."""
+        found = None if self._new_rows is None else self._new_rows.read(data, self._last)
+        if found is None:
+            self._read(data, fill)
+        else:
+            self._go_on(found[0])
+            self._last = found[1]
+
+    @torch.no_grad()
+    def _read(self, data: Any, fill: str | None) -> None:
+        dataset, layout = (data, None) if isinstance(data, SeriesDataset) else series_and_layout(self._task, data, fill)
+        self._state, places = self.state, {name: place for place, name in enumerate(self._names)}
+        self._check(dataset, places)
+        self._stepper = None
+        for begin in range(0, len(dataset.series), ROWS):
+            group = dataset.series[begin : begin + ROWS]
+            batch = self._task.encode(group)
+            if [one.name for one in group] == self._names:
+                # all of them, as they stand: nothing has to be taken out of the batch, nor put back
+                self._state = self._task.read_on(batch, self._state)
+                for place, one in enumerate(group):
+                    self._note(one, place)
+                continue
+            before = merge([self._state_of(one.name, places) for one in group])
+            after = self._task.read_on(batch, before)
+            for row, one in enumerate(group):
+                self._put(one, select(after, [row]), places)
+        self._settle()
+        self._new_rows = NewRows.of(layout, self._task.codec, self._names)
+
+    def push(self, values: Sequence[Any]) -> None:
+        """One new value of each series, in the order of `names`: the shortest way, without a frame.
+
+        Where something stands beside the values, each is a sequence instead: the value, and then what stands beside it, in
+        the order of the model's columns (past, ahead, static). Raises `DataError` where they are not as many as the series,
+        do not hold such numbers, or where the wait before a row is an input.
+        """
+        codec, width = self._task.codec, 1 + len(self._task.codec.centres)
+        try:
+            given = np.array(values, dtype=np.float64)
+        except (TypeError, ValueError):
+            given = np.zeros(0)
+        if given.shape != ((len(self._names), width) if width > 1 else (len(self._names),)) or codec.gaps:
+            names = ", ".join(name for part in codec.columns for name in part)
+            each = f"each a value and then {names}" if names else "with nothing beside them"
+            raise DataError(
+                "These values do not fit", got=repr(values)[:60],
+                expected=f"one of each of {len(self._names)} series, {each}",
+                fix="Use update: the wait before each row is an input of this model" if codec.gaps else None,
+            )  # fmt: skip
+        if not np.isfinite(given).all():
+            raise DataError("A value is not finite", got=repr(values)[:60], fix="Fill it, or leave the row out")
+        given = given.reshape(len(given), width)
+        rows = np.empty((len(given), 1 + width))
+        rows[:, 0] = given[:, 0]
+        rows[:, 1] = self.state.series.numpy() if self._stepper is None else self._stepper.series
+        if width > 1:
+            rows[:, 2:] = (given[:, 1:] - np.array(codec.centres)) / np.array(codec.spreads)
+        self._go_on(rows)
+        self._last = [self._step.after(last, 1)[0] for last in self._last]
+
+    def _go_on(self, rows: np.ndarray) -> None:
+        """Read rows[B, F], one of each series; the short way where there is one."""
+        stepper = self._stepper
+        if stepper is None or not stepper.current():
+            self._state, self._further = self.state, False
+            self._stepper = stepper = RowStepper.of(self._task, self._state)
+        if stepper is not None:
+            stepper.step(rows.astype(stepper.dtype))
+            self._further = True
+        else:
+            inputs = torch.from_numpy(rows[:, None]).to(self._task.head_bias.dtype)
+            with torch.no_grad():
+                self._state = self._task.go_on(inputs, self._state)
+        if self._task.config.ahead:
+            self._ahead = {name: later[1:] for name, later in self._ahead.items()}
+
+    @torch.no_grad()
+    def forecast(
+        self, *, levels: Sequence[float] = LEVELS, horizon: int | None = None, like: Any = None
+    ) -> Any:  # fmt: skip
+        """What follows each series, as a frame of the library of `like`."""
+        task = self._task
+        length = task.config.horizon if horizon is None else horizon
+        if length < 1:
+            raise UsageError("A horizon is out of range", got=length, expected="1 or more")
+        if not self._names:
+            raise DataError("There is no series to forecast", expected="rows of some series, by `update`")
+        found = []
+        for begin in range(0, len(self._names), ROWS):
+            names = self._names[begin : begin + ROWS]
+            ahead = torch.from_numpy(np.stack([self._known_ahead(name, length) for name in names]))
+            state = select(self.state, slice(begin, begin + ROWS))
+            found.append(task.forecast(state, ahead.to(task.head_bias.dtype), length).double().numpy())
+        outputs = np.concatenate(found)
+        moments = [moment for last in self._last for moment in self._step.after(last, length)]
+        columns: dict[str, Any] = {
+            "unique_id": [name for name in self._names for _ in range(length)],
+            "ds": moments_as(moments, self._step),
+            **columns_of(outputs.reshape(-1, outputs.shape[2]), levels),
+        }
+        return frame_like(like, columns)
+
+    def save(self, path: str | Path) -> None:
+        """Write all states, bound to this model by its content hash."""
+        told = {"names": self._names, "last": self._last, "ahead": {k: v.tolist() for k, v in self._ahead.items()}}
+        save_state(path, self.state, fingerprint(self._task), {"follower": json.dumps(told, ensure_ascii=False)})
+
+    @classmethod
+    def load(cls, task: Task, path: str | Path) -> Follower:
+        """Go on from a file written by `save`. Raises `StateError` for a damaged file or another model's."""
+        found = cls(task)
+        model = found._task
+        found._state, extra = load_state(path, model.initial_state(1), fingerprint(model))
+        try:
+            told = json.loads(extra.get("follower", ""))
+            found._names, found._last = list(map(str, told["names"])), list(map(int, told["last"]))
+            width = model.codec.ahead
+            found._ahead = {
+                name: np.array(rows, dtype=np.float64).reshape(len(rows), width) for name, rows in told["ahead"].items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StateError(
+                f"{path} is no file of a follower", fix="Use one that Follower.save has written"
+            ) from error
+        return found
+
+    # ---- one series among the others
+
+    def _check(self, dataset: SeriesDataset, places: dict[str, int]) -> None:
+        """Refuse rows that do not follow: a state cannot be told later what it has missed."""
+        for one in dataset.series:
+            if one.name not in places or not self._step.dated or not len(one):
+                continue
+            last = self._last[places[one.name]]
+            wanted = self._step.after(last, 1)[0]
+            if int(one.moments[0]) != wanted and not self._task.codec.gaps:
+                raise DataError(
+                    f"Series {one.name!r} does not go on where it ended",
+                    got=datetime_of(int(one.moments[0])),
+                    expected=f"{datetime_of(wanted)}, a step of {self._step.words} after {datetime_of(last)}",
+                    fix="Give the rows between too",
+                )
+
+    def _state_of(self, name: str, places: dict[str, int]) -> State:
+        return select(self._state, [places[name]]) if name in places else self._task.initial_state(1)
+
+    def _put(self, one: Series, state: State, places: dict[str, int]) -> None:
+        place = places.get(one.name)
+        if place is None:
+            self._fresh.append(state)
+            self._names.append(one.name)
+            self._last.append(int(one.moments[-1]))
+            self._ahead[one.name] = self._task.codec.known_ahead(one)[len(one) :]
+        else:
+            self._changed[place] = state
+            self._note(one, place)
+
+    def _note(self, one: Series, place: int) -> None:
+        """What a series that is followed was given: where it ends now, and what is known ahead of there, then as before."""
+        later, before = self._task.codec.known_ahead(one)[len(one) :], self._ahead[one.name][len(one) :]
+        self._ahead[one.name] = np.concatenate([later, before[len(later) :]])
+        after = self._last[place] + len(one) * self._step.micros
+        self._last[place] = int(one.moments[-1]) if self._step.dated else after
+
+    def _settle(self) -> None:
+        """The states that were changed, and those of new series, among the others."""
+        count = len(self._names) - len(self._fresh)
+        if (self._changed and len(self._changed) < count) or self._fresh:
+            old = [self._changed.get(place, None) for place in range(count)]
+            parts = [select(self._state, [place]) if state is None else state for place, state in enumerate(old)]
+            self._state = merge([*parts, *self._fresh])
+        elif self._changed:
+            self._state = merge([self._changed[place] for place in range(count)])
+        self._changed, self._fresh = {}, []
+
+    def _known_ahead(self, name: str, horizon: int) -> np.ndarray:
+        """[horizon, A]: what stands beside the future rows, and its mean after these."""
+        width = self._task.codec.ahead
+        found, given = np.zeros((horizon, width)), self._ahead.get(name, np.zeros((0, width)))[:horizon]
+        found[: len(given)] = given
+        return found
