@@ -133,7 +133,7 @@ def _lru_inner(sums: Tensor, numbers: Rows) -> dict[str, Tensor]:
     return {}
 
 
-def _scales(input: Tensor, forget: Tensor, m: Tensor) -> Rows:
+def scales(input: Tensor, forget: Tensor, m: Tensor) -> Rows:
     """m', and the gates exp(input) and σ(forget) as they act on what is kept times exp(-m): i exp(-m'), f exp(m - m').
 
     m' = max(log σ(forget) + m, input) keeps both below one and cancels in every output, so no gradient goes through it;
@@ -149,11 +149,11 @@ def _scales(input: Tensor, forget: Tensor, m: Tensor) -> Rows:
 def _slstm(sums: Tensor, state: Rows, numbers: Rows) -> Rows:
     """z = tanh(s_z), i = exp(s_i), f = σ(s_f), o = σ(s_o), c' = f c + i z, n' = f n + i, S' = o c'/n' (Beck et al. 2024).
 
-    c and n are kept times exp(-m), see `_scales`. Where n = 0 nothing was seen yet, and m is the input gate's.
+    c and n are kept times exp(-m), see `scales`. Where n = 0 nothing was seen yet, and m is the input gate's.
     """
     (_, c, n, m), (z, i, f, o) = state, sums.chunk(4, dim=-1)
     begins = n == 0
-    new_m, gate, keep = _scales(i, f, torch.where(begins, torch.full_like(m, -1e30), m))
+    new_m, gate, keep = scales(i, f, torch.where(begins, torch.full_like(m, -1e30), m))
     new_c, new_n = keep * c + gate * torch.tanh(z), keep * n + gate
     return torch.sigmoid(o) * (new_c / new_n), new_c, new_n, new_m
 
@@ -166,14 +166,14 @@ def _slstm_inner(sums: Tensor, numbers: Rows) -> dict[str, Tensor]:
 def _mlstm(sums: Tensor, state: Rows, numbers: Rows) -> Rows:
     """C' = f C + i k v^T, n' = f n + i k, S' = o C'^T q / max(|n' q|, exp(-m')), a matrix for each head (Beck et al. 2024).
 
-    k over the root of a head's width; i, f, m as in `_scales`; m counts as 80 at most in that bound.
+    k over the root of a head's width; i, f, m as in `scales`; m counts as 80 at most in that bound.
     """
     n, c, m = state
     hidden, heads = n.shape[1], m.shape[1]
     width = hidden // heads
     q, k, v, o = sums[:, : 4 * hidden].unflatten(1, (4, heads, width)).unbind(1)
     i, f = sums[:, 4 * hidden :].chunk(2, dim=1)
-    new_m, gate, keep = (value[..., None] for value in _scales(i, f, m))
+    new_m, gate, keep = (value[..., None] for value in scales(i, f, m))
     k = gate * (k / width**0.5)
     new_n = keep * n.unflatten(1, (heads, width)) + k
     new_c = keep[..., None] * c.unflatten(1, (heads, width, width)) + k[..., None] * v[:, :, None]
