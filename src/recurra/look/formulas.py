@@ -141,7 +141,11 @@ def _feedforward(cell: FeedForward) -> Formula:
 
 def _elman(cell: Elman) -> Formula:
     def products(x: Tensor, before: Values) -> dict[str, Tensor]:
-        return {"z.x": x @ cell.weight_in.T, "z.h": before["h"] @ cell.weight_state.T, **_chunks("z", "b", cell.bias, x)}
+        return {
+            "z.x": x @ cell.weight_in.T,
+            "z.h": before["h"] @ cell.weight_state.T,
+            **_chunks("z", "b", cell.bias, x),
+        }
 
     activation = kernels.ACTIVATIONS[cell.activation]
     lines = (
@@ -158,8 +162,7 @@ def _gru(cell: GRU) -> Formula:
         found |= _chunks("q", "b", cell.bias_state, x)
         if cell.reset_after:
             return found | {
-                f"{gate}.h": part
-                for gate, part in zip("rzq", (h @ cell.weight_state.T).chunk(3, dim=-1), strict=True)
+                f"{gate}.h": part for gate, part in zip("rzq", (h @ cell.weight_state.T).chunk(3, dim=-1), strict=True)
             }
         gates, candidate = cell.weight_state.split([2 * cell.hidden, cell.hidden])
         found |= _chunks("r z", "h", h @ gates.T)
@@ -176,9 +179,7 @@ def _gru(cell: GRU) -> Formula:
         ("r", "q") if cell.reset_after else ("q",), aside=True,
     )  # fmt: skip
     terms = ("n.x", "n.b", "n.rq")
-    n = Line(
-        "n", f"n_t = tanh(W_n x_t + b_n + {inside})", partial(_activated, terms, torch.tanh), terms, terms, "tanh"
-    )
+    n = Line("n", f"n_t = tanh(W_n x_t + b_n + {inside})", partial(_activated, terms, torch.tanh), terms, terms, "tanh")
     h = Line(
         "h", "h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_t₋₁", lambda v: (1 - v["z"]) * v["n"] + v["z"] * v["h[t-1]"],
         ("z", "n", "h[t-1]"),

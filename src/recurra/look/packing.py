@@ -52,6 +52,8 @@ def unpack(entry: Mapping[str, Any]) -> np.ndarray:
 def packed(tree: Any) -> Any:
     """A tree of dictionaries, lists and arrays with every array packed: rough ones exactly too, while all is below 1 MB.
 
+    A number alone that is not finite becomes None.
+
     Raises `DataError` where it would be more than a page can carry.
     """
     size = _bytes_in(tree)
@@ -74,6 +76,7 @@ def plain(tree: Any) -> Any:
 
 
 def _listed(values: Any) -> Any:
+    """Without numbers that JSON does not have."""
     if isinstance(values, list):
         return [_listed(value) for value in values]
     return values if not isinstance(values, float) or math.isfinite(values) else None
@@ -96,7 +99,7 @@ def _each(tree: Any, change: Callable[[Any], Any]) -> Any:
         return {key: _each(value, change) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_each(value, change) for value in tree]
-    return tree
+    return _listed(tree)
 
 
 def _bytes_in(tree: Any) -> int:

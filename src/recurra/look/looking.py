@@ -1,0 +1,299 @@
+"""`Look`: one or two inputs of a model, every number behind its answers, as a value that can be asked, kept and drawn."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recurra.errors import UsageError
+from recurra.files import write_file
+from recurra.look import words
+from recurra.look.flow import MOST, flow_of, saturation
+from recurra.look.kinds import Target, asker
+from recurra.look.packing import Rough, packed, plain
+from recurra.look.page import render
+from recurra.look.page.weights import embedded
+from recurra.look.parts import Part, parts_of
+from recurra.look.scene import Direction, Scene, record
+from recurra.look.units import Plane, order_of, plane_of
+from recurra.look.why import APART, Why, explain
+from recurra.models import Task, fingerprint
+
+SHORT = 32
+"""Steps up to which every answer is explained; of a longer input the most telling ones are."""
+SOME = 2
+WIDE = 4
+"""A leaf of a state more than so many times as wide as its layer is a matrix: shown by its norm, and whole at both ends."""
+FORMAT, VERSION = "recurra-look", 1
+
+
+class Look:
+    """What `look` gives. `scenes` holds all numbers as arrays; `to_dict`, `save` and notebooks show them."""
+
+    def __init__(self, task: Task, parts: list[Part], scenes: list[Scene]) -> None:
+        self.task = task
+        self.parts = parts
+        self.scenes = scenes
+        self.corpus: dict[str, Any] | None = None
+        self._planes = [self._plane(place) for place in range(len(parts))]
+        self._orders = [self._order(place) for place in range(len(parts))]
+
+    def __repr__(self) -> str:
+        steps = " and ".join(f"{scene.steps} steps" for scene in self.scenes)
+        return f"Look({self.task.kind}, {steps}, {len(self.parts)} layers)"
+
+    def shown(self, layer: int, step: int, *, scene: int = 0, direction: str = "ahead") -> dict[str, np.ndarray]:
+        """Every number inside a cell at one step, by name as in its formula: terms, gates, the state before and after.
+
+        Raises `UsageError` where there is no such layer, direction or step.
+        """
+        found = self._direction(layer, scene, direction)
+        if not 0 <= step < len(found.outputs):
+            raise UsageError("There is no such step", got=step, expected=f"0 to {len(found.outputs) - 1}")
+        return found.shown(step)
+
+    def final(self, scene: int = 0) -> dict[str, np.ndarray]:
+        """The state after the last step, by leaf: "0.ahead.h"."""
+        return {
+            f"{part.name}.{direction}.{leaf}": value
+            for part, layer in zip(self.parts, self.scenes[scene].layers, strict=True)
+            for direction, one in layer.items()
+            for leaf, value in one.final.items()
+        }
+
+    def _direction(self, layer: int, scene: int, direction: str) -> Direction:
+        if not 0 <= scene < len(self.scenes) or not 0 <= layer < len(self.parts):
+            raise UsageError(
+                "There is no such layer", got=f"layer {layer} of scene {scene}",
+                expected=f"0 to {len(self.parts) - 1}, and of scenes 0 to {len(self.scenes) - 1}",
+            )  # fmt: skip
+        found = self.scenes[scene].layers[layer]
+        if direction not in found:
+            raise UsageError("There is no such direction", got=repr(direction), expected=", ".join(found) or "none")
+        return found[direction]
+
+    # ---- side by side
+
+    def _states(self, layer: int) -> list[np.ndarray]:
+        """What a layer's units came to, of each scene [T, H]: of both directions side by side."""
+        found = []
+        for scene in self.scenes:
+            each = [one.outputs for one in scene.layers[layer].values()]
+            found.append(np.concatenate(each, axis=1) if each else np.zeros((0, 1), np.float32))
+        return found
+
+    def _plane(self, layer: int) -> Plane:
+        return plane_of(np.concatenate(self._states(layer)))
+
+    def _order(self, layer: int) -> dict[str, list[int]]:
+        found = {}
+        for direction in self.parts[layer].cells:
+            states = [scene.layers[layer][direction].outputs for scene in self.scenes if scene.layers[layer]]
+            found[direction] = order_of(np.concatenate(states)) if states else []
+        return found
+
+    # ---- as a tree
+
+    def tree(self, *, terms: bool = True) -> dict[str, Any]:
+        """All of it as dictionaries, lists and arrays; without the `terms` of sums, which are more than half of it."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": self._model(),
+            "weights": embedded(self.task),
+            "scenes": [self._scene(scene, terms) for scene in self.scenes],
+            "corpus": self.corpus,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, arrays as nested lists: what `save("x.json")` writes."""
+        return plain(self.tree())
+
+    def to_page(self) -> dict[str, Any]:
+        """All of it as a page carries it, arrays packed; terms where all is small, so that a page stays light."""
+        whole = packed(self.tree(terms=False))
+        if len(json.dumps(whole)) > 1 << 19:
+            return whole
+        with_terms = packed(self.tree())
+        return with_terms if len(json.dumps(with_terms)) <= 1 << 20 else whole
+
+    def save(self, path: str | Path) -> None:
+        """Write a page (.html) or numbers (.json). Raises `UsageError` for another ending."""
+        path = Path(path)
+        kind = path.suffix.lower()
+        if kind == ".json":
+            write_file(path, (json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode())
+        elif kind == ".html":
+            write_file(path, render(self).encode("utf-8"))
+        else:
+            raise UsageError("A look is written as a page or as numbers", got=path.name, expected=".html, .json")
+
+    def _repr_html_(self) -> str:
+        # a page of its own inside the notebook, which neither shares its styles nor its scripts
+        return f'<iframe srcdoc="{html.escape(render(self))}" width="100%" height="900" style="border:0"></iframe>'
+
+    def _model(self) -> dict[str, Any]:
+        task = self.task
+        labels = getattr(task, "labels", None) or getattr(getattr(task, "codecs", None), "tags", None)
+        return {
+            "kind": task.kind,
+            "cell": task.summary().get("cell"),
+            "hash": fingerprint(task),
+            "parameters": task.parameter_count,
+            "summary": task.summary(),
+            "layers": [self._layer(place) for place in range(len(self.parts))],
+            "labels": list(labels.labels) if labels is not None else None,
+        }
+
+    def _layer(self, place: int) -> dict[str, Any]:
+        part = self.parts[place]
+        cell = part.any
+        found = next((scene.layers[place] for scene in self.scenes if scene.layers[place]), {})
+        first = next(iter(found.values()), None)
+        return {
+            "name": part.name,
+            "cell": type(cell).__name__.lower(),
+            "inputs": cell.inputs,
+            "hidden": cell.hidden,
+            "directions": list(part.cells),
+            "parameters": sum(parameter.numel() for one in part.cells.values() for parameter in one.parameters()),
+            "apart": 1 if first is None else first.apart,
+            "leaves": [] if first is None else [name for name in first.state if not _is_matrix(first, name)],
+            "matrices": [] if first is None else [name for name in first.state if _is_matrix(first, name)],
+            "inner": [] if first is None else list(first.inner),
+            "output": None if first is None else first.formula.output,
+            "formula": [] if first is None else first.formula.described(),
+        }
+
+    def _scene(self, scene: Scene, terms: bool) -> dict[str, Any]:
+        texts = scene.inputs.get("source", scene.inputs.get("texts"))
+        return {
+            "title": scene.title,
+            "inputs": {name: _exact(value) for name, value in scene.inputs.items()},
+            "steps": scene.steps,
+            "layers": [{name: _told(one, terms) for name, one in layer.items()} for layer in scene.layers],
+            "outputs": scene.outputs,
+            "answer": scene.answer,
+            "final": {name: value for name, value in self._final_of(scene).items()},
+            "attention": None if scene.attention is None else Rough(scene.attention),
+            "remark": scene.remark,
+            "why": [_why(scene, why, texts) for why in scene.why],
+            "flow": self._flow(scene),
+            "trajectory": [
+                plane.of(states[self.scenes.index(scene)])
+                for plane, states in zip(self._planes, map(self._states, range(len(self.parts))), strict=True)
+            ],
+            "explained": [plane.explained for plane in self._planes],
+            "units": {"order": self._orders},
+        }
+
+    def _final_of(self, scene: Scene) -> dict[str, np.ndarray]:
+        return {name: value for name, value in self.final(self.scenes.index(scene)).items()}
+
+    def _flow(self, scene: Scene) -> dict[str, Any] | None:
+        flow = scene.flow
+        found: dict[str, Any] = {
+            "layers": None, "memory": None, "sentence": None,
+            "saturation": [{name: saturation(one.inner) for name, one in layer.items()} for layer in scene.layers],
+            "norm": [{name: np.linalg.norm(_state_of(one), axis=1) for name, one in layer.items()} for layer in scene.layers],
+        }  # fmt: skip
+        if flow is not None:
+            found["layers"] = [
+                {name: flow.norms[part.name, name] for name in part.cells if (part.name, name) in flow.norms}
+                for part in self.parts
+            ]
+            found["memory"] = [{name: flow.memory.get((part.name, name)) for name in part.cells} for part in self.parts]
+            found["sentence"] = words.of_flow(flow)
+        else:
+            found["missing"] = f"This model reads both ways: the signal is followed over at most {MOST} steps."
+        return found
+
+
+def _is_matrix(one: Direction, leaf: str) -> bool:
+    return one.state[leaf].shape[-1] > WIDE * one.cell.hidden
+
+
+def _state_of(one: Direction) -> np.ndarray:
+    """The state of every step as one vector; the outputs of a cell that has none."""
+    return np.concatenate(list(one.state.values()), axis=1) if one.state else one.outputs
+
+
+def _exact(value: Any) -> Any:
+    return value.astype(np.float32) if isinstance(value, np.ndarray) else value
+
+
+def _told(one: Direction, terms: bool) -> dict[str, Any]:
+    found = {
+        "initial": dict(one.initial),
+        "state": {name: value for name, value in one.state.items() if not _is_matrix(one, name)},
+        "inner": {name: Rough(value) for name, value in one.inner.items()},
+        "outputs": one.outputs,
+    }
+    if terms:
+        # a bias is the same at every step
+        found["terms"] = {
+            name: Rough(value[0] if name.endswith(".b") else value) for name, value in one.terms.items() if len(value)
+        }
+    return found
+
+
+def _why(scene: Scene, why: Why, texts: Sequence[str] | None) -> dict[str, Any]:
+    target = why.target
+    return {
+        "target": {
+            "step": target.step,
+            "text": target.text,
+            "p": why.probability,
+            "value": why.value,
+            "unit": target.unit,
+        },
+        "methods": {"gradient_input": why.gradient, "integrated": why.integrated, "deletion": why.deletion},
+        "disagree": why.disagree,
+        "apart": APART,
+        "integral": {"points": why.points, "error": why.error, "without": why.without},
+        "stretch": why.stretch,
+        "words": words.of_why(scene.asker, why, texts),
+    }
+
+
+def look(task: Task, *inputs: Any, titles: Sequence[str] | None = None, why: int | None = None) -> Look:
+    """Look into a model while it reads one input, or two to compare.
+
+    Arguments: inputs as `predict` reads them; titles of the scenes; why: how many answers are explained (None: of a short
+    input all that there are, of a longer one the most telling; 0: none). Of two scenes each explains the other's answers
+    too. Raises `UsageError` for no input or more than two, `DataError` for one that cannot be read or is empty.
+    """
+    if not 1 <= len(inputs) <= 2:
+        raise UsageError("A look is into one input, or two side by side", got=f"{len(inputs)} inputs")
+    if why is not None and (type(why) is not int or why < 0):
+        raise UsageError("'why' is out of range", got=why, expected="0 or more answers to explain")
+    parts = parts_of(task)
+    names = list(titles or [raw if isinstance(raw, str) else f"input {place}" for place, raw in enumerate(inputs, 1)])
+    scenes = [record(asker(task, raw), parts, name) for raw, name in zip(inputs, names, strict=True)]
+    for scene, wanted in zip(scenes, _wanted(scenes, why), strict=True):
+        scene.why = [explain(scene.asker, target) for target in wanted]
+        scene.flow = flow_of(scene.asker, scene.targets[-1], parts)
+    return Look(task, parts, scenes)
+
+
+def _wanted(scenes: Sequence[Scene], count: int | None) -> list[list[Target]]:
+    found = []
+    for scene in scenes:
+        most = count if count is not None else len(scene.targets) if scene.steps <= SHORT else SOME
+        chosen = scene.targets[-most:] if most else []
+        found.append(chosen)
+    if len(scenes) == 2 and all(found):
+        # what the one answers in the end is asked of the other too, where it is the same question
+        ends = [targets[-1] for targets in found]
+        for place, other in enumerate(reversed(ends)):
+            scene = scenes[place]
+            known = {(target.step, target.index) for target in found[place]}
+            if other.places == scenes[1 - place].steps and (ends[place].step, other.index) not in known:
+                mine = Target(ends[place].step, other.index, other.text, ends[place].places, other.unit)
+                found[place] = [mine, *found[place]]
+    return found

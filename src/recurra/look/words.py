@@ -1,0 +1,138 @@
+"""What was found, in a sentence of English and one of Chinese."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from recurra.data.writing import join_words
+from recurra.look.flow import Flow
+from recurra.look.kinds import Asker
+from recurra.look.why import Why, without
+
+Words = dict[str, str]
+LONGEST = 3
+"""Tokens of a stretch that is taken out together, at most."""
+LITTLE = 0.01
+"""A change of a probability that is not worth a sentence."""
+_MOST = 256
+"""Steps of an input up to which stretches are looked for; of a longer one the step that mattered most."""
+
+
+def of_why(asker: Asker, why: Why, texts: Sequence[str] | None) -> Words:
+    """Which stretch of the input changed the answer most: 手机 raised “phone” from 48 % to 97 %."""
+    last = asker.part(why.target).shape[1]
+    spans = [(step, step + 1) for step in range(last)] if texts is None else _spans(texts, last)
+    spans = [span for span in spans if span[1] <= last]
+    if not spans:
+        return _nothing(why.target.text)
+    values = without(asker, why.target, spans)
+    lost = why.value - values
+    if not np.isfinite(lost).any():
+        return _nothing(why.target.text)
+    # of two stretches that matter alike the shorter one says more
+    sizes = np.sqrt([end - start for start, end in spans])
+    best = int(np.nanargmax(np.abs(lost) / sizes))
+    start, end = spans[best]
+    name = _joined(texts[start:end]).strip() if texts is not None else ""
+    place = _place(start, end) if not name else {"en": f"“{name}”", "zh": f"“{name}”"}
+    if why.target.unit != "nats":
+        return _number(place, why.target.text, float(values[best]), why.value)
+    before, after = math.exp(float(values[best])), math.exp(why.value)
+    if abs(after - before) < LITTLE:
+        return _nothing(why.target.text)
+    verb, zh = ("raised", "提高") if after > before else ("lowered", "降低")
+    return {
+        "en": f"{place['en']} {verb} “{why.target.text}” from {_percent(before)} to {_percent(after)}.",
+        "zh": f"{place['zh']}把“{why.target.text}”从 {_percent(before)} {zh}到 {_percent(after)}。",
+    }
+
+
+def _spans(texts: Sequence[str], steps: int) -> list[tuple[int, int]]:
+    """Stretches to take out: whole words where letters are tokens, else up to `LONGEST` neighbours; no blanks alone."""
+    texts = list(texts[:steps])
+    if len(texts) > _MOST:
+        return [(step, step + 1) for step in range(len(texts))]
+    found: set[tuple[int, int]] = set()
+    start = 0
+    while start < len(texts):
+        if _is_letter(texts[start]):
+            end = start
+            while end < len(texts) and _is_letter(texts[end]):
+                end += 1
+            found.add((start, end))
+            start = end
+            continue
+        for size in range(1, LONGEST + 1):
+            part = texts[start : start + size]
+            # a stretch does not reach over a blank, a sign, or into a word
+            if len(part) == size and all(_counts(text) for text in part):
+                found.add((start, start + size))
+        start += 1
+    return sorted(found)
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Tokens as a text: words of an alphabet stand apart."""
+    return join_words(list(texts)) if any(len(text) > 1 and text.isalpha() for text in texts) else "".join(texts)
+
+
+def _is_letter(text: str) -> bool:
+    """A single letter of an alphabet: a word is made of several tokens."""
+    return len(text) == 1 and text.isalpha() and ord(text) < 0x2E80
+
+
+def _counts(text: str) -> bool:
+    return any(character.isalnum() for character in text) and not _is_letter(text)
+
+
+def _place(start: int, end: int) -> Words:
+    if end - start == 1:
+        return {"en": f"Step {start + 1}", "zh": f"第 {start + 1} 步"}
+    return {"en": f"Steps {start + 1} to {end}", "zh": f"第 {start + 1} 至 {end} 步"}
+
+
+def _nothing(text: str) -> Words:
+    return {
+        "en": f"No short stretch by itself changed “{text}” by a hundredth.",
+        "zh": f"没有哪一小段单独使“{text}”改变百分之一。",
+    }
+
+
+def _number(place: Words, text: str, before: float, after: float) -> Words:
+    verb, zh = ("raised", "提高") if after > before else ("lowered", "降低")
+    return {
+        "en": f"{place['en']} {verb} “{text}” from {before:.4g} to {after:.4g}.",
+        "zh": f"{place['zh']}把“{text}”从 {before:.4g} {zh}到 {after:.4g}。",
+    }
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    digits = 0 if 1 <= percent <= 99 or percent == 100 else 1 if 0.05 <= percent <= 99.95 else 2
+    return f"{percent:.{digits}f} %"
+
+
+def of_flow(flow: Flow) -> Words:
+    """How much of the signal comes back over the whole input, in the layer where most does."""
+    best: tuple[float, int] | None = None
+    for norms in flow.norms.values():
+        known = norms[np.isfinite(norms)]
+        if len(known) < 2 or not known.max() > 0:
+            continue
+        # from the first step's state to the last one's that matters
+        back = len(known) - 1
+        share = float(known[0] / known.max())
+        if best is None or share > best[0]:
+            best = share, back
+    if best is None:
+        return {"en": "No signal comes back through the states.", "zh": "没有信号经状态传回。"}
+    share, back = best
+    memory = max((steps for steps in flow.memory.values() if steps is not None), default=0)
+    told = f"{share:.0e}" if share < 0.001 else _percent(share)
+    return {
+        "en": f"From {back} steps back {told} of the signal is left; a hundredth of it reaches back {memory} steps.",
+        "zh": f"{back} 步之前的信号还剩 {told}；其百分之一能传回 {memory} 步。",
+    }
