@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from recurra.data.dates import Step, moments_of
-from recurra.data.layouts import Layout, is_blank
+from recurra.data.layouts import Layout
+from recurra.data.numbers import is_blank
 from recurra.data.series_codec import ForecastCodec
 from recurra.data.sources import frame_columns
 
