@@ -31,7 +31,7 @@ def render(look: Looked) -> str:
 
 def page(content: Any) -> str:
     """The page of a packed look: a record that is ready for JSON."""
-    script, style = (files(__package__).joinpath("assets", name).read_text("utf-8") for name in ("page.js", "page.css"))
+    script, style = (files(__name__).joinpath("assets", name).read_text("utf-8") for name in ("page.js", "page.css"))
     policy = "; ".join(
         (
             "default-src 'none'", f"script-src '{_hash(script)}'", f"style-src '{_hash(style)}'", "img-src data: blob:",
