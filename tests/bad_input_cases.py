@@ -211,7 +211,7 @@ CASES = [
     Case("data: a series file with a class of no header", put("bad.ts", TS + "1,2:3,4:c\n"), f"fit bad.ts {FIT}", DATA, r"line 5 has a class that the header does not name.*'c'.*a, b"),
     Case("data: a series file with words among numbers", put("bad.ts", TS + "1,2:3,x:a\n"), f"fit bad.ts {FIT}", DATA, r"line 5: dimension 2, step 2 is no number.*'x'"),
     Case("data: a series file without data", put("bad.ts", TS.replace("@data", "")), f"fit bad.ts {FIT}", DATA, r"no line @data"),
-    Case("data: a series file with time stamps", put("bad.ts", "@timeStamps true\n" + TS), f"fit bad.ts {FIT}", DATA, r"line 1: series with time stamps are not read"),
+    Case("data: a series file without its time stamps", put("bad.ts", "@timeStamps true\n" + TS + "1,2:3,4:a\n"), f"fit bad.ts {FIT}", DATA, r"line 6: dimension 1 is no series with time stamps.*'1,2'.*@timeStamps true"),
     Case("data: an infinity in a series file", put("bad.ts", TS + "1,2:3,inf:a\n1,2:3,4:b\n" * 9), f"fit bad.ts {FIT}", DATA, r"line 5 has an infinity at step 2, feature 2"),
     Case("data: pictures that are cut", put("x-images-idx3-ubyte", b"\0\0\x08\x03" + bytes([0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3])), f"fit x-images-idx3-ubyte {FIT}", DATA, r"is cut.*3 bytes.*8 bytes for shape \[2, 2, 2\]"),
     Case("data: no pictures", put("x-images-idx3-ubyte", b"text"), f"fit x-images-idx3-ubyte {FIT}", DATA, r"no IDX file.*74 65 78 74"),

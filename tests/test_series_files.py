@@ -82,6 +82,48 @@ def test_what_is_wrong_is_named_with_its_line(text: str, message: str) -> None:
         parse_ts(text, "x.ts")
 
 
+STAMPED = "@timeStamps true\n@classLabel true a b\n@data\n"
+
+
+def test_time_stamps_put_steps_in_order_and_dimensions_side_by_side() -> None:
+    dated = "(2004-01-01 00:00:00,1.5),(2004-01-02 00:00:00,?),(2004-01-03 00:00:00,3):(2004-01-02 00:00:00,7):a"
+    table = parse_ts(f"{STAMPED}{dated}\n(2,20),(1,10),(2.5,25):(1,-1),(2.5,4),(2,0.5):b\n", "x.ts")
+    first, second = table.columns["series"]
+    np.testing.assert_array_equal(first, np.array([[1.5, np.nan], [np.nan, 7], [3, np.nan]], np.float32))
+    np.testing.assert_array_equal(second, np.array([[10, -1], [20, 0.5], [25, 4]], np.float32))
+    assert table.columns["label"] == ["a", "b"] and table.lines == [4, 5]
+    (problem,) = table.problems
+    assert problem.message.startswith("1 series is unevenly spaced in time") and problem.line == 5
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("1,2:a", r"line 4: dimension 1 is no series with time stamps. Got: '1,2'. Expected: \(stamp,value\)"),
+        ("(1,2),(2,3:a", "line 4: dimension 1 is no series with time stamps"),
+        ("(1,2):(5):a", "line 4: dimension 2, step 1 is no stamp with a number. Got: '5'"),
+        ("(1,2),(2,x):a", "line 4: dimension 1, step 2 is no stamp with a number"),
+        ("(1,2),(soon,3):a", "line 4 has a time stamp that cannot be read. Got: 'soon'"),
+        ("(1,2),(1,3):a", "line 4: dimension 1 has a time stamp twice. Got: 1"),
+        ("(1,2),(2,3)", "line 4 has no answer"),
+    ],
+)
+def test_what_is_wrong_with_stamps_is_named_with_its_line(line: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        parse_ts(f"{STAMPED}{line}", "x.ts")
+
+
+def test_a_header_that_the_series_contradict_is_told() -> None:
+    head = "@univariate true\n@equalLength true\n@classLabel true a b\n@data\n"
+    table = parse_ts(f"{head}1,2:3,4:a\n1:2:b\n5,6:7,8:a\n9:9:b\n", "x.ts")
+    assert [problem.message for problem in table.problems] == [
+        "the header says @univariate true (line 1), but there are 2 dimensions (line 5)",
+        "the header says @equalLength true (line 2), but series are of other lengths than the first, of 2 steps "
+        "(lines 6 and 8)",
+    ]
+    assert not any(problem.fatal for problem in table.problems)
+
+
 def test_pictures_are_sequences_of_rows_with_the_labels_beside(write: Write) -> None:
     pictures = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
     path = write("t-images-idx3-ubyte.gz", gzip.compress(idx(8, pictures)))

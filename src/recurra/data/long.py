@@ -15,9 +15,10 @@ import numpy as np
 from recurra.data.checking import Problem, left_out, places
 from recurra.data.columns import Columns, by_name, has_parts, label_text, require
 from recurra.data.datasets import LongColumns
-from recurra.data.dates import looks_dated, moments_of
+from recurra.data.dates import looks_dated
 from recurra.data.layouts import ID_NAMES, TIME_NAMES, VALUE_NAMES, FrameChoices
-from recurra.data.numbers import is_blank, is_numeric, number_of, numbers_of
+from recurra.data.numbers import is_blank, is_numeric, numbers_of
+from recurra.data.stamps import UNEVEN, is_uneven, stamps_of
 from recurra.data.tables import LABEL_NAMES, Table
 from recurra.errors import DataError
 
@@ -214,12 +215,11 @@ def _in_order(
     uneven: list[str] = []
     for name, rows in groups.items():
         own = moments[rows]
-        waits = np.diff(own)
-        if (waits < 0).any():
+        if (np.diff(own) < 0).any():
             turned.append(name)
             order = np.argsort(own, kind="stable")
-            rows, waits = rows[order], np.diff(own[order])
-        again = np.flatnonzero(waits == 0)
+            rows, own = rows[order], own[order]
+        again = np.flatnonzero(np.diff(own) == 0)
         if again.size:
             twice = [raw.lines[row] for row in rows[[again[0], again[0] + 1]]]
             message = (
@@ -227,10 +227,10 @@ def _in_order(
                 "name another column with --time"
             )
             problems.append(Problem(twice[0], message, True, tuple(twice)))
-        elif len(waits) and waits.max() > 1.5 * waits.min():
+        elif is_uneven(own):
             uneven.append(name)
         ordered[name] = rows
-    for some, what in ((turned, "not in the order of time, so rows were sorted"), (uneven, _UNEVEN)):
+    for some, what in ((turned, "not in the order of time, so rows were sorted"), (uneven, UNEVEN)):
         if some:
             shown = ", ".join(map(repr, some[:_SHOWN])) + (" …" if len(some) > _SHOWN else "")
             many = "1 series is" if len(some) == 1 else f"{len(some)} series are"
@@ -239,24 +239,13 @@ def _in_order(
     return ordered, problems
 
 
-_UNEVEN = "unevenly spaced in time; rows are taken as steps one after another"
-
-
 def _moments(raw: Table, time: str) -> tuple[np.ndarray | None, list[Problem]]:
     """A column of moments as numbers [N]; what is wrong with it is fatal."""
-    values = raw.columns[time]
-    found = [None if is_blank(value) else number_of(value) for value in values]
-    wrong = [place for place, number in enumerate(found) if number is None or not np.isfinite(number)]
+    moments, wrong = stamps_of(raw.columns[time])
     if not wrong:
-        return np.array(found, dtype=np.float64), []
-    blank = [place for place, value in enumerate(values) if is_blank(value)]
-    if not blank:
-        moments, unread, _ = moments_of(values)
-        if moments is not None and not unread:
-            return moments, []
-        wrong = wrong if moments is None else unread
-    where = [raw.lines[place] for place in blank or wrong]
-    what = "is empty" if blank else "holds no moment"
+        return moments, []
+    where = [raw.lines[place] for place in wrong]
+    what = "is empty" if is_blank(raw.columns[time][wrong[0]]) else "holds no moment"
     message = f"{time!r} {what} ({places(where, raw.unit)}): write the moment, or name another column with --time"
     return None, [Problem(where[0], message, True, tuple(where))]
 

@@ -68,14 +68,18 @@ class SeriesCodec:
         if isinstance(array, str):
             raise DataError(f"The sequence {array}", expected=f"numbers of shape [T, {self.features}]")
         if array.shape[1] != self.features:
-            raise DataError("The sequence has another number of features", got=array.shape[1], expected=self.features)
+            raise DataError(
+                "The sequence has another number of features", got=array.shape[1], expected=self.features,
+                fix="Give the channels of the training data, in their order",
+            )  # fmt: skip
         found = not_finite(np.nan_to_num(array, nan=0.0, posinf=np.inf, neginf=-np.inf) if holes else array)
         if found is not None:
             step, feature, value = found
             raise DataError(
                 "The sequence holds a value that is not finite",
                 got=f"{value} at step {step}, {self._called(feature)}",
-                fix="Fill or cut such values first",
+                fix="Fill or cut such values first"
+                + ("; or fit with --missing previous, which fills them" if math.isnan(value) else ""),
             )
         silent = np.flatnonzero(np.isnan(array).all(axis=0)) + 1 if holes and len(array) else np.zeros(0)
         if silent.size:

@@ -1,22 +1,25 @@
 """Files of the UCR and UEA archives (.ts): a header, then a series a line, its dimensions and its answer parted by colons.
 
 Knows the format and nothing of tasks: what comes out is a table whose column `series` holds arrays [T, F], with a column
-`label` or `target` where the file has answers. A missing value (`?`) is NaN.
+`label` or `target` where the file has answers. A missing value (`?`) is NaN. Where a header and its series contradict one
+another, the series are believed, and it is told.
 
 Format: Middlehurst et al., "Bake off redux", 2024; written by the tools of sktime and aeon.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from recurra.data.checking import Problem, places
+from recurra.data.stamps import UNEVEN, is_uneven, parted, series_of
 from recurra.data.tables import Table
 from recurra.errors import DataError
 
 SERIES, LABEL, TARGET = "series", "label", "target"
-_SWITCHES = {"timestamps", "univariate", "missing", "equallength"}
+_WRITTEN = {"univariate": "univariate", "equallength": "equalLength"}
 _SWITCHED = {"true": True, "false": False}
 
 
@@ -29,6 +32,9 @@ class _Header:
     dimensions: int | None = None
     length: int | None = None
     begins: int = 0
+    stamped: bool = False
+    says: dict[str, tuple[bool, int]] = field(default_factory=dict)
+    """Of `univariate` and `equallength`: what it says, and in which line."""
 
     @property
     def answered(self) -> bool:
@@ -42,12 +48,14 @@ def parse_ts(text: str, name: str) -> Table:
     series: list[np.ndarray] = []
     answers: list[str | float] = []
     numbers: list[int] = []
+    uneven: list[int] = []
     for number, line in enumerate(lines[header.begins :], header.begins + 1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
         where = f"{name}, line {number}"
-        *dimensions, answer = stripped.split(":") if header.answered else [*stripped.split(":"), ""]
+        parts = parted(stripped) if header.stamped else stripped.split(":")
+        *dimensions, answer = parts if header.answered else [*parts, ""]
         if header.answered and not dimensions:
             raise DataError(
                 f"{where} has no answer", got=_short(stripped), expected="values, a colon and the answer", fix=_CUT
@@ -59,7 +67,9 @@ def parse_ts(text: str, name: str) -> Table:
             raise DataError(f"{where} has another number of dimensions", got=len(dimensions), expected=wanted, fix=_CUT)
         if header.answered:
             answers.append(_answer(answer.strip(), header, where))
-        series.append(_array(dimensions, header, where))
+        array, moments = _array(dimensions, header, where)
+        uneven += [number] if moments is not None and is_uneven(moments) else []
+        series.append(array)
         numbers.append(number)
     if not series:
         raise DataError(f"{name} has a header and no series", expected="a line for each series after @data")
@@ -67,7 +77,11 @@ def parse_ts(text: str, name: str) -> Table:
     if header.answered:
         columns[TARGET if header.target else LABEL] = answers
     task = None if not header.answered else "regress" if header.target else "classify"
-    return Table(columns, numbers, name, "line", task=task)
+    problems = _contradictions(header, series, numbers)
+    if uneven:
+        many = "1 series is" if len(uneven) == 1 else f"{len(uneven)} series are"
+        problems.append(Problem(uneven[0], f"{many} {UNEVEN} ({places(uneven, 'line')})", False, tuple(uneven)))
+    return Table(columns, numbers, name, "line", problems=problems, task=task)
 
 
 _CUT = "Mend that line, or fetch the file again: it may have been cut"
@@ -87,16 +101,18 @@ def _header(lines: list[str], name: str) -> _Header:
             raise DataError(
                 f"{where} belongs to no header", got=_short(line), expected="@words, and @data before the first series"
             )
-        _read_word(header, word[1:], words[1:], where)
+        _read_word(header, word[1:], words[1:], number, where)
     raise DataError(f"{name} has no line @data", expected="a header, a line @data, and a series a line", fix=_CUT)
 
 
-def _read_word(header: _Header, word: str, values: list[str], where: str) -> None:
-    """What one `@word` of the header says. Words that change nothing in how series are read are passed over."""
-    if word in _SWITCHES and _switch(word, values, where) and word == "timestamps":
-        raise DataError(
-            f"{where}: series with time stamps are not read", fix="Resample them to even steps, and write values alone"
-        )
+def _read_word(header: _Header, word: str, values: list[str], number: int, where: str) -> None:
+    """What one `@word` of the header says, in line `number`. Words that do not change how series are read are passed over."""
+    if word == "timestamps":
+        header.stamped = _switch(word, values, where)
+    if word in _WRITTEN:
+        header.says[word] = _switch(word, values, where), number
+    if word == "missing":
+        _switch(word, values, where)
     if word in ("classlabel", "targetlabel") and _switch(word, values, where):
         if word == "targetlabel":
             header.target = True
@@ -137,22 +153,47 @@ def _answer(text: str, header: _Header, where: str) -> str | float:
         raise DataError(f"{where} has a target that is no number", got=_short(text), fix=_CUT) from None
 
 
-def _array(dimensions: list[str], header: _Header, where: str) -> np.ndarray:
-    """The dimensions of a line side by side, float32 [T, F]."""
-    columns = [_values(text, where, place) for place, text in enumerate(dimensions, 1)]
-    lengths = {len(column) for column in columns}
-    if len(lengths) > 1:
-        got = ", ".join(map(str, sorted(lengths)))
-        raise DataError(
-            f"{where}: the dimensions differ in length", got=f"{got} steps", expected="one length", fix=_CUT
-        )
-    (length,) = lengths
+def _array(dimensions: list[str], header: _Header, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """(the dimensions of a line side by side, float32 [T, F], the moments of the steps where they have stamps)."""
+    moments = None
+    if header.stamped:
+        table, moments = series_of(dimensions, where)
+    else:
+        columns = [_values(text, where, place) for place, text in enumerate(dimensions, 1)]
+        lengths = {len(column) for column in columns}
+        if len(lengths) > 1:
+            got = ", ".join(map(str, sorted(lengths)))
+            raise DataError(
+                f"{where}: the dimensions differ in length", got=f"{got} steps", expected="one length", fix=_CUT
+            )
+        table = np.array(columns, dtype=np.float64).T
+    length = len(table)
     if header.length is not None and length != header.length:
         raise DataError(
             f"{where} has another length than the header says", got=length, expected=header.length, fix=_CUT
         )
     with np.errstate(over="ignore"):
-        return np.array(columns, dtype=np.float64).T.astype(np.float32)
+        return table.astype(np.float32), moments
+
+
+def _contradictions(header: _Header, series: list[np.ndarray], numbers: list[int]) -> list[Problem]:
+    """What of the header the series are not."""
+    found: list[Problem] = []
+    first = series[0]
+    are = {
+        "univariate": (first.shape[1] == 1, [numbers[0]], f"there are {first.shape[1]} dimensions"),
+        "equallength": (
+            len({len(one) for one in series}) == 1,
+            [number for one, number in zip(series, numbers, strict=True) if len(one) != len(first)],
+            f"series are of other lengths than the first, of {len(first)} steps",
+        ),
+    }
+    for word, (said, line) in header.says.items():
+        holds, where, what = are[word]
+        if said and not holds:
+            message = f"the header says @{_WRITTEN[word]} true (line {line}), but {what} ({places(where, 'line')})"
+            found.append(Problem(where[0], message, False, tuple(where)))
+    return found
 
 
 def _values(text: str, where: str, dimension: int) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from recurra.data.checking import Problem, fatal_error
+from recurra.data.checking import Problem, fatal_error, raise_fatal
 from recurra.data.datasets import Dataset, TaggedDataset
 from recurra.data.facts import Facts, Lines, facts_of, overlap_dict, overlap_of, view
 from recurra.data.overlap import Overlap
@@ -18,7 +18,7 @@ from recurra.data.text_codec import TextCodec
 from recurra.errors import RecurraError
 from recurra.fitting.kinds import kind_of
 from recurra.fitting.options import FitOptions
-from recurra.fitting.sets import completed, read_all
+from recurra.fitting.sets import completed, read_all, settled
 from recurra.fitting.telling import same_again
 from recurra.models import Task
 from recurra.progress import passes_shown
@@ -133,7 +133,8 @@ def _look(found: Check, data: Any, valid: Any, test: Any, options: FitOptions) -
         name = fatal[0][0]
         raise fatal_error([problem for place, problem in fatal if place == name], given[name].name)
     sets = completed(given, guess, options)
-    found.guess = sets.guess
+    options, told = settled(sets, options)
+    found.guess = [*sets.guess, *told]
     with torch.random.fork_rng(devices=[]):
         task, recipe = kind_of(sets.train).build(sets.train, options)
     found.plan = _plan(task, recipe, sets.train)
@@ -141,6 +142,7 @@ def _look(found: Check, data: Any, valid: Any, test: Any, options: FitOptions) -
     for name, dataset in (("valid", sets.valid), ("test", sets.test)):
         if dataset is not None:
             # what the model cannot read shows here as it would before a training
+            raise_fatal(kind_of(sets.train).unanswerable(task, dataset), dataset.name)
             task.feed(dataset, rows=1, steps=512, training=False)
             texts = view(dataset).texts
             found.unknown[name] = {

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from recurra.data.batches import Feed
+from recurra.data.checking import raise_fatal
 from recurra.errors import DataError, EnvironmentFailure, Interrupted, ProcessLost, UsageError
 from recurra.files import sole_writer
 from recurra.fitting.baselines import Row, compare
@@ -22,7 +23,7 @@ from recurra.fitting.fitted import Model, measure
 from recurra.fitting.kinds import KINDS, kind_of
 from recurra.fitting.live import telling
 from recurra.fitting.options import FitOptions
-from recurra.fitting.sets import Sets, digest, gather
+from recurra.fitting.sets import Sets, digest, gather, settled
 from recurra.fitting.stopping import Stopping
 from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
@@ -79,9 +80,10 @@ def fit(
         quiet = quiet or not team.first
         with passes_shown(not quiet):
             sets = gather(data, valid, test, options)
+            options, told = settled(sets, options)
             found = digest(sets)
         with Progress(quiet=quiet) as talk:
-            for sentence in sets.guess:
+            for sentence in (*sets.guess, *told):
                 talk.note(sentence)
             for problem in sets.problems:
                 talk.note(f"note: {problem.message}")
@@ -194,6 +196,9 @@ class _Run:
 
     def _train(self, feed: Feed, stop: Stopping) -> Outcome:
         task, recipe, sets, destination = self._task, self._recipe, self._sets, self._destination
+        for part in (sets.valid, sets.test):
+            if part is not None:
+                raise_fatal(KINDS[task.kind].unanswerable(task, part), part.name)
         valid = task.feed(KINDS[task.kind].part(sets.valid), rows=32, steps=512, training=False)
         if sets.test is not None:
             # what the model cannot read shows before the training, not after it

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from recurra.data.checking import Problem, leakage, raise_fatal
 from recurra.data.columns import Guess
-from recurra.data.datasets import Dataset, TextDataset
+from recurra.data.datasets import Dataset, LabelledDataset, RegressionDataset, TextDataset
 from recurra.data.layouts import FrameChoices
 from recurra.data.reading import read
 from recurra.data.series import SeriesDataset
@@ -39,6 +41,20 @@ def gather(data: Any, valid: Any, test: Any, options: FitOptions) -> Sets:
     if "valid" not in given:
         told += kind_of(sets.train).problems(sets.train, sets.valid)
     return replace(sets, problems=[*told, *(leak for leak in leaks if leak)])
+
+
+def settled(sets: Sets, options: FitOptions) -> tuple[FitOptions, list[str]]:
+    """(the options with what the validation data ask for, sentences on that): missing values that training data lack."""
+    if options.missing is not None or _has_holes(sets.train) or not _has_holes(sets.valid):
+        return options, []
+    told = "Missing values: the validation data have some and the training data none; they become the previous value."
+    return options.model_copy(update={"missing": "previous"}), [f"{told} Say otherwise with --missing zero or mean."]
+
+
+def _has_holes(dataset: Dataset) -> bool:
+    if not isinstance(dataset, LabelledDataset | RegressionDataset) or not dataset.numeric:
+        return False
+    return any(isinstance(row, np.ndarray) and bool(np.isnan(row).any()) for row in dataset.inputs)
 
 
 def _of_its_file(name: str, problem: Problem, given: Mapping[str, Dataset]) -> Problem:

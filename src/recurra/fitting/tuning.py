@@ -21,7 +21,7 @@ from recurra.fitting.fitted import Model, load
 from recurra.fitting.kinds import kind_of
 from recurra.fitting.kinds.kind import Kind
 from recurra.fitting.options import FitOptions
-from recurra.fitting.sets import digest, gather
+from recurra.fitting.sets import digest, gather, settled
 from recurra.fitting.stopping import Stopping
 from recurra.fitting.telling import same_again
 from recurra.fitting.trials import Study, Trial
@@ -100,6 +100,7 @@ def tune(
     options = FitOptions.from_user(**choices, minutes=share)
     with passes_shown(not quiet):
         sets = gather(data, valid, None, options)
+        options, told = settled(sets, options)
         kind = kind_of(sets.train)
         kind.check(options)
         torch.manual_seed(options.seed)
@@ -115,7 +116,7 @@ def tune(
     with sole_writer(folder), passes_shown(not quiet), Stopping() as stop:
         study = Study(folder, arguments, space, fresh)
         with Progress(unit="trials", quiet=quiet) as talk:
-            for sentence in (*sets.guess, *(f"note: {problem.message}" for problem in sets.problems)):
+            for sentence in (*sets.guess, *told, *(f"note: {problem.message}" for problem in sets.problems)):
                 talk.note(sentence)
             if study.trials:
                 talk.note(f"going on after {len(study.trials)} trials")

@@ -18,7 +18,7 @@ from recurra.data.text_codec import TextCodec
 from recurra.data.writing import default_level
 from recurra.errors import DataError, UsageError
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
-from recurra.fitting.kinds.series import reading_of, recipe_for, refuse_numbers, space_of_numbers
+from recurra.fitting.kinds.series import reading_of, recipe_for, refuse_numbers, space_of_numbers, unreadable
 from recurra.fitting.kinds.space import Between, OneOf, Span
 from recurra.fitting.ngrams import LONGEST, MOST_CLASSES, accuracy_alone, fit_ngrams, lines_for, weigh
 from recurra.fitting.options import FitOptions
@@ -45,7 +45,10 @@ class Classify(Kind[LabelledDataset, AnyClassifier]):
         return unseen_labels(other, set(train.labels or ()), train.name, unit_of(other.name))
 
     def unanswerable(self, task: AnyClassifier, dataset: LabelledDataset) -> list[Problem]:
-        return unseen_labels(dataset, set(task.labels.labels), "the model", unit_of(dataset.name))
+        return [
+            *unseen_labels(dataset, set(task.labels.labels), "the model", unit_of(dataset.name)),
+            *unreadable(task, dataset),
+        ]
 
     def part(self, dataset: LabelledDataset) -> LabelledDataset:
         return every_nth(dataset)

@@ -15,7 +15,7 @@ from recurra.data.text_codec import TextCodec
 from recurra.data.writing import default_level
 from recurra.errors import DataError
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
-from recurra.fitting.kinds.series import SMALL, reading_of, recipe_for, refuse_numbers, space_of_numbers
+from recurra.fitting.kinds.series import SMALL, reading_of, recipe_for, refuse_numbers, space_of_numbers, unreadable
 from recurra.fitting.kinds.space import Between, OneOf, Span
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import every_nth, split_rows
@@ -36,7 +36,7 @@ class Regress(Kind[RegressionDataset, AnyRegressor]):
         return _other_numbers(len(train.names), other)
 
     def unanswerable(self, task: AnyRegressor, dataset: RegressionDataset) -> list[Problem]:
-        return _other_numbers(len(task.numbers.names), dataset)
+        return [*_other_numbers(len(task.numbers.names), dataset), *unreadable(task, dataset)]
 
     def part(self, dataset: RegressionDataset) -> RegressionDataset:
         return every_nth(dataset)

@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from recurra.data.datasets import LongColumns
+from recurra.data.checking import Problem, places
+from recurra.data.datasets import LabelledDataset, LongColumns, RegressionDataset
+from recurra.data.facts import unit_of
 from recurra.data.sequence_codec import SeriesCodec
-from recurra.errors import UsageError
+from recurra.errors import DataError, UsageError
 from recurra.fitting.kinds.kind import OF_NUMBERS, recipe_of, sized, stack_config
 from recurra.fitting.kinds.space import OneOf, Span
 from recurra.fitting.options import FitOptions, typed
 from recurra.layers import Augmentation, ConvolutionConfig, ProbesConfig
+from recurra.models.ensemble import Ensemble
+from recurra.models.whole import Whole
 from recurra.training import Recipe
 
 SMALL = 2000
@@ -142,6 +146,33 @@ def recipe_for(reading: Reading, rows: int, options: FitOptions) -> Recipe:
         average=0.98 if reading.small else 0.999 if reading.pictures else None,
         keep="last" if reading.small else "best",
     )
+
+
+def unreadable(task: Any, dataset: LabelledDataset | RegressionDataset) -> list[Problem]:
+    """The sequences of numbers that a model of whole sequences cannot read, and why the first of them."""
+    codec = task.codec
+    if not isinstance(codec, SeriesCodec) or not dataset.numeric:
+        return []
+    member: Whole[Any] = task.first if isinstance(task, Ensemble) else task
+    config = member.config
+    lines: list[int] = []
+    why = ""
+    for line, row in zip(dataset.lines, dataset.inputs, strict=True):
+        assert isinstance(row, np.ndarray)
+        usual = row.shape[1] == codec.features and (config.flat is None or len(row) == config.flat)
+        if usual and not np.isnan(row).any():
+            continue
+        try:
+            member.rows_of([row])
+        except DataError as error:
+            why = why or str(error)
+            lines.append(line)
+    if not lines:
+        return []
+    unit = unit_of(dataset.name)
+    many = f"1 {unit}" if len(lines) == 1 else f"{len(lines)} {unit}s"
+    message = f"{many} of {dataset.name} cannot be read ({places(lines, unit)}): {why.removesuffix('.')}"
+    return [Problem(lines[0], message, True, tuple(lines))]
 
 
 def space_of_numbers(*, pictures: bool) -> tuple[Span, ...]:
