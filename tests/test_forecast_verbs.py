@@ -14,7 +14,11 @@ import polars
 import pytest
 
 import recurra
+from recurra.data.layouts import FrameChoices
+from recurra.data.reading import read
 from recurra.errors import DataError, StateError, UsageError
+from recurra.fitting.kinds.forecast import Forecast
+from recurra.fitting.options import FitOptions
 
 FIRST = datetime(2024, 1, 1)
 
@@ -186,3 +190,15 @@ def test_check_tells_what_fit_would_do() -> None:
     found = recurra.check(gone, quiet=True)
     assert not found.ok and "lacks 1 moment" in str(found.error) and "--fill" in str(found.error)
     assert recurra.check(gone, fill="linear", quiet=True).ok
+
+
+def test_a_look_back_is_not_learnt_by_heart_however_many_the_minutes() -> None:
+    """Each row of a look-back is a forecast to learn from; where the state is carried the minutes alone count."""
+    series, _, _ = read(frame(), task="forecast", frame=FrameChoices(horizon=6))
+    recipes = {
+        lookback: Forecast().build(series, FitOptions(hidden=8, minutes=60.0, lookback=lookback))[1]
+        for lookback in (12, None)
+    }
+    assert recipes[12].minutes == recipes[None].minutes == 60.0
+    assert recipes[12].epochs is not None and recipes[12].epochs <= 200
+    assert recipes[None].epochs is None

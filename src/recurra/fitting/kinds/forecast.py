@@ -105,7 +105,8 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
             task.line_bias.requires_grad_(False)
         carried = config.lookback is None
         epochs = options.epochs
-        if epochs is None and options.minutes is None:
+        # each row of a look-back is a forecast to learn from: more passes than these learn it by heart
+        if epochs is None and (options.minutes is None or not carried):
             origins = sum(map(len, dataset.series))
             epochs = max(4, min(200, round(USUAL_STEPS * 256 / max(1, origins))))
         recipe = recipe_of(
