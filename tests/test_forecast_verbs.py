@@ -192,13 +192,15 @@ def test_check_tells_what_fit_would_do() -> None:
     assert recurra.check(gone, fill="linear", quiet=True).ok
 
 
-def test_a_look_back_is_not_learnt_by_heart_however_many_the_minutes() -> None:
-    """Each row of a look-back is a forecast to learn from; where the state is carried the minutes alone count."""
-    series, _, _ = read(frame(), task="forecast", frame=FrameChoices(horizon=6))
-    recipes = {
-        lookback: Forecast().build(series, FitOptions(hidden=8, minutes=60.0, lookback=lookback))[1]
+def test_forecasts_are_not_learnt_by_heart_however_many_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass over a look-back learns from each row; one with the state carried from one row of each segment."""
+    monkeypatch.setattr("recurra.fitting.kinds.forecast.USUAL_FORECASTS", 8_000)
+    series, _, _ = read(frame(400), task="forecast", frame=FrameChoices(horizon=6))
+    chosen = {
+        lookback: Forecast().build(series, FitOptions(hidden=8, minutes=60.0, lookback=lookback))
         for lookback in (12, None)
     }
-    assert recipes[12].minutes == recipes[None].minutes == 60.0
-    assert recipes[12].epochs is not None and recipes[12].epochs <= 200
-    assert recipes[None].epochs is None
+    assert all(recipe.minutes == 60.0 for _, recipe in chosen.values())
+    assert chosen[12][1].epochs == 10
+    task, recipe = chosen[None]
+    assert task.config.segment > 1 and recipe.epochs == 10 * task.config.segment

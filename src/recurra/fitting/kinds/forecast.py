@@ -37,8 +37,8 @@ STEPS = 512
 """Rows of a training stretch, where the state is carried."""
 LONG = 336
 """Last values that the linear part reads, where nothing says how many: two weeks of hours."""
-USUAL_STEPS = 1_500
-"""Steps of a run, where nobody says how long it is to be."""
+USUAL_FORECASTS = 400_000
+"""Forecasts that a run learns from, at the most where there are minutes."""
 DRAWN = 12
 """Series and stretches shown in a report."""
 
@@ -105,10 +105,11 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
             task.line_bias.requires_grad_(False)
         carried = config.lookback is None
         epochs = options.epochs
-        # each row of a look-back is a forecast to learn from: more passes than these learn it by heart
-        if epochs is None and (options.minutes is None or not carried):
-            origins = sum(map(len, dataset.series))
-            epochs = max(4, min(200, round(USUAL_STEPS * 256 / max(1, origins))))
+        # more passes than these learn the forecasts by heart, however many minutes there are; where the state is carried
+        # a stretch gives them in one phase of its segments a pass
+        if epochs is None:
+            forecasts = sum(map(len, dataset.series)) / (config.segment if carried else 1)
+            epochs = max(4, min(400, round(USUAL_FORECASTS / max(1, forecasts))))
         recipe = recipe_of(
             options,
             minutes=options.minutes,
