@@ -15,6 +15,7 @@ import pytest
 import recurra
 from bad_input_cases import run
 from recurra.cells import CELLS
+from recurra.data.layouts import FrameChoices
 from recurra.data.reading import read
 from recurra.errors import EnvironmentFailure, Interrupted, ModelError, UsageError
 from recurra.fitting.asking import Asker
@@ -54,9 +55,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "a.jsonl",
             '{"series": [1, 2, 3], "label": "x"}\n{"series": [3, 2, 1], "label": "y"}\n' * 20,
-            {"summary", "augment", "convolution"},
+            {"summary", "augment", "convolution", "members", "probes"},
         ),
-        ("a.csv", "date,load\n" + "".join(f"2024-01-{d:02d},{d % 7}\n" for d in range(1, 32)), {"parts"}),
+        ("a.csv", "date,load\n" + "".join(f"2024-01-{d:02d},{d % 7}\n" for d in range(1, 32)), {"parts", "lookback"}),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O", "B-x"]}\n' * 30, set()),
         ("b.tsv", "source\ttarget\n" + "".join(f"eins {i}\tone {i}\n" for i in range(30)), set()),
     ],
@@ -67,12 +68,44 @@ def test_each_task_searches_around_what_it_takes_by_default(name: str, content: 
     kind = kind_of(dataset)
     task, recipe = kind.build(dataset, FitOptions(minutes=1.0))
     spans = {span.name: span for span in kind.space(dataset, task, recipe)}
-    assert set(spans) == {"cell", "hidden", "layers", "dropout", "rate", "rows"} | searched
+    # the rows of a batch are not searched where they depend on the lookback
+    rows = set() if "lookback" in searched else {"rows"}
+    assert set(spans) == {"cell", "hidden", "layers", "dropout", "rate"} | rows | searched
     assert spans["hidden"].holds(task.summary()["hidden"]) and spans["rate"].holds(recipe.rate)
-    assert spans["rows"].holds(recipe.rows)
+    assert not rows or spans["rows"].holds(recipe.rows)
     assert spans["cell"] == OneOf("cell", tuple(name for name in CELLS if name != "feedforward"))
     assert set(spans) <= set(FitOptions.model_fields)
     assert kind.aim(task)[0] in ("bits_per_character", "accuracy", "f1", "loss", "bleu")
+
+
+@pytest.mark.parametrize(
+    ("count", "horizon", "lookbacks"), [(31, 7, (None, 24)), (120, 7, (None, 24, 48, 96)), (20, 7, (None,))]
+)
+def test_a_lookback_is_some_seasons_or_horizons_that_the_series_have(
+    count: int, horizon: int, lookbacks: tuple[int | None, ...]
+) -> None:
+    Path("a.csv").write_text("ds,load\n" + "".join(f"{at},{at % 5}.5\n" for at in range(count)))
+    dataset, _, _ = read("a.csv", task="forecast", frame=FrameChoices(horizon=horizon, season=1))
+    kind = kind_of(dataset)
+    options = FitOptions(task="forecast", minutes=1.0, horizon=horizon)
+    task, recipe = kind.build(dataset, options)
+    (span,) = (span for span in kind.space(dataset, task, recipe) if span.name == "lookback")
+    assert span == OneOf("lookback", lookbacks)
+    for lookback in lookbacks:
+        assert span.holds(lookback)
+        kind.build(dataset, options.model_copy(update={"lookback": lookback}))
+    assert not span.holds(23)
+
+
+def test_an_option_that_is_left_out_is_asked_kept_and_read_again() -> None:
+    space = (OneOf("lookback", (None, 24)),)
+    asked = {Asker(space, seed, True).ask([]).chosen["lookback"] for seed in range(8)}
+    assert asked == {None, 24}
+    study = Study(Path("s"), {"seed": 1}, space, False)
+    for each in (trial(0), trial(1, chosen={"lookback": None}), trial(2, chosen={"lookback": 24})):
+        study.add(each)
+    again = Study(Path("s"), {"seed": 1}, space, False)
+    assert [each.chosen for each in again.trials] == [{}, {"lookback": None}, {"lookback": 24}]
 
 
 def test_whole_numbers_around_the_usual_one_are_one_at_least() -> None:

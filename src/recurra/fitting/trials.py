@@ -31,7 +31,7 @@ class Trial(Config):
     """
 
     number: int = Field(ge=0)
-    chosen: dict[str, str | int | float | bool]
+    chosen: dict[str, str | int | float | bool | None]
     state: Literal["complete", "pruned", "failed"]
     value: float | None
     history: list[float]

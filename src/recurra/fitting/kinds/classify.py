@@ -81,7 +81,7 @@ class Classify(Kind[LabelledDataset, AnyClassifier]):
 
     def space(self, dataset: LabelledDataset, task: AnyClassifier, recipe: Recipe) -> tuple[Span, ...]:
         if dataset.numeric:
-            return (*usual_space(task, recipe), *space_of_numbers(pictures=dataset.pictures))
+            return (*usual_space(task, recipe), *space_of_numbers(task, pictures=dataset.pictures))
         return (
             *usual_space(task, recipe),
             OneOf("summary", ("last", "max", "attention", "all")),

@@ -124,7 +124,9 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
         return task, recipe
 
     def space(self, dataset: SeriesDataset, task: Forecaster, recipe: Recipe) -> tuple[Span, ...]:
-        return (*usual_space(task, recipe), OneOf("parts", ("plain", "segments", "residual")))
+        # how many rows make a batch is another question for each lookback, and is left to `build`
+        usual = (span for span in usual_space(task, recipe) if span.name != "rows")
+        return (*usual, OneOf("parts", ("plain", "segments", "residual")), _lookbacks(dataset, task.config))
 
     def finish(self, task: Forecaster, valid: SeriesDataset) -> bool:
         done = finish(task, valid)
@@ -179,6 +181,13 @@ def _config(dataset: SeriesDataset, codec: ForecastCodec, options: FitOptions) -
         output=options.output or "point",
         dropout=dropout,
     )
+
+
+def _lookbacks(dataset: SeriesDataset, config: ForecasterConfig) -> OneOf:
+    """All rows, or some of the last ones: a few seasons or horizons, as far as the shorter series reach."""
+    unit = max(config.season, config.horizon, 12)
+    longest = int(np.median([len(one) for one in dataset.series])) - config.horizon
+    return OneOf("lookback", (None, *(times * unit for times in (2, 4, 8) if times * unit <= longest)))
 
 
 def _chunk(block: int, segment: int, season: int) -> int:

@@ -56,7 +56,7 @@ class Regress(Kind[RegressionDataset, AnyRegressor]):
 
     def space(self, dataset: RegressionDataset, task: AnyRegressor, recipe: Recipe) -> tuple[Span, ...]:
         if dataset.numeric:
-            return (*usual_space(task, recipe), *space_of_numbers(pictures=False))
+            return (*usual_space(task, recipe), *space_of_numbers(task, pictures=False))
         return (
             *usual_space(task, recipe),
             OneOf("summary", ("last", "max", "attention", "all")),

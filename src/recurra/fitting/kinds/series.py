@@ -175,10 +175,14 @@ def unreadable(task: Any, dataset: LabelledDataset | RegressionDataset) -> list[
     return [Problem(lines[0], message, True, tuple(lines))]
 
 
-def space_of_numbers(*, pictures: bool) -> tuple[Span, ...]:
-    """What `tune` searches of how numbers are read."""
-    summary, augment = OneOf("summary", ("last", "max", "attention", "all")), OneOf("augment", (True, False))
-    return (summary, augment) if pictures else (summary, augment, OneOf("convolution", (True, False)))
+def space_of_numbers(task: Any, *, pictures: bool) -> tuple[Span, ...]:
+    """What `tune` searches of how numbers are read; where networks answer together, how many of them and what beside them."""
+    spans = [OneOf("summary", ("last", "max", "attention", "all")), OneOf("augment", (True, False))]
+    if not pictures:
+        spans.append(OneOf("convolution", (True, False)))
+    if isinstance(task, Ensemble):
+        spans += [OneOf("members", (1, MEMBERS)), OneOf("probes", (True, False))]
+    return tuple(spans)
 
 
 def _convolution(longest: int, options: FitOptions, small: bool) -> ConvolutionConfig:

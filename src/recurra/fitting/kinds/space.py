@@ -8,10 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of some values."""
+    """One of some values; None is that of an option that is left out."""
 
     name: str
-    values: tuple[str | int | float | bool, ...]
+    values: tuple[str | int | float | bool | None, ...]
 
     def holds(self, value: Any) -> bool:
         return any(type(value) is type(each) and value == each for each in self.values)
