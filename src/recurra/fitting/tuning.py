@@ -298,6 +298,8 @@ def _verdict(comparison: Comparison, names: list[str]) -> tuple[str, bool]:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "left out"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

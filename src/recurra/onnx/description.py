@@ -184,8 +184,8 @@ def describe(network: Any) -> Description:
         raise UsageError(
             "This has no ONNX form",
             got=type(network).__name__,
-            expected="a cell, Bidirectional, Block, Stack, LanguageModel or Classifier, or an RNN, GRU, LSTM or cell of "
-            "torch.nn or recurra.nn",
+            expected="a cell, Bidirectional, Block, Stack, LanguageModel, Classifier, Regressor or an ensemble of them, or "
+            "an RNN, GRU, LSTM or cell of torch.nn or recurra.nn",
         )
     layers = tuple(map(_layer, blocks))
     first = next(network.parameters(), torch.zeros(()))
