@@ -105,11 +105,9 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
             task.line_bias.requires_grad_(False)
         carried = config.lookback is None
         epochs = options.epochs
-        # more passes than these learn the forecasts by heart, however many minutes there are; where the state is carried
-        # a stretch gives them in one phase of its segments a pass
         if epochs is None:
-            forecasts = sum(map(len, dataset.series)) / (config.segment if carried else 1)
-            epochs = max(4, min(400, round(USUAL_FORECASTS / max(1, forecasts))))
+            # more passes than these learn the forecasts by heart, however many minutes there are
+            epochs = max(4, min(200, round(USUAL_FORECASTS / max(1, sum(map(len, dataset.series))))))
         recipe = recipe_of(
             options,
             minutes=options.minutes,
