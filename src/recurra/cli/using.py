@@ -63,7 +63,7 @@ def predict(
         width = choices.get("beam", model.task.config.beam)
         if 0 < width < top:
             tell(f"note: a beam of {width} has no more than {width} translations; for {top} of them take --beam {top}")
-    for chunk in _chunks(_inputs(model, inputs, text)):
+    for chunk in _chunks(given_in(model, inputs, text)):
         for one, answer in _answers(model, chunk, {"top": top or TOP, **choices}):
             if as_json:
                 raw = one.raw if isinstance(one.raw, str) else None
@@ -73,7 +73,7 @@ def predict(
                 print(show_answer(answer, one.series or one.raw, all_of_them=top is not None), flush=True)
 
 
-class _Input(NamedTuple):
+class Given(NamedTuple):
     """What to answer for, how errors call it, where it stands in its file, and what it is called there."""
 
     raw: Any
@@ -82,7 +82,7 @@ class _Input(NamedTuple):
     series: str | None = None
 
 
-def _answers(model: recurra.Model, chunk: list[_Input], choices: dict[str, Any]) -> Iterator[tuple[_Input, Answer]]:
+def _answers(model: recurra.Model, chunk: list[Given], choices: dict[str, Any]) -> Iterator[tuple[Given, Answer]]:
     """Inputs with their answers; one that cannot be read costs no answer to those before it."""
     try:
         yield from zip(chunk, model.predict([one.raw for one in chunk], **choices), strict=True)
@@ -98,7 +98,7 @@ def _answers(model: recurra.Model, chunk: list[_Input], choices: dict[str, Any])
             yield one, answers[0]
 
 
-def _inputs(model: recurra.Model, given: str, column: str | None) -> Iterator[_Input]:
+def given_in(model: recurra.Model, given: str, column: str | None) -> Iterator[Given]:
     """What to answer for: the rows of a file, the lines of stdin, or the text itself."""
     if column is not None and not os.path.isfile(given):
         raise UsageError("--text names a column of a file", got="lines on stdin" if given == "-" else "a text")
@@ -106,16 +106,16 @@ def _inputs(model: recurra.Model, given: str, column: str | None) -> Iterator[_I
         if sys.stdin.isatty():
             tell("Type a line and press Enter; end with Ctrl-D.")
         for number, line in enumerate(sys.stdin.buffer, start=1):
-            yield _Input(_piece(model, _decoded(line, number)), f"Input {number}")
+            yield Given(piece_of(model, decoded(line, number)), f"Input {number}")
     elif os.path.isfile(given):
         yield from _rows(model, given, column)
     elif (given.lower().endswith(ENDINGS) and " " not in given) or given.endswith(os.sep):
         raise DataError(f"No such data file: {given}", fix="See that the path is right; a text can also come on stdin")
     else:
-        yield _Input(_piece(model, given), "Input 1")
+        yield Given(piece_of(model, given), "Input 1")
 
 
-def _rows(model: recurra.Model, path: str, column: str | None) -> Iterator[_Input]:
+def _rows(model: recurra.Model, path: str, column: str | None) -> Iterator[Given]:
     """The rows of a file; those without an answer are told, so that the others can be matched with theirs."""
     dataset, _, problems = read(path, task=model.kind, text=column, need_labels=False, long=long_of(model.task))
     for problem in problems:
@@ -129,15 +129,15 @@ def _rows(model: recurra.Model, path: str, column: str | None) -> Iterator[_Inpu
     names = getattr(dataset, "ids", None)
     for place, (line, raw) in enumerate(rows):
         if names is None:
-            yield _Input(raw, f"{unit} {line}", line)
+            yield Given(raw, f"{unit} {line}", line)
         else:
-            yield _Input(raw, f"Series {names[place]!r} ({unit.lower()} {line})", line, names[place])
+            yield Given(raw, f"Series {names[place]!r} ({unit.lower()} {line})", line, names[place])
 
 
-def _chunks(items: Iterator[_Input]) -> Iterator[list[_Input]]:
+def _chunks(items: Iterator[Given]) -> Iterator[list[Given]]:
     # a person at a terminal wants each answer at once; a file goes in batches
     size = 1 if sys.stdin.isatty() else CHUNK
-    chunk: list[_Input] = []
+    chunk: list[Given] = []
     try:
         for item in items:
             chunk.append(item)
@@ -153,7 +153,7 @@ def _chunks(items: Iterator[_Input]) -> Iterator[list[_Input]]:
         yield chunk
 
 
-def _decoded(line: bytes, number: int) -> str:
+def decoded(line: bytes, number: int) -> str:
     """A line of stdin without its end; raises `DataError` for bytes that are no UTF-8."""
     try:
         return line.decode("utf-8").rstrip("\r\n")
@@ -162,7 +162,7 @@ def _decoded(line: bytes, number: int) -> str:
         raise DataError(f"Line {number} of stdin is not UTF-8", got=got, fix="Convert it with iconv") from error
 
 
-def _piece(model: recurra.Model, line: str) -> Any:
+def piece_of(model: recurra.Model, line: str) -> Any:
     """A line as the model reads it: text; for a tagger also a JSON list of tokens, for a model of numbers one of steps."""
     if isinstance(model.task, Tagger):
         return _tokens(line)
@@ -259,7 +259,7 @@ def _follow(model: recurra.Model, session: Session, stop: Stopping, top: int, as
             break
         line = raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
         try:
-            piece = _piece(model, _decoded(raw, number))
+            piece = piece_of(model, decoded(raw, number))
             # the lines of a text are parted by the new lines between them
             joined = f"{model.task.separator}{piece}" if isinstance(piece, str) and session.steps else piece
             answer = session.push(joined, top=top)

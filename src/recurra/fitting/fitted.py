@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from recurra.baselines import NGramCache
+from recurra.data.checking import raise_fatal
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.reading import read
 from recurra.errors import DataError, UsageError
@@ -17,6 +18,7 @@ from recurra.fitting.following import Follower, forecast
 from recurra.fitting.forecasting import LEVELS, cross_validation, rolling, series_in
 from recurra.fitting.kinds import kind_of
 from recurra.fitting.to_measure import long_of, to_measure
+from recurra.look import Look, look
 from recurra.models import Answer, Forecaster, LanguageModel, Task, fingerprint, load_model, save_model
 from recurra.progress import Progress
 from recurra.streaming import Session, generate
@@ -164,11 +166,35 @@ class Model:
         """The continuation of `prompt`, piece by piece as it is drawn."""
         return generate(self.task, prompt, **choices)
 
+    def look(
+        self, raw: Any, other: Any = None, *, titles: Sequence[str] | None = None, why: int | None = None,
+        corpus: Any = None,
+    ) -> Look:  # fmt: skip
+        """Look inside while the model reads one input, or two to compare: every state and gate, and why it answered so.
+
+        `corpus`: data of any form that `fit` takes, in which is looked up where each unit is largest. A notebook shows
+        what comes back as a page; `save("look.html")` keeps it. Arguments and errors: `recurra.look.look`.
+        """
+        inputs = [raw] if other is None else [raw, other]
+        data = None if corpus is None else corpus_of(self.task, corpus)
+        return look(self.task, *inputs, titles=titles, why=why, corpus=data)
+
     def save(self, folder: str | Path) -> None:
         """Write the model folder; what stood there is replaced."""
         record = json.dumps(self.record, ensure_ascii=False, indent=1) + "\n"
         save_model(self.task, folder, {"record.json": record})
         self.folder = Path(folder)
+
+
+def corpus_of(task: Task, data: Any) -> list[tuple[str, Any]]:
+    """(name, raw input) of each row of some data, a text as its lines. Raises `DataError` for what cannot be read."""
+    if isinstance(task, Forecaster):
+        return [(one.name, one) for one in series_in(task, data).series]
+    dataset, _, problems = read(data, task=task.kind, need_labels=False)
+    raise_fatal([problem for problem in problems if problem.fatal], dataset.name)
+    if isinstance(dataset, TextDataset):
+        return [(str(line), text) for line, text in dataset.numbered_lines() if text]
+    return [(str(line), raw) for line, raw in zip(dataset.lines, dataset.raw, strict=True)]
 
 
 def load(folder: str | Path) -> Model:

@@ -36,6 +36,8 @@ class Flow:
 
     norms: dict[tuple[str, str], np.ndarray]
     memory: dict[tuple[str, str], int | None]
+    left: dict[tuple[str, str], tuple[int, float]]
+    """How many steps back the first state lies that signal comes back to, and the share of the greatest norm there."""
 
 
 def flow_of(asker: Asker, target: Target, parts: list[Part]) -> Flow | None:
@@ -54,15 +56,17 @@ def flow_of(asker: Asker, target: Target, parts: list[Part]) -> Flow | None:
             value = asker.again(inputs[:, first:], target, state=state)[0]
         norms: dict[tuple[str, str], np.ndarray] = {}
         memory: dict[tuple[str, str], int | None] = {}
+        left: dict[tuple[str, str], tuple[int, float]] = {}
         for part in parts:
             for direction, cell in part.cells.items():
                 found = walks.get(cell)
                 if not found:
                     continue
-                each = _norms(found[0], value)
-                norms[part.name, direction] = _in_place(each, part, first, steps)
-                memory[part.name, direction] = memory_of(norms[part.name, direction], reverse=cell.reverse)
-    return Flow(norms, memory)
+                key = part.name, direction
+                norms[key] = _in_place(_norms(found[0], value), part, first, steps)
+                memory[key] = memory_of(norms[key], reverse=cell.reverse)
+                left[key] = _left(norms[key], part.apart, reverse=cell.reverse)
+    return Flow(norms, memory, left)
 
 
 def _norms(walk: Walk, value: Tensor) -> np.ndarray:
@@ -98,6 +102,15 @@ def memory_of(norms: np.ndarray, *, reverse: bool = False) -> int | None:
         return None
     back = known if reverse else known[::-1]
     return int(np.flatnonzero(back >= LEFT * greatest).max())
+
+
+def _left(norms: np.ndarray, apart: int, *, reverse: bool) -> tuple[int, float]:
+    """Of states that are `apart` steps from one another only every so many lead to the answer: the first of these counts."""
+    known = norms[np.isfinite(norms)]
+    far = known[::-1] if reverse else known
+    at = int(far[:apart].argmax()) if len(far) else 0
+    greatest = far.max(initial=0.0)
+    return max(0, len(far) - 1 - at), float(far[at] / greatest) if greatest > 0 else 0.0
 
 
 def saturation(inner: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from recurra.errors import UsageError
 from recurra.files import write_file
 from recurra.look import words
+from recurra.look.corpus import Corpus, search
 from recurra.look.flow import MOST, flow_of, saturation
 from recurra.look.kinds import Target, asker
 from recurra.look.packing import Rough, packed, plain
@@ -39,7 +41,7 @@ class Look:
         self.task = task
         self.parts = parts
         self.scenes = scenes
-        self.corpus: dict[str, Any] | None = None
+        self.corpus: Corpus | None = None
         self._planes = [self._plane(place) for place in range(len(parts))]
         self._orders = [self._order(place) for place in range(len(parts))]
 
@@ -56,6 +58,11 @@ class Look:
         if not 0 <= step < len(found.outputs):
             raise UsageError("There is no such step", got=step, expected=f"0 to {len(found.outputs) - 1}")
         return found.shown(step)
+
+    def last_state(self, scene: int = 0) -> np.ndarray | None:
+        """What the units of the last layer came to in the end."""
+        states = self._states(len(self.parts) - 1)[scene]
+        return states[-1] if len(states) else None
 
     def final(self, scene: int = 0) -> dict[str, np.ndarray]:
         """The state after the last step, by leaf: "0.ahead.h"."""
@@ -107,7 +114,7 @@ class Look:
             "model": self._model(),
             "weights": embedded(self.task),
             "scenes": [self._scene(scene, terms) for scene in self.scenes],
-            "corpus": self.corpus,
+            "corpus": None if self.corpus is None else asdict(self.corpus),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,10 +186,10 @@ class Look:
             "layers": [{name: _told(one, terms) for name, one in layer.items()} for layer in scene.layers],
             "outputs": scene.outputs,
             "answer": scene.answer,
-            "final": {name: value for name, value in self._final_of(scene).items()},
+            "final": self.final(self.scenes.index(scene)),
             "attention": None if scene.attention is None else Rough(scene.attention),
             "remark": scene.remark,
-            "why": [_why(scene, why, texts) for why in scene.why],
+            "why": [_why(scene, why, texts, self._own(scene)) for why in scene.why],
             "flow": self._flow(scene),
             "trajectory": [
                 plane.of(states[self.scenes.index(scene)])
@@ -192,8 +199,22 @@ class Look:
             "units": {"order": self._orders},
         }
 
-    def _final_of(self, scene: Scene) -> dict[str, np.ndarray]:
-        return {name: value for name, value in self.final(self.scenes.index(scene)).items()}
+    def _own(self, scene: Scene) -> tuple[int, int] | None:
+        """Of two texts the stretch of this one that is not in the other too; None where they differ altogether."""
+        if len(self.scenes) < 2:
+            return None
+        here, there = (
+            one.inputs.get("source", one.inputs.get("texts"))
+            for one in (scene, self.scenes[1 - self.scenes.index(scene)])
+        )
+        if here is None or there is None or here == there:
+            return None
+        start = next(
+            (at for at, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there))
+        )
+        backwards = zip(reversed(here[start:]), reversed(there[start:]), strict=False)
+        same = next((at for at, (a, b) in enumerate(backwards) if a != b), min(len(here), len(there)) - start)
+        return (start, len(here) - same) if start + same else None
 
     def _flow(self, scene: Scene) -> dict[str, Any] | None:
         flow = scene.flow
@@ -242,7 +263,7 @@ def _told(one: Direction, terms: bool) -> dict[str, Any]:
     return found
 
 
-def _why(scene: Scene, why: Why, texts: Sequence[str] | None) -> dict[str, Any]:
+def _why(scene: Scene, why: Why, texts: Sequence[str] | None, own: tuple[int, int] | None) -> dict[str, Any]:
     target = why.target
     return {
         "target": {
@@ -257,16 +278,21 @@ def _why(scene: Scene, why: Why, texts: Sequence[str] | None) -> dict[str, Any]:
         "apart": APART,
         "integral": {"points": why.points, "error": why.error, "without": why.without},
         "stretch": why.stretch,
-        "words": words.of_why(scene.asker, why, texts),
+        "words": words.of_why(scene.asker, why, texts, own),
     }
 
 
-def look(task: Task, *inputs: Any, titles: Sequence[str] | None = None, why: int | None = None) -> Look:
+def look(
+    task: Task, *inputs: Any, titles: Sequence[str] | None = None, why: int | None = None,
+    corpus: Iterable[tuple[str, Any]] | None = None,
+) -> Look:  # fmt: skip
     """Look into a model while it reads one input, or two to compare.
 
     Arguments: inputs as `predict` reads them; titles of the scenes; why: how many answers are explained (None: of a short
     input all that there are, of a longer one the most telling; 0: none). Of two scenes each explains the other's answers
-    too. Raises `UsageError` for no input or more than two, `DataError` for one that cannot be read or is empty.
+    too. corpus: (name, input) of others, in which is looked up where each unit is largest.
+
+    Raises `UsageError` for no input or more than two, `DataError` for one that cannot be read or is empty.
     """
     if not 1 <= len(inputs) <= 2:
         raise UsageError("A look is into one input, or two side by side", got=f"{len(inputs)} inputs")
@@ -278,7 +304,10 @@ def look(task: Task, *inputs: Any, titles: Sequence[str] | None = None, why: int
     for scene, wanted in zip(scenes, _wanted(scenes, why), strict=True):
         scene.why = [explain(scene.asker, target) for target in wanted]
         scene.flow = flow_of(scene.asker, scene.targets[-1], parts)
-    return Look(task, parts, scenes)
+    found = Look(task, parts, scenes)
+    if corpus is not None:
+        found.corpus = search(task, parts, corpus, found.last_state())
+    return found
 
 
 def _wanted(scenes: Sequence[Scene], count: int | None) -> list[list[Target]]:

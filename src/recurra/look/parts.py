@@ -31,6 +31,8 @@ class Part:
 
     name: str
     cells: Mapping[str, Cell]
+    module: nn.Module
+    """What runs over a sequence: the cell, or both of them together."""
     apart: int = 1
 
     @property
@@ -81,7 +83,7 @@ def parts_of(model: nn.Module) -> list[Part]:
         if isinstance(module, Dilated):
             apart[path] = module.width
         inside = module.cell if isinstance(module, Block) else module
-        cells = {}
+        cells: dict[str, Cell] = {}
         if isinstance(inside, Bidirectional):
             cells = {"ahead": inside.ahead, "back": inside.back}
         elif isinstance(inside, Cell):
@@ -89,7 +91,7 @@ def parts_of(model: nn.Module) -> list[Part]:
         if cells and not seen & {id(cell) for cell in cells.values()}:
             seen |= {id(cell) for cell in cells.values()}
             width = next((width for start, width in apart.items() if path.startswith(f"{start}.")), 1)
-            found.append(Part(_name(path), cells, width))
+            found.append(Part(_name(path), cells, inside, width))
     return found
 
 

@@ -21,11 +21,16 @@ _MOST = 256
 """Steps of an input up to which stretches are looked for; of a longer one the step that mattered most."""
 
 
-def of_why(asker: Asker, why: Why, texts: Sequence[str] | None) -> Words:
-    """Which stretch of the input changed the answer most: 手机 raised “phone” from 48 % to 97 %."""
+def of_why(asker: Asker, why: Why, texts: Sequence[str] | None, own: tuple[int, int] | None = None) -> Words:
+    """Which stretch of the input changed the answer most: 手机 raised “phone” from 48 % to 97 %.
+
+    Of two inputs that begin or end alike only their `own` steps, from the first to before the last, are looked at.
+    """
     last = asker.part(why.target).shape[1]
     spans = [(step, step + 1) for step in range(last)] if texts is None else _spans(texts, last)
     spans = [span for span in spans if span[1] <= last]
+    if own is not None:
+        spans = [(start, end) for start, end in spans if own[0] <= start and end <= own[1]] or spans
     if not spans:
         return _nothing(why.target.text)
     values = without(asker, why.target, spans)
@@ -117,22 +122,14 @@ def _percent(share: float) -> str:
 
 def of_flow(flow: Flow) -> Words:
     """How much of the signal comes back over the whole input, in the layer where most does."""
-    best: tuple[float, int] | None = None
-    for norms in flow.norms.values():
-        known = norms[np.isfinite(norms)]
-        if len(known) < 2 or not known.max() > 0:
-            continue
-        # from the first step's state to the last one's that matters
-        back = len(known) - 1
-        share = float(known[0] / known.max())
-        if best is None or share > best[0]:
-            best = share, back
-    if best is None:
+    found = [(share, back) for back, share in flow.left.values() if back and share > 0]
+    if not found:
         return {"en": "No signal comes back through the states.", "zh": "没有信号经状态传回。"}
-    share, back = best
+    share, back = max(found)
     memory = max((steps for steps in flow.memory.values() if steps is not None), default=0)
     told = f"{share:.0e}" if share < 0.001 else _percent(share)
+    steps, reached = (f"{count} step{'' if count == 1 else 's'}" for count in (back, memory))
     return {
-        "en": f"From {back} steps back {told} of the signal is left; a hundredth of it reaches back {memory} steps.",
+        "en": f"From {steps} back {told} of the signal is left; a hundredth of it reaches back {reached}.",
         "zh": f"{back} 步之前的信号还剩 {told}；其百分之一能传回 {memory} 步。",
     }
