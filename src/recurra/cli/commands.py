@@ -340,6 +340,43 @@ def stream(
     using.stream(model, state, top, json)
 
 
+@app.command("look")
+def look(
+    model: ModelFolder,
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="INPUT [INPUT]", help="A text or a file; two to compare.")
+    ] = None,
+    row: Annotated[list[int] | None, typer.Option(min=1, help="Which row of a file; again for a second one.")] = None,
+    text: TextColumn = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A page (.html), a picture (.svg, .png) or numbers (.json).")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
+    why: Annotated[int | None, typer.Option(min=0, help="How many answers to explain.")] = None,
+    corpus: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Find where each unit is largest, and stretches like this one.")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Show the state while lines come in on stdin.")] = False,
+    json: Json = False,
+) -> None:
+    """Look inside while it reads: every state and gate, why it answers so, how far back the signal reaches."""
+    from recurra.cli import looking
+
+    if not live:
+        looking.look(model, inputs or [], row or [], text, out, show, why, corpus, json)
+        return
+    given = {
+        "INPUT": inputs,
+        "--row": row,
+        "--text": text,
+        "--out": out,
+        "--open": show,
+        "--why": why,
+        "--corpus": corpus,
+    }
+    looking.follow(model, [name for name, value in given.items() if value], json)
+
+
 @app.command()
 def export(
     model: ModelFolder,

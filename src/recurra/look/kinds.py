@@ -201,7 +201,8 @@ class AskWhole(Asker):
     @property
     def remark(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         if isinstance(self.task, Ensemble):
-            return "Answers and explanations are of the average of all members."
+            counts = " The fixed convolutions beside them count, which no gradient tells of."
+            return "Answers and explanations are of the average of all members." + (counts if self.task.voice else "")
         if getattr(self.task, "ngrams", None) is not None:
             return "Gradients see the network alone; what is taken out is taken from the n-grams beside it too."
         return None

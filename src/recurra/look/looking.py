@@ -32,6 +32,8 @@ SOME = 2
 WIDE = 4
 """A leaf of a state more than so many times as wide as its layer is a matrix: shown by its norm, and whole at both ends."""
 FORMAT, VERSION = "recurra-look", 1
+ENDINGS = (".html", ".json")
+"""Of files that a look is written to."""
 
 
 class Look:
@@ -138,7 +140,7 @@ class Look:
         elif kind == ".html":
             write_file(path, render(self).encode("utf-8"))
         else:
-            raise UsageError("A look is written as a page or as numbers", got=path.name, expected=".html, .json")
+            raise UsageError("A look is written as a page or as numbers", got=path.name, expected=", ".join(ENDINGS))
 
     def _repr_html_(self) -> str:
         # a page of its own inside the notebook, which neither shares its styles nor its scripts

@@ -54,7 +54,7 @@ class Direction:
         with torch.no_grad():
             before = {name: _tensor(value, parameters) for name, value in self.before(step).items()}
             values = self.formula.shown(_tensor(self.inputs[step], parameters), before)
-        return {name: value[0].double().cpu().numpy() for name, value in values.items()}
+            return {name: value[0].double().cpu().numpy() for name, value in values.items()}
 
 
 @dataclass
@@ -109,7 +109,8 @@ def _direction(cell: Cell, walk: Walk, part: Part, asker: Asker) -> Direction:
     values = formula.shown(walk.inputs, walk.before)
     terms |= {name: values[name] for name in formula.names if name not in terms}
     steps, width = walk.outputs.shape[:2]
-    apart = part.apart if part.apart > 1 else 0 if steps == 1 and width > 1 else 1
+    # rows of a dilated layer are phases; a decoder's are places that each begin anew
+    apart = part.apart if width == part.apart else 0 if steps == 1 and width > 1 else 1
     whole = asker.steps if apart > 1 else steps * width
     put = _in_order(whole)
     initial = {name: _array(value[0]) for name, value in walk.initial.items()}
