@@ -170,7 +170,10 @@ def test_a_look_is_kept_as_a_page_and_as_numbers(tmp_path: Path) -> None:
     page = (tmp_path / "look.html").read_text("utf-8")
     assert page.startswith("<!DOCTYPE html>") and "recurra-look" in page
     assert found._repr_html_().startswith("<iframe srcdoc=") and "<script" not in found._repr_html_()
-    with pytest.raises(UsageError, match=r"page or as numbers.*look\.txt.*html"):
+    for ending, begin in (("svg", b"<svg"), ("png", b"\x89PNG")):
+        found.save(tmp_path / f"look.{ending}")
+        assert begin in (tmp_path / f"look.{ending}").read_bytes()[:200]
+    with pytest.raises(UsageError, match=r"page, a picture or numbers.*look\.txt.*html"):
         found.save(tmp_path / "look.txt")
 
 

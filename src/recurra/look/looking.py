@@ -13,8 +13,8 @@ import numpy as np
 
 from recurra.errors import UsageError
 from recurra.files import write_file
-from recurra.look import words
 from recurra.look.corpus import Corpus, search
+from recurra.look.drawing import png, svg
 from recurra.look.flow import MOST, flow_of, saturation
 from recurra.look.kinds import Target, asker
 from recurra.look.packing import Rough, packed, plain
@@ -24,6 +24,7 @@ from recurra.look.parts import Part, parts_of
 from recurra.look.scene import Direction, Scene, record
 from recurra.look.units import Plane, order_of, plane_of
 from recurra.look.why import APART, Why, explain
+from recurra.look.words import Words, of_flow, of_why
 from recurra.models import Task, fingerprint
 
 SHORT = 32
@@ -32,7 +33,7 @@ SOME = 2
 WIDE = 4
 """A leaf of a state more than so many times as wide as its layer is a matrix: shown by its norm, and whole at both ends."""
 FORMAT, VERSION = "recurra-look", 1
-ENDINGS = (".html", ".json")
+ENDINGS = (".html", ".svg", ".png", ".json")
 """Of files that a look is written to."""
 
 
@@ -46,6 +47,9 @@ class Look:
         self.corpus: Corpus | None = None
         self._planes = [self._plane(place) for place in range(len(parts))]
         self._orders = [self._order(place) for place in range(len(parts))]
+        self._words = [
+            [of_why(scene.asker, why, scene.texts, self._own(scene)) for why in scene.why] for scene in scenes
+        ]
 
     def __repr__(self) -> str:
         steps = " and ".join(f"{scene.steps} steps" for scene in self.scenes)
@@ -132,15 +136,21 @@ class Look:
         return with_terms if len(json.dumps(with_terms)) <= 1 << 20 else whole
 
     def save(self, path: str | Path) -> None:
-        """Write a page (.html) or numbers (.json). Raises `UsageError` for another ending."""
+        """Write a page (.html), a picture (.svg, .png) or numbers (.json). Raises `UsageError` for another ending."""
         path = Path(path)
         kind = path.suffix.lower()
         if kind == ".json":
             write_file(path, (json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode())
         elif kind == ".html":
             write_file(path, render(self).encode("utf-8"))
+        elif kind == ".svg":
+            write_file(path, svg(self).encode("utf-8"))
+        elif kind == ".png":
+            write_file(path, png(self))
         else:
-            raise UsageError("A look is written as a page or as numbers", got=path.name, expected=", ".join(ENDINGS))
+            raise UsageError(
+                "A look is written as a page, a picture or numbers", got=path.name, expected=", ".join(ENDINGS)
+            )
 
     def _repr_html_(self) -> str:
         # a page of its own inside the notebook, which neither shares its styles nor its scripts
@@ -180,7 +190,7 @@ class Look:
         }
 
     def _scene(self, scene: Scene, terms: bool) -> dict[str, Any]:
-        texts = scene.inputs.get("source", scene.inputs.get("texts"))
+        place = self.scenes.index(scene)
         return {
             "title": scene.title,
             "inputs": {name: _exact(value) for name, value in scene.inputs.items()},
@@ -188,13 +198,13 @@ class Look:
             "layers": [{name: _told(one, terms) for name, one in layer.items()} for layer in scene.layers],
             "outputs": scene.outputs,
             "answer": scene.answer,
-            "final": self.final(self.scenes.index(scene)),
+            "final": self.final(place),
             "attention": None if scene.attention is None else Rough(scene.attention),
             "remark": scene.remark,
-            "why": [_why(scene, why, texts, self._own(scene)) for why in scene.why],
+            "why": [_why(why, said) for why, said in zip(scene.why, self._words[place], strict=True)],
             "flow": self._flow(scene),
             "trajectory": [
-                plane.of(states[self.scenes.index(scene)])
+                plane.of(states[place])
                 for plane, states in zip(self._planes, map(self._states, range(len(self.parts))), strict=True)
             ],
             "explained": [plane.explained for plane in self._planes],
@@ -205,10 +215,7 @@ class Look:
         """Of two texts the stretch of this one that is not in the other too; None where they differ altogether."""
         if len(self.scenes) < 2:
             return None
-        here, there = (
-            one.inputs.get("source", one.inputs.get("texts"))
-            for one in (scene, self.scenes[1 - self.scenes.index(scene)])
-        )
+        here, there = scene.texts, self.scenes[1 - self.scenes.index(scene)].texts
         if here is None or there is None or here == there:
             return None
         start = next(
@@ -231,7 +238,7 @@ class Look:
                 for part in self.parts
             ]
             found["memory"] = [{name: flow.memory.get((part.name, name)) for name in part.cells} for part in self.parts]
-            found["sentence"] = words.of_flow(flow)
+            found["sentence"] = of_flow(flow)
         else:
             found["missing"] = f"This model reads both ways: the signal is followed over at most {MOST} steps."
         return found
@@ -265,7 +272,7 @@ def _told(one: Direction, terms: bool) -> dict[str, Any]:
     return found
 
 
-def _why(scene: Scene, why: Why, texts: Sequence[str] | None, own: tuple[int, int] | None) -> dict[str, Any]:
+def _why(why: Why, said: Words) -> dict[str, Any]:
     target = why.target
     return {
         "target": {
@@ -280,7 +287,7 @@ def _why(scene: Scene, why: Why, texts: Sequence[str] | None, own: tuple[int, in
         "apart": APART,
         "integral": {"points": why.points, "error": why.error, "without": why.without},
         "stretch": why.stretch,
-        "words": words.of_why(scene.asker, why, texts, own),
+        "words": said,
     }
 
 

@@ -74,6 +74,11 @@ class Scene:
     why: list[Why] = field(default_factory=list)
     flow: Flow | None = None
 
+    @property
+    def texts(self) -> list[str] | None:
+        """The tokens that explain its answers; None where numbers are read."""
+        return self.inputs.get("source", self.inputs.get("texts"))
+
 
 def record(asker: Asker, parts: list[Part], title: str) -> Scene:
     """Run the model once and keep everything."""
