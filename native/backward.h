@@ -343,7 +343,7 @@ class Backward {
     pack_states(n, rows);
     sum_columns(n);
     worker_.meet();
-    Pieces<T> pieces(space_.blocks, n);
+    Pieces<T> pieces({space_.blocks, n}, n);
     if (!call_.tokens) add_inputs(pieces);
     add_states(pieces);
     pieces.run(worker_);
@@ -369,7 +369,7 @@ class Backward {
       pack_sums(sums, n, rows, 0, Cell::gates * call_.units);
       inputs_of(sums, n, rows);
       worker_.meet();
-      Pieces<T> pieces(space_.blocks, n);
+      Pieces<T> pieces({space_.blocks, n}, n);
       add_inputs(pieces);
       pieces.run(worker_);
       worker_.meet();

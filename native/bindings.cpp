@@ -292,7 +292,7 @@ NB_MODULE(_native, m) {
       "Who gives the threads: 'openmp' (the runtime that torch has loaded) or 'own'.");
   m.def("available_simd", &recurra::available_simd, "The instruction sets this processor runs, best first.");
   m.attr("__version__") = RECURRA_VERSION;
-  m.attr("abi") = 2;  // raised when a function's arguments change
+  m.attr("abi") = 2;  // raised when a function's arguments change; ABI in kernels/native.py says the same
   m.attr("compiler") = RECURRA_COMPILER;
   m.attr("sanitized") = static_cast<bool>(RECURRA_SANITIZED);
 }

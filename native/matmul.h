@@ -149,6 +149,23 @@ struct Interleaved {
   }
 };
 
+// The numbers of one depth side by side, and those of the next one `stride` on: columns of plain rows.
+template <class T>
+struct Transposed {
+  const T* base;
+  int64_t stride;
+  template <int R>
+  struct Rows {
+    const T* base;
+    int64_t stride;
+    RECURRA_INLINE T at(int r, int64_t k) const { return base[k * stride + r]; }
+  };
+  template <int R>
+  RECURRA_INLINE Rows<R> rows() const {
+    return {base, stride};
+  }
+};
+
 // ---- the product
 
 // Where results go and what they start with: row strides in numbers, `columns` left from here.

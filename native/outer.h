@@ -18,19 +18,33 @@ struct Blocks {
   int64_t start(int64_t i) const { return i * small + (i < larger ? i : larger); }
 };
 
-// Some such products over the same n rows, in pieces that a team shares out by cost. The first factors are
-// columns of one matrix that was packed block by block: block i of `columns` columns holds its numbers of all
-// n rows, row by row.
+// The first factors of such products, columns of one matrix: packed block by block, where block i of some
+// columns holds its numbers of all n rows, row by row.
 template <class T>
+struct PackedColumns {
+  const T* a;
+  int64_t n;
+  Interleaved<T> at(int64_t column) const { return {a + column * n}; }
+};
+// Or rows as they are, each `stride` numbers behind the one before.
+template <class T>
+struct PlainColumns {
+  const T* a;
+  int64_t stride;
+  Transposed<T> at(int64_t column) const { return {a + column, stride}; }
+};
+
+// Some such products over the same n rows, in pieces that a team shares out by cost.
+template <class T, class Columns = PackedColumns<T>>
 class Pieces {
  public:
-  Pieces(const T* a, int64_t n) : a_(a), n_(n) {}
+  Pieces(const Columns& a, int64_t n) : a_(a), n_(n) {}
 
   // into[columns, width] += (columns of a from `column` on)^T times b, packed as panels of `width` columns, n
   // deep.
   void add(int64_t column, int64_t columns, const T* panels, int64_t width, T* into) {
     if (width == 0) return;  // a piece without cost cannot be shared out by cost
-    pieces_[count_++] = {a_ + column * n_, columns, panels, width, into};
+    pieces_[count_++] = {column, columns, panels, width, into};
   }
 
   void run(const Worker& worker) const {
@@ -55,8 +69,7 @@ class Pieces {
   static constexpr int64_t kBlockBytes = 1 << 18;
 
   struct Piece {
-    const T* a;
-    int64_t columns;
+    int64_t column, columns;
     const T* panels;
     int64_t width;
     T* into;
@@ -75,7 +88,7 @@ class Pieces {
       for (int64_t p = 0; p < count; ++p) {
         for (int64_t i = first; i < last; ++i) {
           const int64_t start = blocks.start(i);
-          blocks_of<T>(blocks.size(i), Interleaved<T>{piece.a + start * n_},
+          blocks_of<T>(blocks.size(i), a_.at(piece.column + start),
                        Second<T>{piece.panels + p * panel, panel, 0}, n_, 1,
                        add_to(piece.into + start * piece.width, piece.width, piece.width).at(0, p * width));
         }
@@ -83,7 +96,7 @@ class Pieces {
     }
   }
 
-  const T* a_;
+  const Columns a_;
   const int64_t n_;
   Piece pieces_[kMostPieces];
   int count_ = 0;

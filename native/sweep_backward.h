@@ -3,7 +3,7 @@
 // Chunks from the last to the first: each worker takes its units backwards through the steps and leaves the
 // gradients of their sums; then the team turns those of all rows of the chunk into gradients of inputs and
 // weights. With tokens they are added up for each symbol instead, and a symbol is a row at the end. The order
-// of additions is that of groups, chunks, rows and steps, whatever the number of threads.
+// of additions is that of groups, chunks and the rows of a chunk, whatever the number of threads.
 #pragma once
 
 #include "outer.h"
@@ -14,7 +14,7 @@ namespace recurra::RECURRA_ISA {
 
 template <class T>
 struct SweepBackwardSpace {
-  static constexpr int64_t kRows = 512, kSlots = 8;  // of a chunk
+  static constexpr int64_t kRows = 512, kSlots = 32;  // of a chunk
   static constexpr int64_t kTileRows = 4 * kBlockRows;
 
   // One row of what becomes gradients of weights.
@@ -34,7 +34,6 @@ struct SweepBackwardSpace {
   T* zeros;                    // [units]
   T* grad_state;               // [leaves, B, units]
   T* grads;                    // [rows of a chunk, row]: gradients of the sums
-  T* blocks;                   // the same, packed for the weights' gradients
   T *x_panels, *first_panels;  // what the weights multiplied: inputs, and first sums block by block
   T* history;                  // [rows of a chunk, leaves, units]: a recurrent cell's states before the steps
   Line* lines;                 // [rows of a chunk]
@@ -60,7 +59,6 @@ struct SweepBackwardSpace {
     zeros = arena.take<T>(units);
     grad_state = arena.take<T>(sweep_counts(call.cell).leaves * call.batch * units);
     grads = looks_up ? nullptr : arena.take<T>(rows * row);
-    blocks = arena.take<T>(rows * (call.read() + call.gate_blocks() * w) + kBlockRows);
     const SweepCounts counts = sweep_counts(call.cell);
     history = counts.recurrent ? arena.take<T>(rows * counts.leaves * units) : nullptr;
     x_panels = call.parameters.weight_in ? arena.take<T>(packed_size<T>(call.inputs, rows)) : nullptr;
@@ -112,7 +110,7 @@ class SweepBackward {
       for (int64_t c = chunks - 1; c >= 0; --c) {
         const SweepChunk chunk{slot, slots, c * steps, steps};
         const int64_t rows = lay_out(chunk);
-        sweep(chunk);
+        sweep(chunk, rows);
         if (call_.tokens) continue;
         worker_.meet();
         lines_of_chunk(rows);
@@ -187,31 +185,23 @@ class SweepBackward {
 
   // Where the rows of a chunk are; gives how many.
   int64_t lay_out(const SweepChunk& chunk) {
-    int64_t n = 0;
-    for (int64_t slot = chunk.slot; slot < chunk.slot + chunk.slots; ++slot) {
-      const int64_t count = time_.count(chunk, slot);
-      for (int64_t s = 0; s < count; ++s, ++n) {
-        const int64_t at = time_.at(slot, chunk.first + s);
-        space_.places[n] = at;
-        space_.read[n] = call_.tokens ? space_.symbols + call_.tokens[at] * space_.row
-                                      : call_.kept + at * space_.sums.sums;
-      }
-    }
-    return n;
+    return time_.for_rows(chunk, call_.mark_steps() > 0, [&](int64_t n, int64_t at) {
+      space_.places[n] = at;
+      space_.read[n] =
+          call_.tokens ? space_.symbols + call_.tokens[at] * space_.row : call_.kept + at * space_.sums.sums;
+    });
   }
 
   // ---- this worker's units backwards through the steps of a chunk
 
-  void sweep(const SweepChunk& chunk) {
+  void sweep(const SweepChunk& chunk, int64_t n) {
     const Share rows = part_.rows(chunk.slots);
     if (part_.units.first == part_.units.last) return;
     if constexpr (Cell::recurrent) return sweep_together(chunk, rows);
-    int64_t n = 0;
-    for (int64_t i = 0; i < chunk.slots; ++i) {
-      const int64_t slot = chunk.slot + i, count = time_.count(chunk, slot);
-      if (i >= rows.first && i < rows.last)
-        for (int64_t s = count - 1; s >= 0; --s) step(slot, chunk.first + s, n + s);
-      n += count;
+    for (int64_t s = chunk.steps - 1; s >= 0; --s) {
+      const int64_t active = time_.active(chunk, s), last = active < rows.last ? active : rows.last;
+      n -= active;
+      for (int64_t i = rows.first; i < last; ++i) step(chunk.slot + i, chunk.first + s, n + i);
     }
   }
 
@@ -343,7 +333,6 @@ class SweepBackward {
                            space_.symbols + (first + k) * space_.row};
       }
       spread(space_.symbol_grads + first * space_.row, n);
-      worker_.meet();
     }
   }
 
@@ -353,13 +342,7 @@ class SweepBackward {
     const int64_t read = call_.read(), w = call_.gate_blocks() ? call_.block : 0, gated = call_.gated();
     if (w && !Cell::recurrent) through_gates(grads, rows);
     for (int64_t k = rows.first; k < rows.last; ++k) {
-      const T* from = grads + k * space_.row;
-      if (call_.parameters.weight_in) {
-        pack_blocks(from, 0, 0, read, n, k);
-        pack_panels(space_.lines[k].x, call_.inputs, n, k, space_.x_panels);
-      }
-      for (int64_t b = gated; w && b < space_.sums.sums; b += w)
-        pack_blocks(from, b, read + b - gated, w, n, k);
+      if (call_.parameters.weight_in) pack_panels(space_.lines[k].x, call_.inputs, n, k, space_.x_panels);
       for (int64_t b = 0; w && b < call_.units; b += w)
         pack_panels(space_.lines[k].sums + b, w, n, k, space_.first_panels + b / w * packed_size<T>(w, n));
     }
@@ -369,17 +352,18 @@ class SweepBackward {
     if (w && !Cell::recurrent) add_columns(call_.grad_bias_gates, grads + read, space_.sums.sums - read, n);
     worker_.meet();
     if (call_.parameters.weight_in) {
-      Pieces<T> pieces(space_.blocks, n);
+      Pieces<T, PlainColumns<T>> pieces({grads, space_.row}, n);
       pieces.add(0, read, space_.x_panels, call_.inputs, call_.grad_weight_in);
       pieces.run(worker_);
     }
     for (int64_t first = gated; w && first < space_.sums.sums; first += kPieces * w) {
-      Pieces<T> pieces(space_.blocks, n);
+      Pieces<T, PlainColumns<T>> pieces({grads, space_.row}, n);
       for (int64_t b = first; b < space_.sums.sums && b < first + kPieces * w; b += w)
-        pieces.add(read + b - gated, w, space_.first_panels + b % call_.units / w * packed_size<T>(w, n), w,
+        pieces.add(b, w, space_.first_panels + b % call_.units / w * packed_size<T>(w, n), w,
                    call_.grad_weight_gates + (b - gated) * w);
       pieces.run(worker_);
     }
+    worker_.meet();  // who writes the next gradients waits for those that still read these
   }
 
   // The gates read the first sums: their gradients join those of these.
@@ -390,17 +374,6 @@ class SweepBackward {
       product(rows.last - rows.first, Strided<T>{grads + b + rows.first * space_.row, space_.row},
               space_.gate_panels + (b - read) / w * packed_size<T>(w, w), w * kWidth, w, panel_count<T>(w),
               add_to(first, space_.row, w));
-    }
-  }
-
-  // Columns of row k of n as the first factor of a piece, from `place` on.
-  void pack_blocks(const T* from, int64_t column, int64_t place, int64_t columns, int64_t n, int64_t k) {
-    const Blocks blocks(columns);
-    for (int64_t i = 0; i < blocks.count; ++i) {
-      const int64_t size = blocks.size(i), start = blocks.start(i);
-      T* piece = space_.blocks + (place + start) * n + k * size;
-      for (int64_t j = 0; j < size; j += kLanes)
-        store(piece + j, load(from + column + start + j, size - j), size - j);
     }
   }
 
@@ -432,9 +405,17 @@ class SweepBackward {
     }
     for (int64_t first = rows.first; first < rows.last; first += space_.kTileRows) {
       const int64_t here = rows.last - first < space_.kTileRows ? rows.last - first : space_.kTileRows;
+      const Strided<T> from{grads + first * space_.row, space_.row};
+      T* line = space_.lines[first].grad_x;
+      const int64_t stride = apart(here, [&](int64_t k) { return space_.lines[first + k].grad_x; });
+      if (stride) {
+        product(here, from, space_.in_panels, panel, depth, count,
+                Target<T>{line, stride, nullptr, 0, call_.inputs});
+        continue;
+      }
       for (int64_t p = 0; p < count; ++p) {
-        product(here, Strided<T>{grads + first * space_.row, space_.row}, space_.in_panels + p * panel, panel,
-                depth, 1, Target<T>{space_.tile, kWidth, nullptr, 0, kWidth});
+        product(here, from, space_.in_panels + p * panel, panel, depth, 1,
+                Target<T>{space_.tile, kWidth, nullptr, 0, kWidth});
         const int64_t left = call_.inputs - p * kWidth;
         for (int64_t k = 0; k < here; ++k) {
           T* to = space_.lines[first + k].grad_x + p * kWidth;

@@ -122,15 +122,13 @@ struct RgLru {
   }
 
   struct Decay {
-    Vector<T> log, a, below, root;
+    Vector<T> a, below, root;
     RECURRA_INLINE Decay(Vector<T> d, Vector<T> r) {
-      log = d * r;
-      const Vector<T> twice = at_least(broadcast<T>(Simd<T>::lowest), log + log);
-      const SplitExp<T> e = split_exp<T>(twice);  // 1 - exp(2 log a), near zero too
-      const Vector<T> scaled = scale(broadcast<T>(T(1)), e.n);
-      below = (broadcast<T>(T(1)) - scaled) - scaled * e.p;
+      const SplitExp<T> e = split_exp<T>(at_least(broadcast<T>(Simd<T>::lowest), d * r));
+      const Vector<T> one = broadcast<T>(T(1)), scaled = scale(one, e.n), part = scaled * e.p;
+      a = scaled + part;
+      below = ((one - scaled) - part) * (one + a);  // 1 - a^2, its first factor exact near zero too
       root = square_root(at_least(broadcast<T>(T(1e-12)), below));
-      a = exp<T>(log);
     }
   };
 

@@ -3,7 +3,8 @@
 //
 // The rows go in groups, and a group goes through its steps in chunks: a chunk is so many rows of sums that
 // they stay in cache. Steps are counted in the order in which a row takes them, from its first one. Where
-// chunks end depends on shapes alone.
+// chunks end depends on shapes alone. The rows of a chunk lie step by step, as they do in [T, B], or slot by
+// slot where each takes all its steps by itself (a recurrent cell's).
 #pragma once
 
 #include "layer.h"
@@ -16,8 +17,8 @@ struct SweepPlan {
 
   // `fixed` steps, or as many as give the rows.
   SweepPlan(int64_t batch, int64_t all_steps, int64_t most_slots, int64_t rows, int64_t fixed) {
+    if (fixed) most_slots = rows / fixed;
     slots = batch < most_slots ? batch : most_slots;
-    if (fixed && rows / fixed > slots) slots = batch < rows / fixed ? batch : rows / fixed;
     steps = fixed ? fixed : rows / (slots ? slots : 1);
     if (steps > all_steps) {  // few steps: as many rows as make a chunk of them
       steps = all_steps;
@@ -52,6 +53,29 @@ struct SweepTime {
     const int64_t left = length(slot) - chunk.first;
     return left < 0 ? 0 : left < chunk.steps ? left : chunk.steps;
   }
+  // How many slots of a chunk take part in its step s: the longest come first.
+  int64_t active(const SweepChunk& chunk, int64_t s) const {
+    int64_t slots = chunk.slots;
+    while (slots > 0 && length(chunk.slot + slots - 1) <= chunk.first + s) --slots;
+    return slots;
+  }
+  // Calls `use(n, at)` for the rows of a chunk in their order: n counts them, `at` is the place in [T, B].
+  // Gives how many they are.
+  template <class Use>
+  int64_t for_rows(const SweepChunk& chunk, bool by_slots, const Use& use) const {
+    int64_t n = 0;
+    if (by_slots) {
+      for (int64_t slot = chunk.slot; slot < chunk.slot + chunk.slots; ++slot)
+        for (int64_t s = 0, steps = count(chunk, slot); s < steps; ++s) use(n++, at(slot, chunk.first + s));
+    } else {
+      for (int64_t s = 0; s < chunk.steps; ++s) {
+        const int64_t slots = active(chunk, s);
+        if (slots == 0) break;
+        for (int64_t i = 0; i < slots; ++i) use(n++, at(chunk.slot + i, chunk.first + s));
+      }
+    }
+    return n;
+  }
   // Zeros at the steps that rows take no part in; this worker's share of the rows.
   void clear_tail(T* values, int64_t width, const Worker& worker) const {
     if (!values) return;
@@ -73,6 +97,16 @@ struct LinesAnywhere : Gathered<T> {
   LinesAnywhere(const T* const* row, int64_t first) : Gathered<T>{row, first} {}
   const T* line(int64_t n) const { return this->row[n]; }
 };
+
+// How far apart n rows lie that lie evenly: a product reads and writes them where they are. 0 where they do
+// not; `place(k)` is where row k is, and one row alone lies evenly.
+template <class Place>
+int64_t apart(int64_t n, const Place& place) {
+  const int64_t each = n > 1 ? static_cast<int64_t>(place(1) - place(0)) : 1;
+  for (int64_t k = 2; k < n; ++k)
+    if (place(k) - place(k - 1) != each) return 0;
+  return each;
+}
 
 // What one worker takes through time: some units of some of a group's rows.
 struct SweepPart {

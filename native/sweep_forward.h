@@ -89,7 +89,7 @@ class SweepSums {
 
 template <class T>
 struct SweepForwardSpace {
-  static constexpr int64_t kRows = 128, kSlots = 4;  // of a chunk
+  static constexpr int64_t kRows = 128, kSlots = 32;  // of a chunk
 
   SweepPlan plan;
   SweepSums<T> sums;
@@ -162,11 +162,7 @@ class SweepForward {
       const int64_t longest = time_.length(slot);  // the longest rows come first
       for (int64_t s = 0; s < longest; s += space_.plan.steps) {
         const SweepChunk chunk{slot, slots, s, space_.plan.steps};
-        const int64_t rows = lay_out(chunk);
-        if (space_.chunk) {
-          space_.sums.make(rows, LinesAnywhere<T>{space_.inputs, 0}, space_.chunk, worker_);
-          worker_.meet();
-        }
+        make_sums(lay_out(chunk));
         sweep(chunk);
         if (space_.chunk) worker_.meet();
       }
@@ -206,22 +202,27 @@ class SweepForward {
 
   // Where the rows of a chunk read; gives how many they are.
   int64_t lay_out(const SweepChunk& chunk) {
-    int64_t n = 0;
-    for (int64_t slot = chunk.slot; slot < chunk.slot + chunk.slots; ++slot) {
-      const int64_t count = time_.count(chunk, slot);
-      for (int64_t s = 0; s < count; ++s, ++n) {
-        const int64_t at = time_.at(slot, chunk.first + s);
-        if (!call_.tokens) {
-          space_.inputs[n] = call_.x + at * call_.inputs;
-          space_.read[n] = space_.chunk + n * space_.sums.row;
-        } else if (space_.symbols) {
-          space_.read[n] = space_.symbols + call_.tokens[at] * space_.sums.row;
-        } else {
-          space_.read[n] = call_.projected + call_.tokens[at] * space_.sums.sums;
-        }
+    return time_.for_rows(chunk, call_.mark_steps() > 0, [&](int64_t n, int64_t at) {
+      if (!call_.tokens) {
+        space_.inputs[n] = call_.x + at * call_.inputs;
+        space_.read[n] = space_.chunk + n * space_.sums.row;
+      } else if (space_.symbols) {
+        space_.read[n] = space_.symbols + call_.tokens[at] * space_.sums.row;
+      } else {
+        space_.read[n] = call_.projected + call_.tokens[at] * space_.sums.sums;
       }
-    }
-    return n;
+    });
+  }
+
+  // The sums of the n rows of a chunk; nothing to do where they are looked up.
+  void make_sums(int64_t n) {
+    if (!space_.chunk) return;
+    const int64_t stride = apart(n, [&](int64_t k) { return space_.inputs[k]; });
+    if (stride)
+      space_.sums.make(n, Lines<T>{space_.inputs[0], stride}, space_.chunk, worker_);
+    else
+      space_.sums.make(n, LinesAnywhere<T>{space_.inputs, 0}, space_.chunk, worker_);
+    worker_.meet();
   }
 
   // This worker's units through the steps of a chunk.
@@ -230,14 +231,14 @@ class SweepForward {
     if (units.first == units.last) return;
     if constexpr (Cell::recurrent) return sweep_together(chunk, rows);
     int64_t n = 0;
-    for (int64_t i = 0; i < chunk.slots; ++i) {
-      const int64_t slot = chunk.slot + i, count = time_.count(chunk, slot);
-      if (i >= rows.first && i < rows.last && count > 0) {
-        for (int64_t s = 0; s < count; ++s) step(slot, time_.at(slot, chunk.first + s), space_.read[n + s]);
-        if (chunk.first + count == time_.length(slot)) finish(slot);
-      }
-      n += count;
+    for (int64_t s = 0; s < chunk.steps; ++s) {
+      const int64_t active = time_.active(chunk, s), last = active < rows.last ? active : rows.last;
+      if (active == 0) break;
+      for (int64_t i = rows.first; i < last; ++i)
+        step(chunk.slot + i, time_.at(chunk.slot + i, chunk.first + s), space_.read[n + i]);
+      n += active;
     }
+    finish_those_done(chunk, rows);
   }
 
   // The same step after step, some rows at once: each step begins with products.
@@ -271,10 +272,7 @@ class SweepForward {
       for (int64_t i = rows.first; i < last; ++i)
         step(chunk.slot + i, time_.at(chunk.slot + i, chunk.first + s), space_.totals + i * space_.sums.row);
     }
-    for (int64_t i = rows.first; i < rows.last; ++i) {
-      const int64_t slot = chunk.slot + i, count = time_.count(chunk, slot);
-      if (count > 0 && chunk.first + count == time_.length(slot)) finish(slot);
-    }
+    finish_those_done(chunk, rows);
   }
 
   // The state that a row begins a chunk with.
@@ -315,6 +313,14 @@ class SweepForward {
         store(state + i * leaf + j, values[i], left);
         if (i < Cell::emits) store(output + i * h + j, values[i], left);
       }
+    }
+  }
+
+  // The last states of the rows whose last step was in this chunk.
+  void finish_those_done(const SweepChunk& chunk, Share rows) {
+    for (int64_t i = rows.first; i < rows.last; ++i) {
+      const int64_t slot = chunk.slot + i, count = time_.count(chunk, slot);
+      if (count > 0 && chunk.first + count == time_.length(slot)) finish(slot);
     }
   }
 

@@ -94,11 +94,7 @@ class MatrixForward : SweepForward<T, Mlstm> {
       const int64_t left = call_.batch - slot, slots = left < space_.plan.slots ? left : space_.plan.slots;
       for (int64_t s = 0; s < time_.length(slot); s += space_.plan.steps) {
         const SweepChunk chunk{slot, slots, s, space_.plan.steps};
-        const int64_t rows = this->lay_out(chunk);
-        if (space_.chunk) {
-          space_.sums.make(rows, LinesAnywhere<T>{space_.inputs, 0}, space_.chunk, worker_);
-          worker_.meet();
-        }
+        this->make_sums(this->lay_out(chunk));
         through(chunk);
         if (space_.chunk) worker_.meet();
       }

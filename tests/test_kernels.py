@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -350,6 +351,16 @@ def test_a_missing_native_build_is_loud(monkeypatch: pytest.MonkeyPatch) -> None
         results = kernels.gru(**given)
     with backend("reference"):
         assert all(torch.equal(a, b) for a, b in zip(results, kernels.gru(**given), strict=True))
+
+
+def test_a_native_build_of_another_version_is_refused_with_the_reason() -> None:
+    """An older build may be left beside newer Python files; its functions take other arguments."""
+    assert native.unfit(native.module()) is None
+    reason = native.unfit(SimpleNamespace(abi=native.ABI - 1))
+    assert reason == (
+        f"the native build has the functions of version {native.ABI - 1}, this package calls those of version "
+        f"{native.ABI}: install the package again"
+    )
 
 
 def test_an_unknown_backend_is_refused() -> None:

@@ -159,10 +159,11 @@ class FeedForward(Cell):
         x, tokens = operands(inputs)
         z = kernels.linear(x, self.weight_in, self.bias)
         outputs = kernels.ACTIVATIONS[self.activation](z)
+        every = {"outputs": outputs, "z": z} if keep else {"outputs": outputs}
         if tokens is not None:
-            z, outputs = (Symbols(values, tokens).spelled_out() for values in (z, outputs))
-        outputs, z = (kernels.without_padding(values, lengths) for values in (outputs, z))
-        return outputs, state, {"z": z} if keep else {}
+            every = {name: Symbols(values, tokens).spelled_out() for name, values in every.items()}
+        every = {name: kernels.without_padding(values, lengths) for name, values in every.items()}
+        return every.pop("outputs"), state, every
 
 
 class Elman(_KernelCell):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from recurra import kernels
 from recurra.cells.cell import Cell
-from recurra.cells.symbols import Inputs, operands, spelled_out
+from recurra.cells.symbols import Inputs, Symbols, operands, spelled_out
 from recurra.errors import UsageError
 from recurra.kernels import Parameters, SweepLayer
 from recurra.state import state_class
@@ -77,6 +77,11 @@ def _glorot(gates: int, units: int, inputs: int) -> nn.Parameter:
     for gate in weight.chunk(gates):
         nn.init.xavier_uniform_(gate)
     return nn.Parameter(weight)
+
+
+def _ring(units: int, least: float, most: float) -> Tensor:
+    """Sizes between these two, even over the area of that ring (Orvieto et al. 2023, lemma 3.2)."""
+    return torch.sqrt(torch.rand(units) * (most**2 - least**2) + least**2)
 
 
 class SweepCell(Cell):
@@ -156,36 +161,36 @@ class RGLRU(SweepCell):
     Arguments:
     - inputs I, hidden H, reverse.
     - blocks: the gates see the units of their block alone; None: as few blocks as have 32 units at most.
-    - project: whether a product W_in X comes first. None: where I is not H; the published layer has none.
+    - project: whether a product W_in X comes first, as in the block of the paper. The published layer alone has none; without
+      one I is H, and units see only those of their block, which a stack of such layers or a tied head learns slowly from.
 
-    A decay at a fully open gate starts between 0.9 and 0.999. Traced: v, what comes in, the gates r and i, the decay a.
+    A unit's own decay starts between 0.9 and 0.999, even over the area of that ring, as in the authors' code; a fully open gate
+    takes it to the power 8, one at 1/2 to the power 4. Traced: v, what comes in, the gates r and i, the decay a.
     """
 
     state_type = RGLRUState
     sweep = "rglru"
 
     def __init__(
-        self, inputs: int, hidden: int, *, blocks: int | None = None, project: bool | None = None, reverse: bool = False
+        self, inputs: int, hidden: int, *, blocks: int | None = None, project: bool = True, reverse: bool = False
     ) -> None:
         super().__init__(inputs, hidden, reverse=reverse)
         width = next(width for width in range(min(MOST_BLOCK, hidden), 0, -1) if hidden % width == 0)
         blocks = hidden // width if blocks is None else blocks
         if not isinstance(blocks, int) or isinstance(blocks, bool) or blocks < 1 or hidden % blocks:
             raise UsageError("RGLRU: 'blocks' is wrong", got=repr(blocks), expected=f"a divisor of hidden={hidden}")
-        if project is False and inputs != hidden:
+        if not project and inputs != hidden:
             raise UsageError(
                 "RGLRU: without a product the inputs are as wide as the units", got=inputs, expected=hidden
             )
         width = hidden // blocks
-        projects = inputs != hidden if project is None else project
-        self.weight_in = _glorot(1, hidden, inputs) if projects else None
-        self.bias = nn.Parameter(torch.zeros(hidden)) if projects else None
+        self.weight_in = _glorot(1, hidden, inputs) if project else None
+        self.bias = nn.Parameter(torch.zeros(hidden)) if project else None
         bound = math.sqrt(3 / width)  # Glorot and Bengio 2010, of a block
         self.weight_gates = nn.Parameter(torch.empty(2, hidden, width).uniform_(-bound, bound))
         self.bias_gates = nn.Parameter(torch.zeros(2 * hidden))
-        start = torch.empty(hidden).uniform_(0.9, 0.999)
-        # exp(-c softplus(decay)) is that
-        self.decay = nn.Parameter(torch.log(torch.expm1(-torch.log(start) / kernels.POWER)))
+        # exp(-softplus(decay)) is that: where its power 8 is, all units forget a step too slowly for what is near
+        self.decay = nn.Parameter(torch.log(torch.expm1(-torch.log(_ring(hidden, 0.9, 0.999)))))
 
     def sweep_parameters(self) -> Parameters:
         return Parameters(self.weight_in, self.bias, self.weight_gates, self.bias_gates, self.decay[None])
@@ -309,8 +314,7 @@ class LRU(SweepCell):
         self.state_widths = (units, units)
         self.weight_in = nn.Parameter(torch.randn(2 * units, inputs) / math.sqrt(2 * inputs))
         self.bias = nn.Parameter(torch.zeros(2 * units))
-        least, most = 0.5, 0.999
-        size = torch.sqrt(torch.rand(units) * (most**2 - least**2) + least**2)  # even over the ring's area
+        size = _ring(units, 0.5, 0.999)
         angle = torch.rand(units) * (math.pi / 10) + 1e-4
         numbers = torch.log(-torch.log(size)), torch.log(angle), torch.log1p(-(size**2)) / 2
         self.ring = nn.Parameter(torch.stack(numbers))
@@ -334,6 +338,10 @@ class LRU(SweepCell):
         states, last, _ = super()._run(inputs, state, lengths, resets, keep)
         sums = kernels.linear(states, self.readout)
         if self.skip is not None:
-            sums = sums + self.skip * kernels.without_padding(spelled_out(inputs), lengths)
+            x, tokens = operands(inputs)  # a table is smaller than what it spells
+            scaled = self.skip * (x if tokens is not None else kernels.without_padding(x, lengths))
+            if tokens is not None:
+                scaled = kernels.without_padding(Symbols(scaled, tokens).spelled_out(), lengths)
+            sums = sums + scaled
         outputs = kernels.without_padding(kernels.ACTIVATIONS[self.activation](sums), lengths)
         return outputs, last, dict(zip(("re", "im"), states.chunk(2, dim=-1), strict=True)) if keep else {}

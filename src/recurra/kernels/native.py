@@ -23,14 +23,30 @@ from recurra.kernels import reference
 capsule: Callable[[Tensor], Any] = dlpack.to_dlpack  # pyright: ignore[reportPrivateImportUsage]
 """The memory of a contiguous tensor, as the native side takes it: without a copy."""
 
+ABI = 2
+"""The arguments of the native functions, counted: raised here and in native/bindings.cpp when those of one change."""
+
+
+def unfit(built: Any) -> str | None:
+    """Why a native module cannot be called from this package, or None if it can: it may be left from an older build."""
+    if built.abi == ABI:
+        return None
+    return (
+        f"the native build has the functions of version {built.abi}, this package calls those of version {ABI}: "
+        "install the package again"
+    )
+
+
 _native: Any = None
 missing: str | None = None
 try:
     from recurra import _native as _built  # pyright: ignore[reportAttributeAccessIssue]
-
-    _native = _built
 except ImportError as error:
     missing = f"the native build cannot be loaded ({error})"
+else:
+    missing = unfit(_built)
+    if missing is None:
+        _native = _built
 
 BACKENDS = ("auto", "native", "reference")
 ACTIVATIONS = {"tanh": 0, "relu": 1, "sigmoid": 2, "identity": 3}
