@@ -263,7 +263,7 @@ them, so each may do better with options of its own. This page is written by
 - **a pass**: one layer of {WIDTH} forward and backward, {ROWS} rows of {STEPS} steps; the least of five runs of
   {TIMED["training"]}.
 - **a step streamed**: `Session.advance` of the language model, a token at a time; the least of five runs of
-  {TIMED["streaming"]:,}.
+  {TIMED["streaming"]:,}. The feedforward network has no kernel that keeps its weights: its steps go through torch's modules.
 - **memory**: by how much such a pass lets the memory of a process of its own grow, at its peak.
 
 One thread on one core of the machine below, while other work kept all of its cores busy: caches and memory were shared, so

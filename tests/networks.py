@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from own_steps import make_minimal, make_mixture
-from recurra.cells import CELLS, GRU, Elman
+from recurra.cells import CELLS, GRU, RGLRU, Elman
 from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.dates import Step
 from recurra.data.letters import Letters
@@ -259,6 +259,7 @@ NETWORKS: list[Network] = [
         for name, options in FORECASTERS.items()
     ),
     Network("elman-relu", lambda: Elman(INPUTS, HIDDEN, activation="relu")),
+    Network("rglru-without-a-product", lambda: RGLRU(INPUTS, INPUTS, project=False)),
     Network("own-minimal-gated", lambda: make_minimal(INPUTS, HIDDEN)),
     Network("own-minimal-gated-reversed", lambda: make_minimal(INPUTS, HIDDEN, reverse=True)),
     Network("own-mixture", lambda: make_mixture(INPUTS, HIDDEN)),

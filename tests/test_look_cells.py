@@ -23,7 +23,7 @@ MORE: dict[str, Callable[[], Cell]] = {
     "elman-relu": lambda: Elman(INPUTS, HIDDEN, activation="relu"),
     "feedforward-gelu": lambda: FeedForward(INPUTS, HIDDEN, activation="gelu"),
     "lru-with-its-inputs": lambda: LRU(HIDDEN, HIDDEN, activation="tanh"),
-    "rglru-without-a-product": lambda: RGLRU(HIDDEN, HIDDEN),
+    "rglru-without-a-product": lambda: RGLRU(HIDDEN, HIDDEN, project=False),
     "own": lambda: make_minimal(INPUTS, 7),
     "own-mixture": lambda: make_mixture(INPUTS, 7),
 }

@@ -164,8 +164,8 @@ class RGLRU(SweepCell):
     - project: whether a product W_in X comes first, as in the block of the paper. The published layer alone has none; without
       one I is H, and units see only those of their block, which a stack of such layers or a tied head learns slowly from.
 
-    A unit's own decay starts between 0.9 and 0.999, even over the area of that ring, as in the authors' code; a fully open gate
-    takes it to the power 8, one at 1/2 to the power 4. Traced: v, what comes in, the gates r and i, the decay a.
+    A unit's own decay starts between 0.9 and 0.999, even over the area of that ring, as in the authors' code; a fully open
+    gate takes it to the power 8, one at 1/2 to the power 4. Traced: v, what comes in, the gates r and i, the decay a.
     """
 
     state_type = RGLRUState
