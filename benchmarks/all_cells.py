@@ -46,8 +46,8 @@ def _warm_up() -> None:
     state = torch.get_rng_state()
     text = TextDataset(["a b c d e f g h " * 100], "text")
     task, recipe = KINDS["language"].build(text, FitOptions(cell="elman", hidden=8, epochs=1, rows=4, steps=16))
-    feeds = (task.feed(text, rows=4, steps=16, training=training) for training in (True, False))
-    train(task, *feeds, recipe.model_copy(update={"evaluations": 1}))
+    feed, valid = (task.feed(text, rows=4, steps=16, training=training) for training in (True, False))
+    train(task, feed, valid, recipe.model_copy(update={"evaluations": 1}))
     torch.set_rng_state(state)
 
 
