@@ -20,6 +20,7 @@ from recurra.inspection.measures import (
     day,
     items,
     known,
+    noun_of_tokens,
     number,
     part,
     plural,
@@ -176,7 +177,7 @@ def _data(record: Mapping[str, Any]) -> str:
     if data.get("name"):
         parts.append(f"Trained on {plain(data['name'])}.")
     if rows:
-        parts.append(table(["split", "rows", "tokens"], rows))
+        parts.append(table(["split", "rows", f"{noun_of_tokens(record)}s"], rows))
     if guess := [f"- {plain(reason)}" for reason in items(data, "guess")]:
         parts.append("\n".join(guess))
     if problems := items(data, "problems"):

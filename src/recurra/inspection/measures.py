@@ -57,6 +57,12 @@ def part(record: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     return here if isinstance(here, Mapping) else {}
 
 
+def noun_of_tokens(record: Mapping[str, Any]) -> str:
+    """What the tokens of its data are called: steps, where one answer is given for a sequence of numbers."""
+    numbers = record.get("kind") in ("classify", "regress") and part(record, "model").get("level") is None
+    return "step" if numbers else "token"
+
+
 def items(record: Mapping[str, Any], key: str) -> list[Any]:
     """The list under a key; an empty one where it is missing."""
     value = record.get(key)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recurra.files import write_file
-from recurra.inspection import attention, confusion, forecasts, spans, streams, tokens
+from recurra.inspection import amounts, attention, confusion, examples, forecasts, spans, streams, tokens
 from recurra.inspection.curves import learning_curves
 from recurra.inspection.kinds import KINDS, kind_of
 from recurra.inspection.markup import Html, join, shorten, tag
@@ -20,6 +20,7 @@ from recurra.inspection.measures import (
     day,
     items,
     known,
+    noun_of_tokens,
     number,
     part,
     plural,
@@ -58,6 +59,8 @@ def render(record: Mapping[str, Any]) -> str:
         _streaming(record),
         _spans(record),
         _confusion(record),
+        _amounts(record),
+        _examples(record),
         _tokens(record),
         _translations(record),
         _data(record),
@@ -292,6 +295,19 @@ def _confusion(record: Mapping[str, Any]) -> Html | None:
     )
 
 
+def _amounts(record: Mapping[str, Any]) -> Html | None:
+    drawn = amounts.draw(record)
+    if drawn is None:
+        return None
+    said = "Rows of the validation data: on the dashed line a row was told what is true, above it too much, below too little."
+    return _section("What is told, beside what is true", _caption(said), drawn)
+
+
+def _examples(record: Mapping[str, Any]) -> Html | None:
+    found = examples.draw(record)
+    return None if found is None else _section("What they look like", _caption(found[0]), found[1])
+
+
 def _tokens(record: Mapping[str, Any]) -> Html | None:
     found = tokens.read(record)
     if found is None:
@@ -333,7 +349,7 @@ def _data(record: Mapping[str, Any]) -> Html | None:
         counts = part(data, split)
         said = [
             plural(value, noun)
-            for key, noun in (("rows", noun_of_rows), ("tokens", "token"))
+            for key, noun in (("rows", noun_of_rows), ("tokens", noun_of_tokens(record)))
             if (value := number(counts.get(key))) is not None
         ]
         sizes.append((SPLITS[split], ", ".join(said)))

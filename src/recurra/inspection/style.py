@@ -141,6 +141,16 @@ svg .strong{font-weight:650}
 .tagged p{margin:.1rem 0}
 .tagged b{display:inline-block;width:3.4rem;color:var(--faint);font-weight:500;font-size:.78rem}
 .sentence+.sentence{margin-top:.55rem;padding-top:.5rem;border-top:1px solid var(--grid)}
+.examples{display:grid;grid-template-columns:repeat(3,1fr);gap:.7rem;align-items:end}
+.examples figure{margin:0;min-width:0}
+.examples svg{width:100%;height:auto;background:var(--card);border:1px solid var(--rule);border-radius:8px}
+.examples.pictures{grid-template-columns:repeat(6,1fr)}
+.examples figcaption{font-size:.76rem;color:var(--faint);margin-top:.15rem}
+.examples .mistaken svg{border-color:var(--train);border-width:2px}
+.examples .mistaken figcaption{color:var(--bad)}
+.ink{fill:var(--ink)}
+.amounts{display:flex;flex-wrap:wrap;gap:1rem;margin:.6rem 0}
+.amounts svg{width:22.5rem;max-width:100%;height:auto}
 .span{border-radius:4px;padding:.06em .3em;margin:0 .06em;box-decoration-break:clone;-webkit-box-decoration-break:clone}
 .span sub{font-size:.68em;color:var(--soft);margin-left:.35em;vertical-align:baseline}
 .span-legend .span{margin-right:.8rem;font-size:.85rem}
@@ -157,6 +167,8 @@ footer{border-top:1px solid var(--rule);padding-top:1.2rem;padding-bottom:3rem;c
  .tiles div:first-child:nth-last-child(odd){grid-column:span 2}
  .tiles dd{font-size:1.35rem}
  .token-legend{display:grid;grid-template-columns:repeat(4,1fr)}
+ .examples{grid-template-columns:1fr 1fr}
+ .examples.pictures{grid-template-columns:repeat(3,1fr)}
  .curves.wide{display:none}.curves.narrow{display:block}
  dl.facts{grid-template-columns:1fr;gap:0}
  dl.facts dd{margin-bottom:.5rem}

@@ -17,6 +17,7 @@ from recurra.data.letters import Letters
 from recurra.data.text_codec import TextCodec
 from recurra.data.writing import default_level
 from recurra.errors import DataError, UsageError
+from recurra.fitting.kinds.drawn import examples
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
 from recurra.fitting.kinds.series import reading_of, recipe_for, refuse_numbers, space_of_numbers, unreadable
 from recurra.fitting.kinds.space import Between, OneOf, Span
@@ -98,7 +99,8 @@ class Classify(Kind[LabelledDataset, AnyClassifier]):
         return [f"recurra predict {where} {example}", f"recurra evaluate {where} FILE"]
 
     def details(self, task: AnyClassifier, valid: LabelledDataset, sums: Mapping[str, Tensor]) -> dict[str, Any]:
-        return {"confusion": {"labels": list(task.labels.labels), "matrix": sums["confusion"].tolist()}}
+        confusion = {"labels": list(task.labels.labels), "matrix": sums["confusion"].tolist()}
+        return {"confusion": confusion, **examples(task, valid)}
 
 
 def _of_numbers(dataset: LabelledDataset, labels: LabelCodec, options: FitOptions) -> tuple[AnyClassifier, Recipe]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
 
 from recurra.baselines import BaselineResult, regression_baselines
 from recurra.data.checking import Problem
@@ -14,6 +17,7 @@ from recurra.data.target_codec import TargetCodec
 from recurra.data.text_codec import TextCodec
 from recurra.data.writing import default_level
 from recurra.errors import DataError
+from recurra.fitting.kinds.drawn import amounts
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
 from recurra.fitting.kinds.series import SMALL, reading_of, recipe_for, refuse_numbers, space_of_numbers, unreadable
 from recurra.fitting.kinds.space import Between, OneOf, Span
@@ -70,6 +74,9 @@ class Regress(Kind[RegressionDataset, AnyRegressor]):
     def next_commands(self, task: AnyRegressor, where: str) -> list[str]:
         example = "FILE" if isinstance(task.codec, SeriesCodec) else '"..."'
         return [f"recurra predict {where} {example}", f"recurra evaluate {where} FILE"]
+
+    def details(self, task: AnyRegressor, valid: RegressionDataset, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        return amounts(task, valid)
 
 
 def _of_numbers(dataset: RegressionDataset, numbers: TargetCodec, options: FitOptions) -> tuple[AnyRegressor, Recipe]:
