@@ -33,7 +33,8 @@ def main() -> None:
     print(f"\nThat took {time.monotonic() - started:.0f} s. What to try next, with data of your own:")
     for command in ("fit MY_TEXT.txt", "fit MY_TABLE.csv", "info runs/demo/apples", "doctor"):
         print(f"  .venv/bin/recurra {command}")
-    print(f"  open {WORK / 'apples' / 'report.html'} in a browser; docs/guide.md tells the rest")
+    print(f"  open {WORK / 'apples.html'} in a browser: inside the network, step by step, with a tour")
+    print(f"  open {WORK / 'apples' / 'report.html'} too; docs/guide.md tells the rest")
 
 
 def two_apples() -> None:
@@ -42,6 +43,8 @@ def two_apples() -> None:
     recurra("fit", train, "--test", test, "--text", "text", "--label", "label", "--out", WORK / "apples", "--fresh")
     recurra("predict", WORK / "apples", FRUIT, "--top", "2")
     recurra("predict", WORK / "apples", PHONE, "--top", "2")
+    print("\nWhy: the unrolled network with its real states, for both scenes side by side.")
+    recurra("look", WORK / "apples", FRUIT, PHONE, "--out", WORK / "apples.html")
     print("A feed-forward network that sees the last six characters, the ending that both meanings share:")
     ending = json.loads(recurra("fit", endings(), "--test", endings("test"), "--cell", "feedforward", "--epochs", "20",
                                 "--no-baselines", "--out", WORK / "endings", "--fresh", "--json", silent=True))  # fmt: skip
