@@ -1,6 +1,7 @@
 /** What a strip has besides heat: arrows input → state → output and state → state, the states at both ends, the loop. */
 
 import { place, pixels } from "./colour";
+import type { Heat } from "./heat";
 import type { Loaded } from "./scene";
 import type { Layer } from "./types";
 import { CELLS, type LaneBox, type View } from "./view";
@@ -114,7 +115,7 @@ export function edges(painter: Painter, leaf: string): void {
       const x = at < 0 ? view.x(-1) : view.x(view.steps);
       const wide = view.edge - 8;
       if (x > view.span || x + wide < 0) continue;
-      column(context, values, heat.scale, x + 4, lane.top, wide, view.laneHeight);
+      column(context, values, heat, x + 4, lane.top, wide, view.laneHeight);
       context.strokeStyle = ink.soft;
       context.setLineDash([3, 2]);
       context.strokeRect(x + 4, lane.top, wide, view.laneHeight);
@@ -124,13 +125,13 @@ export function edges(painter: Painter, leaf: string): void {
 }
 
 function column(
-  context: CanvasRenderingContext2D, values: Float32Array, scale: number, x: number, y: number, wide: number, high: number,
+  context: CanvasRenderingContext2D, values: Float32Array, heat: Heat, x: number, y: number, wide: number, high: number,
 ): void {
   const colours = pixels();
   const rows = Math.min(values.length, Math.max(1, Math.round(high)));
   for (let row = 0; row < rows; row++) {
-    const unit = Math.floor((row * values.length) / rows);
-    const colour = colours[place(values[unit]! / scale)]!;
+    const unit = heat.unitAt(Math.floor((row * values.length) / rows));
+    const colour = colours[place(values[unit]! / heat.scale)]!;
     context.fillStyle = `rgb(${colour & 255} ${(colour >> 8) & 255} ${(colour >> 16) & 255})`;
     context.fillRect(x, y + (row * high) / rows, wide, high / rows + 0.6);
   }

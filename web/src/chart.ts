@@ -23,7 +23,8 @@ function points(values: ArrayLike<number>, x: (step: number) => number, y: (valu
       if (values[i]! > values[most]!) most = i;
     }
     for (const at of least === most ? [least] : [Math.min(least, most), Math.max(least, most)]) {
-      if (Number.isFinite(values[at]!)) found.push(`${x(at).toFixed(1)},${y(values[at]!).toFixed(1)}`);
+      const level = y(values[at]!);
+      if (Number.isFinite(level)) found.push(`${x(at).toFixed(1)},${level.toFixed(1)}`);
     }
   }
   return found.join(" ");
@@ -43,7 +44,8 @@ export function chart(label: string, lines: Line[], axis: string, logarithmic = 
     }
   }
   if (!logarithmic) least = Math.min(0, least);
-  if (!(most > least)) [least, most] = [Math.min(least, 0) || 0, (least || 0) + 1];
+  if (!Number.isFinite(least + most)) [least, most] = [0, 1];
+  else if (most === least) most = least + 1;
   const x = (step: number): number => LEFT + (steps === 1 ? 0.5 : step / (steps - 1)) * (WIDE - LEFT - 12);
   const y = (value: number): number => HIGH - BOTTOM - ((level(value) - least) / (most - least)) * (HIGH - BOTTOM - TOP);
   const root = s("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, class: "chart", role: "img", "aria-label": label });

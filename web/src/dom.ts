@@ -66,17 +66,20 @@ export function save(name: string, content: BlobPart, type: string): void {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/** A token as it can be seen: blanks, ends of lines and control characters have signs. */
+/** A text as it can be seen: control characters have signs, and so have the blanks at its ends. */
 export function seen(text: string): string {
   if (text === "") return "∅";
   let shown = "";
+  const inside = [text.length - text.trimStart().length, text.trimEnd().length] as const;
+  let place = 0;
   for (const sign of text) {
     const code = sign.codePointAt(0) ?? 0;
-    if (sign === " ") shown += "␣";
+    if (sign === " ") shown += place >= inside[0] && place < inside[1] ? " " : "␣";
     else if (code < 32) shown += String.fromCodePoint(0x2400 + code);
     else if (code === 127) shown += "␡";
     else if (/\p{C}/u.test(sign) && code !== 0x200d) shown += `⟨${code.toString(16).toUpperCase()}⟩`;
     else shown += sign;
+    place += sign.length;
   }
   return shown;
 }

@@ -63,9 +63,8 @@ export class Heat {
     return { least, mean: sum / Math.max(1, last - first), most };
   }
 
-  /** The unit at a share of the height. */
-  unitAt(share: number): number {
-    const row = Math.min(this.units - 1, Math.max(0, Math.floor(share * this.units)));
+  /** The unit that stands at a row. */
+  unitAt(row: number): number {
     return this.order ? this.order[row]! : row;
   }
 

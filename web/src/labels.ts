@@ -3,7 +3,7 @@
 import { css, ink } from "./colour";
 import { h } from "./dom";
 import type { Loaded } from "./scene";
-import { TEXTS, type View } from "./view";
+import type { View } from "./view";
 import { say } from "./words";
 
 interface Pair {
@@ -17,12 +17,17 @@ export class Labels {
   private readonly sides: [HTMLElement, HTMLElement];
   private values: Float32Array | null = null;
   private scale = 1;
+  /** From this width of a step on there are texts. */
+  private readonly least: number;
 
   constructor(
     private readonly loaded: Loaded,
     private readonly view: View,
     private readonly hands: { choose: (step: number) => void; hover: (step: number | null) => void },
   ) {
+    const inputs = loaded.scene.inputs;
+    const letters = inputs.kind === "tokens" && inputs.texts.every((text) => text.length < 3);
+    this.least = letters ? 9 : 20;
     this.sides = [h("span", { class: "side" }), h("span", { class: "side" })];
     this.element.append(...this.sides);
   }
@@ -35,7 +40,8 @@ export class Labels {
   /** Put every text where its step is. */
   place(chosen: number): void {
     const { view } = this;
-    const shown = view.width >= TEXTS && view.fold < 0.5;
+    this.element.classList.toggle("tight", view.width < 20);
+    const shown = view.width >= this.least && view.fold < 0.5;
     const [from, to] = shown ? view.visible : [0, 0];
     for (const [step, pair] of this.pairs) {
       if (step >= from && step < to) continue;

@@ -71,7 +71,7 @@ class Page {
     this.follow();
     document.documentElement.dataset.painted = String(Math.round(performance.now()));
     // what stands below the strip comes after it is painted
-    await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
+    await painted();
     units.render();
     await Promise.all([cell.show(), why.show(), whatIf.load(), time.show()]);
     document.documentElement.dataset.ready = "true";
@@ -112,7 +112,7 @@ class Page {
       if (changed(now, before, "ordered")) for (const scene of this.scenes) scene.reorder(now.ordered);
       if (changed(now, before, "folded")) {
         void Promise.all(this.strips.map((strip) => strip.fold(now.folded)));
-        this.word();
+        this.tellFold();
         this.live.textContent = now.folded ? say("folded") : this.counted();
       }
       if (changed(now, before, "step", "scene") && this.table.open) this.rows();
@@ -134,6 +134,7 @@ class Page {
   private word(): void {
     const { store, look } = this;
     const now = store.now;
+    const held = document.activeElement?.id;
     document.title = `${say("title")}: ${look.scenes.map((scene) => scene.title).join(" / ")}`;
     put(
       this.top,
@@ -148,15 +149,14 @@ class Page {
     put(
       this.about,
       h("h2", { id: "strip-title" }, say("strip")),
-      h("p", { class: "sentence", id: "counted" }, now.folded ? `${say("folded")} ` : "", this.counted()),
+      h("p", { class: "sentence", id: "counted" }),
       h("p", { class: "quiet" }, say("stripHelp")),
     );
-    const held = document.activeElement?.id;
     const all = (act: (strip: Strip) => void) => () => this.strips.forEach(act);
     const leaves = [...new Set(look.model.layers.flatMap(leavesOf))];
     put(
       this.controls,
-      h("button", { id: "fold", class: "primary", "aria-pressed": String(now.folded), onclick: () => store.set({ folded: !now.folded }) }, say(now.folded ? "unfold" : "fold")),
+      h("button", { id: "fold", class: "primary", onclick: () => store.set({ folded: !store.now.folded }) }),
       h("button", { id: "zoom-in", onclick: all((strip) => strip.zoom(1.5)) }, say("zoomIn")),
       h("button", { id: "zoom-out", onclick: all((strip) => strip.zoom(1 / 1.5)) }, say("zoomOut")),
       h("button", { id: "fit", onclick: all((strip) => strip.fit()) }, say("fit")),
@@ -166,10 +166,20 @@ class Page {
             ...leaves.map((leaf) => h("option", { value: leaf, selected: leaf === now.leaf }, leaf))))
         : null,
     );
+    this.tellFold();
     if (held) document.getElementById(held)?.focus({ preventScroll: true });
     put(this.table, h("summary", {}, say("table")));
     if (this.table.open) this.rows();
     put(this.foot, h("p", {}, say("footer", { hash: look.model.hash.slice(0, 12) })));
+  }
+
+  /** Whether it is folded: on the button, and in the sentence that counts the parameters. */
+  private tellFold(): void {
+    const folded = this.store.now.folded;
+    const button = this.controls.querySelector("#fold")!;
+    button.setAttribute("aria-pressed", String(folded));
+    button.textContent = say(folded ? "unfold" : "fold");
+    this.about.querySelector("#counted")!.textContent = `${folded ? `${say("folded")} ` : ""}${this.counted()}`;
   }
 
   /** The steps around the chosen one as a table. */
@@ -192,6 +202,13 @@ class Page {
   }
 }
 
+/** Until the browser has shown what was drawn, and has nothing more urgent to do. */
+function painted(): Promise<unknown> {
+  const idle = (done: () => void): unknown =>
+    "requestIdleCallback" in window ? requestIdleCallback(done, { timeout: 400 }) : setTimeout(done, 60);
+  return new Promise<void>((done) => requestAnimationFrame(() => requestAnimationFrame(() => idle(() => done()))));
+}
+
 /** The unit of the last layer that is furthest from zero at a step: a good one to begin with. */
 function strongest(loaded: Loaded, step: number): number {
   if (!loaded.steps) return 0;
@@ -207,9 +224,16 @@ function answerText(answer: unknown): string {
   if (typeof answer === "number") return number(answer);
   if (typeof answer === "string") return seen(answer);
   if (Array.isArray(answer)) return answer.slice(0, 12).map(answerText).join(", ") + (answer.length > 12 ? " …" : "");
-  return Object.entries(answer as Record<string, unknown>)
-    .map(([name, value]) => (/prob|^p$/.test(name) && typeof value === "number" ? `${name} ${percent(value)}` : `${name} ${answerText(value)}`))
+  const found = answer as Record<string, unknown>;
+  if (found.probabilities && typeof found.probabilities === "object") return shares(Object.entries(found.probabilities));
+  if (Array.isArray(found.next)) return shares(found.next.map((each) => [each.token, each.probability]));
+  return Object.entries(found)
+    .map(([name, value]) => `${name} ${answerText(value)}`)
     .join("; ");
+}
+
+function shares(named: [string, number][]): string {
+  return named.map(([name, share]) => `${seen(name)} ${percent(share)}`).join(", ");
 }
 
 async function main(): Promise<void> {

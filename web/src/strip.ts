@@ -39,7 +39,7 @@ export class Strip {
     this.view = new View(loaded.steps, layers.map((layer) => layer.directions), units, speaks);
     this.labels = new Labels(loaded, this.view, {
       choose: (step) => this.choose({ step }),
-      hover: (step) => void this.light(step ?? this.store.now.step),
+      hover: (step) => (step === null ? this.relight() : void this.light(step)),
     });
     this.window = h(
       "div",
@@ -60,7 +60,7 @@ export class Strip {
     const text = `${say("parts", { title: this.loaded.scene.title })}. ${say("keys")}`;
     this.window.setAttribute("aria-label", text);
     this.labels.word();
-    if (this.index === this.store.now.scene) void this.light(this.store.now.step);
+    this.relight();
     this.redraw();
   }
 
@@ -163,9 +163,15 @@ export class Strip {
     put(this.legend, block > 1 ? say("scale", { scale, block }) : say("scaleOne", { scale }));
   }
 
+  /** The chosen step's reasons; of another scene those of its end. */
+  private relight(): void {
+    const now = this.store.now;
+    void this.light(now.scene === this.index ? now.step : this.loaded.steps - 1);
+  }
+
   /** Colour the inputs by what they counted for the output of a step, where that is known. */
   private async light(step: number): Promise<void> {
-    const why = this.loaded.scene.why.find((each) => each.target.step === step);
+    const why = this.loaded.scene.why.findLast((each) => each.target.step === step);
     const method = why && (why.methods.integrated ?? Object.values(why.methods)[0]);
     const values = method ? (await grid(method)).data : null;
     this.labels.light(values, step);
@@ -181,7 +187,7 @@ export class Strip {
     this.store.on((now, before) => {
       if (changed(now, before, "step", "scene") && now.scene === this.index) this.view.show(now.step);
       if (changed(now, before, "scene", "step", "layer", "direction") && now.scene === this.index) this.announce();
-      if (changed(now, before, "step", "scene")) void this.light(now.scene === this.index ? now.step : -1);
+      if (changed(now, before, "step", "scene")) this.relight();
       this.redraw();
     });
   }

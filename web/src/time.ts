@@ -1,7 +1,7 @@
 /** Through time: how far a gradient comes back, how long the state is, its path, and how far two scenes lie apart. */
 
 import { chart, type Line } from "./chart";
-import { grid } from "./decode";
+import { grid, type Grid } from "./decode";
 import { h, put, s } from "./dom";
 import type { Loaded } from "./scene";
 import { changed, type Store } from "./store";
@@ -45,11 +45,8 @@ export class TimePanel {
         saturated(flow),
       );
     }
-    const path = loaded.scene.trajectory[now.layer];
-    if (path) {
-      const points = await grid(path);
-      parts.push(this.path(points.data, points.shape[0] ?? 0, loaded));
-    }
+    const paths = await Promise.all(this.scenes.map((each) => each.scene.trajectory[now.layer]).filter((each) => each !== undefined).map(grid));
+    if (paths.length === this.scenes.length) parts.push(this.paths(paths));
     if (turn === this.turn) put(this.element, ...parts);
   }
 
@@ -90,34 +87,27 @@ export class TimePanel {
     );
   }
 
-  private path(points: Float32Array, steps: number, loaded: Loaded): HTMLElement {
-    const [wide, high, edge] = [640, 380, 34];
-    const each = Math.max(1, Math.ceil(steps / MOST));
-    const shown: number[] = [];
-    for (let step = 0; step < steps; step += each) shown.push(step);
-    if (steps && shown.at(-1) !== steps - 1) shown.push(steps - 1);
-    const xs = shown.map((step) => points[2 * step]!);
-    const ys = shown.map((step) => points[2 * step + 1]!);
-    const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
-    const [y0, y1] = [Math.min(...ys), Math.max(...ys)];
-    const span = Math.max((x1 - x0) / (wide - 2 * edge), (y1 - y0) / (high - 2 * edge)) || 1;
-    const x = (step: number): number => wide / 2 + (points[2 * step]! - (x0 + x1) / 2) / span;
-    const y = (step: number): number => high / 2 - (points[2 * step + 1]! - (y0 + y1) / 2) / span;
-    const root = s("svg", { viewBox: `0 0 ${wide} ${high}`, class: "chart path", role: "img", "aria-label": say("trajectory") });
-    root.append(
-      s("polyline", { class: "stroke c0", points: shown.map((step) => `${x(step).toFixed(1)},${y(step).toFixed(1)}`).join(" ") }),
-    );
-    // names only where there is room for them
-    const names = Math.max(1, Math.ceil(shown.length / 24));
-    shown.forEach((step, i) => {
-      if (shown.length > 400 && step !== 0 && step !== steps - 1) return;
-      const end = step === 0 ? "first" : step === steps - 1 ? "last" : "dot";
-      const dot = s("circle", { cx: x(step), cy: y(step), r: end === "dot" ? 3 : 5.5, class: end });
-      dot.append(s("title", {}, `${step + 1} ${loaded.input(step)}`));
-      root.append(dot);
-      if (i % names === 0 || end !== "dot") {
-        root.append(s("text", { x: x(step) + 8, y: y(step) - 6 }, `${step + 1} ${loaded.input(step)}`));
+  /** The paths of all scenes in the one plane that they share. */
+  private paths(paths: Grid[]): HTMLElement {
+    const [wide, high, edge] = [640, 380, 40];
+    const ends = [Infinity, -Infinity, Infinity, -Infinity];
+    for (const { data } of paths) {
+      for (let i = 0; i < data.length; i += 2) {
+        ends[0] = Math.min(ends[0]!, data[i]!);
+        ends[1] = Math.max(ends[1]!, data[i]!);
+        ends[2] = Math.min(ends[2]!, data[i + 1]!);
+        ends[3] = Math.max(ends[3]!, data[i + 1]!);
       }
+    }
+    const [x0, x1, y0, y1] = ends as [number, number, number, number];
+    const span = Math.max((x1 - x0) / (wide - 2 * edge), (y1 - y0) / (high - 2 * edge)) || 1;
+    const root = s("svg", { viewBox: `0 0 ${wide} ${high}`, class: "chart path", role: "img", "aria-label": say("trajectory") });
+    paths.forEach(({ data, shape }, i) => {
+      const at = (step: number): [number, number] => [
+        wide / 2 + (data[2 * step]! - (x0 + x1) / 2) / span,
+        high / 2 - (data[2 * step + 1]! - (y0 + y1) / 2) / span,
+      ];
+      root.append(onePath(shape[0] ?? 0, at, (step) => this.scenes[i]!.input(step), i));
     });
     return h(
       "div",
@@ -127,6 +117,26 @@ export class TimePanel {
       root,
     );
   }
+}
+
+function onePath(steps: number, at: (step: number) => [number, number], name: (step: number) => string, scene: number): SVGElement {
+  const each = Math.max(1, Math.ceil(steps / MOST));
+  const shown = Array.from({ length: Math.ceil(steps / each) }, (_, i) => i * each);
+  if (steps && shown.at(-1) !== steps - 1) shown.push(steps - 1);
+  const group = s("g", { class: `p${scene}` });
+  const line = shown.map((step) => at(step).map((value) => value.toFixed(1)).join(",")).join(" ");
+  group.append(s("polyline", { class: `stroke c${scene}`, points: line, "stroke-dasharray": scene ? "5 3" : null }));
+  // names only where there is room for them
+  const names = Math.max(1, Math.ceil(shown.length / 24));
+  shown.forEach((step, i) => {
+    if (shown.length > 400 && step !== 0 && step !== steps - 1) return;
+    const [x, y] = at(step);
+    const end = step === 0 ? "first" : step === steps - 1 ? "last" : "dot";
+    const dot = s("circle", { cx: x, cy: y, r: end === "dot" ? 3 : 5.5, class: end }, s("title", {}, `${step + 1} ${name(step)}`));
+    group.append(dot);
+    if (i % names === 0 || end !== "dot") group.append(s("text", { x: x + 8, y: y - 6 }, `${step + 1} ${name(step)}`));
+  });
+  return group;
 }
 
 async function named(layers: Ways<Numbers>[]): Promise<Line[]> {

@@ -6,9 +6,8 @@ export interface LaneBox {
   top: number;
 }
 
-/** From this width on a step is a cell of its own with arrows; from the other on it has its texts. */
+/** From this width on a step is a cell of its own with arrows. */
 export const CELLS = 34;
-export const TEXTS = 20;
 const WIDEST = 132;
 const [EDGE_LEAST, EDGE_MOST] = [22, 76];
 

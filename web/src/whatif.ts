@@ -17,6 +17,7 @@ export class WhatIfPanel {
   private network: Network | null = null;
   private failure: string | null = null;
   private focus = "";
+  private place = 0;
 
   constructor(
     private readonly store: Store,
@@ -95,34 +96,69 @@ export class WhatIfPanel {
 
   private editor(network: Network, original: string[]): HTMLElement {
     const texts = this.texts();
-    const words = network.vocabulary.length <= 3000 ? h("datalist", { id: "vocabulary" }, ...network.vocabulary.map((text) => h("option", { value: text }))) : null;
-    const items = texts.map((text, i) => {
-      const box = h("input", {
-        value: text, size: Math.max(1, [...text].length), list: words ? "vocabulary" : null, "aria-label": `${say("input")} ${i + 1}`,
-        "data-place": i, dir: "auto",
+    this.place = Math.max(0, Math.min(this.place, texts.length - 1));
+    const items = texts.map((text, i) =>
+      h("li", {}, h(
+        "button",
+        {
+          class: text === original[i] ? null : "altered", "aria-pressed": String(i === this.place), "data-place": i, dir: "auto",
+          "aria-label": `${say("input")} ${i + 1}: ${text}`,
+          onclick: () => {
+            this.place = i;
+            this.change(() => undefined, `[data-place="${i}"]`);
+          },
+        },
+        seen(text),
+      )),
+    );
+    const reset = h("button", { id: "reset", onclick: () => this.change((all) => void all.splice(0, all.length, ...original)) }, say("reset"));
+    const letters = network.vocabulary.every((text, id) => [...text].length === 1 || id === 0);
+    return h("div", {}, letters ? this.free() : null, h("ol", { class: "editor", "aria-label": say("inputsNow") }, ...items), this.tools(network, reset));
+  }
+
+  /** A line to type in, for models that read character by character. */
+  private free(): HTMLElement {
+    const line = h("input", {
+      id: "free-text", value: this.texts().join(""), maxlength: MOST, dir: "auto",
+      onchange: (event: Event) => {
+        const now = [...(event.target as HTMLInputElement).value];
+        if (now.length) this.change((all) => void all.splice(0, all.length, ...now), "#free-text");
+      },
+    });
+    return h("label", { class: "free" }, say("freeText"), line);
+  }
+
+  /** What can be done with the chosen input. */
+  private tools(network: Network, reset: HTMLElement): HTMLElement {
+    const [texts, i] = [this.texts(), this.place];
+    const act = (word: "earlier" | "remove" | "add" | "later", sign: string, can: boolean, to: number, edit: (all: string[]) => void): HTMLElement =>
+      h("button", {
+        "data-do": word, disabled: !can,
+        onclick: () => {
+          this.place = to;
+          this.change(edit, can ? `[data-do="${word}"]` : "");
+        },
+      }, `${sign} ${say(word)}`);
+    const swap = (to: number) => (all: string[]) => void ([all[i], all[to]] = [all[to]!, all[i]!]);
+    const few = network.vocabulary.length <= 3000;
+    return h(
+      "div",
+      { class: "tools", role: "group", "aria-label": say("atPlace", { n: i + 1, text: seen(texts[i] ?? "") }) },
+      h("span", { class: "quiet", dir: "auto" }, say("atPlace", { n: i + 1, text: seen(texts[i] ?? "") })),
+      act("earlier", "◀", i > 0, i - 1, swap(i - 1)),
+      act("later", "▶", i < texts.length - 1, i + 1, swap(i + 1)),
+      act("remove", "✕", texts.length > 1, Math.max(0, i - 1), (all) => void all.splice(i, 1)),
+      act("add", "＋", texts.length < MOST, i + 1, (all) => void all.splice(i + 1, 0, all[i]!)),
+      h("label", { class: "quiet" }, `${say("replace")} `, h("input", {
+        id: "replace", value: texts[i], list: few ? "vocabulary" : null, dir: "auto",
         onchange: (event: Event) => {
           const now = (event.target as HTMLInputElement).value;
-          this.change((all) => void (now === "" ? all.splice(i, 1) : all.splice(i, 1, now)), `[data-place="${i}"]`);
+          if (now) this.change((all) => void all.splice(i, 1, now), "#replace");
         },
-      });
-      const swap = (to: number): void =>
-        this.change((all) => void ([all[i], all[to]] = [all[to]!, all[i]!]), `[data-place="${to}"]`);
-      return h(
-        "li",
-        { class: text === original[i] ? null : "altered" },
-        box,
-        h(
-          "span",
-          { class: "keys" },
-          key("◀", "earlier", i, i > 0, () => swap(i - 1)),
-          key("✕", "remove", i, texts.length > 1, () => this.change((all) => void all.splice(i, 1), `[data-place="${Math.max(0, i - 1)}"]`)),
-          key("＋", "add", i, texts.length < MOST, () => this.change((all) => void all.splice(i + 1, 0, text), `[data-place="${i + 1}"]`)),
-          key("▶", "later", i, i < texts.length - 1, () => swap(i + 1)),
-        ),
-      );
-    });
-    const reset = h("button", { id: "reset", onclick: () => this.change((all) => void all.splice(0, all.length, ...original)) }, say("reset"));
-    return h("div", {}, h("ol", { class: "editor", "aria-label": say("inputsNow") }, ...items), words, reset);
+      })),
+      few ? h("datalist", { id: "vocabulary" }, ...network.vocabulary.map((text) => h("option", { value: text }))) : null,
+      reset,
+    );
   }
 
   private answers(title: "oldState" | "newState", run: Run): HTMLElement {
@@ -157,10 +193,6 @@ export class WhatIfPanel {
       h("p", { id: "distance", "data-distance": distance }, say("difference", { distance: number(distance), before: number(before) })),
     );
   }
-}
-
-function key(sign: string, word: "earlier" | "later" | "remove" | "add", place: number, can: boolean, run: () => void): HTMLElement {
-  return h("button", { class: "key", disabled: !can, "aria-label": `${say(word)}: ${place + 1}`, title: say(word), "data-do": word, onclick: run }, sign);
 }
 
 function picture(rows: Float64Array[], scale: number, label: string, most: number): HTMLElement {

@@ -14,22 +14,32 @@ const MOST = 160;
 export class WhyPanel {
   readonly element = h("section", { id: "why", "aria-labelledby": "why-title" });
   private turn = 0;
+  /** One of several reasons of the same step, where a person chose it. */
+  private picked: number | null = null;
 
   constructor(
     private readonly store: Store,
     private readonly scenes: Loaded[],
   ) {
     store.on((now, before) => {
+      if (changed(now, before, "scene", "step")) this.picked = null;
       if (changed(now, before, "scene", "step", "language")) void this.show();
     });
   }
 
-  /** The reasons for the chosen step, or for the nearest output that has some. */
+  private pick(index: number): void {
+    const step = this.scenes[this.store.now.scene]!.scene.why[index]!.target.step;
+    this.store.set({ step });
+    this.picked = index;
+    void this.show();
+  }
+
+  /** The reasons for the chosen step, or for the nearest output that has some; of several the last, which tells most. */
   private chosen(): { whys: Why[]; index: number } {
     const now = this.store.now;
     const whys = this.scenes[now.scene]!.scene.why;
     const far = whys.map((why) => Math.abs(why.target.step - now.step));
-    const index = far.indexOf(Math.min(...far));
+    const index = this.picked ?? far.lastIndexOf(Math.min(...far));
     return { whys, index };
   }
 
@@ -48,7 +58,7 @@ export class WhyPanel {
       "select",
       {
         id: "why-target",
-        onchange: (event: Event) => this.store.set({ step: whys[Number((event.target as HTMLSelectElement).value)]!.target.step }),
+        onchange: (event: Event) => this.pick(Number((event.target as HTMLSelectElement).value)),
       },
       ...whys.map((each, i) => h("option", { value: i, selected: i === index }, targetName(each))),
     );

@@ -7,8 +7,8 @@ export const WORDS = {
   other: { en: "中文", zh: "English" },
   tourStart: { en: "Take the tour", zh: "导览" },
   lead: {
-    en: "A {cell} network, task “{kind}”. It reads one step at a time and keeps a state: numbers that stand for all it has read so far.",
-    zh: "{cell} 网络，任务“{kind}”。它一步一步地读，并保有一个状态：一组数，代表到此为止读过的一切。",
+    en: "A network of {cell} cells for the task “{kind}”. It reads one step at a time and keeps a state: numbers that stand for all it has read so far.",
+    zh: "由 {cell} 单元组成的网络，任务为“{kind}”。它一步一步地读，并保有一个状态：一组数，代表到此为止读过的一切。",
   },
   strip: { en: "One cell, step after step", zh: "同一个单元，一步接一步" },
   stripHelp: {
@@ -98,6 +98,9 @@ export const WORDS = {
     en: "This model is not run in the page: it is too large, or of a kind that the page does not compute. Run recurra look with another input instead.",
     zh: "该模型不能在页面中运行：它太大，或者属于页面不计算的类型。请用别的输入再次运行 recurra look。",
   },
+  freeText: { en: "Type another text", zh: "输入另一段文本" },
+  atPlace: { en: "at {n}: {text}", zh: "第 {n} 个：{text}" },
+  replace: { en: "Put in its place", zh: "替换为" },
   inputsNow: { en: "Inputs", zh: "输入" },
   earlier: { en: "Move earlier", zh: "前移" },
   later: { en: "Move later", zh: "后移" },
@@ -137,8 +140,8 @@ export const WORDS = {
   normsHelp: { en: "Each line is a layer.", zh: "每条线是一层。" },
   trajectory: { en: "The path of the state", zh: "状态的轨迹" },
   trajectoryHelp: {
-    en: "The state of a layer at each step in two dimensions (principal components). Numbers are steps; ○ the first, ● the last.",
-    zh: "某层每一步的状态投影到二维（主成分）。数字是步；○ 为第一步，● 为最后一步。",
+    en: "The state of a layer at each step in two dimensions (principal components). Numbers are steps; ○ the first, ● the last. A second scene is dashed.",
+    zh: "某层每一步的状态投影到二维（主成分）。数字是步；○ 为第一步，● 为最后一步。第二个场景用虚线。",
   },
   apart: { en: "How far apart the two states are", zh: "两个状态相距多远" },
   apartHelp: {
