@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from recurra import kernels
 from recurra.cells.cell import Cell
-from recurra.cells.symbols import Inputs, Symbols, operands, spelled_out
+from recurra.cells.symbols import Inputs, operands, spelled_out
 from recurra.errors import UsageError
 from recurra.kernels import Parameters, SweepLayer
 from recurra.state import state_class
@@ -336,12 +336,7 @@ class LRU(SweepCell):
         self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         states, last, _ = super()._run(inputs, state, lengths, resets, keep)
-        sums = kernels.linear(states, self.readout)
-        if self.skip is not None:
-            x, tokens = operands(inputs)  # a table is smaller than what it spells
-            scaled = self.skip * (x if tokens is not None else kernels.without_padding(x, lengths))
-            if tokens is not None:
-                scaled = kernels.without_padding(Symbols(scaled, tokens).spelled_out(), lengths)
-            sums = sums + scaled
-        outputs = kernels.without_padding(kernels.ACTIVATIONS[self.activation](sums), lengths)
+        added = None if self.skip is None else kernels.without_padding(spelled_out(inputs), lengths)
+        outputs = kernels.readout(states, self.readout, added, self.skip, self.activation)
+        outputs = kernels.without_padding(outputs, lengths)
         return outputs, last, dict(zip(("re", "im"), states.chunk(2, dim=-1), strict=True)) if keep else {}

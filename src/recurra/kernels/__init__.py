@@ -21,6 +21,7 @@ from recurra.kernels.native import (
 )
 from recurra.kernels.ops import KERNELS, cross_entropy, linear, recording
 from recurra.kernels.ops_sweep import sweep
+from recurra.kernels.readout import readout
 from recurra.kernels.recompute import recomputed
 from recurra.kernels.reference import without_padding
 from recurra.kernels.scan import scan, scan_traced, sizes_of, traced_step
@@ -57,6 +58,7 @@ __all__ = [
     "linear",
     "lstm",
     "missing",
+    "readout",
     "recomputed",
     "recording",
     "scan",
