@@ -161,3 +161,19 @@ def test_leakage_of_numeric_sequences_and_of_documents() -> None:
     assert leakage(train, TextDataset(["x\ny\n"], "short.txt")) is None
     with pytest.raises(DataError, match="cannot be compared"):
         leakage(train, rows(["a"], ["x"]))
+
+
+def test_a_value_beside_which_all_others_are_one_is_told() -> None:
+    rows = [np.array([[1.0, place], [2.0, 5.0]], np.float32) for place in range(1, 6)]
+    rows[2][1, 1] = -3e7
+    kept, [problem] = check_series(rows, [2, 3, 4, 5, 6], "line", ["a", "load"])
+    assert kept == [0, 1, 2, 3, 4] and not problem.fatal and problem.line == 4
+    assert problem.message.startswith("feature 2 ('load') is -3e+07 at step 2 of line 4, where rows usually reach 5:")
+    rows[2][1, 1] = -300
+    assert check_series(rows, [2, 3, 4, 5, 6], "line") == ([0, 1, 2, 3, 4], [])
+
+
+def test_a_feature_without_values_is_called_by_its_name() -> None:
+    silent = np.array([[np.nan, 1.0]], np.float32)
+    _, [problem] = check_series([silent, silent], [2, 5], "series at line", ["load", "b"])
+    assert problem.message.startswith("feature 1 ('load') has no value in any series (series at line 2 has NaN")

@@ -60,3 +60,11 @@ def test_a_check_finds_channels_that_are_not_those_of_the_training_data() -> Non
     labels = ["a", "b"] * 10
     found = recurra.check((numbers(20), labels), valid=(numbers(20, features=2), labels), quiet=True)
     assert "20 rows of the data cannot be read" in str(found.error) and "Expected: 1" in str(found.error)
+
+
+def test_a_row_of_the_training_data_without_a_channel_is_named() -> None:
+    inputs = numbers(20, features=2)
+    inputs[3] = np.array([[np.nan, 1.0], [np.nan, 2.0]], np.float32)
+    inputs[5] = np.array([[0.5, np.nan], [1.0, 2.0]], np.float32)
+    found = recurra.check((inputs, ["a", "b"] * 10), valid=(numbers(20, features=2), ["a", "b"] * 10), quiet=True)
+    assert "1 row of the data cannot be read (row 4): The sequence has no value of feature 1" in str(found.error)

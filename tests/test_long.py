@@ -119,6 +119,12 @@ def test_an_answer_may_stand_in_one_row_of_a_series(tmp_path: Path) -> None:
     assert dataset.labels == ["up", "down", "up"]
 
 
+def test_series_of_one_step_are_series(tmp_path: Path) -> None:
+    content = "unique_id,ds,a,label\n" + "".join(f"s{at},1,{at},{'up' if at % 2 else 'down'}\n" for at in range(6))
+    dataset, _, _ = rows_of(content, tmp_path)
+    assert dataset.ids == [f"s{at}" for at in range(6)] and all(np.asarray(row).shape == (1, 1) for row in dataset.raw)
+
+
 def test_other_tables_are_no_rows_of_series(tmp_path: Path) -> None:
     # ids of their own, texts, answers that change from row to row, and series to forecast
     for content, task in (

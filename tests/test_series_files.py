@@ -16,6 +16,8 @@ from recurra.data.tables import parse_delimited
 from recurra.data.ts_files import parse_ts
 from recurra.data.wide import gathered
 from recurra.errors import DataError
+from recurra.fitting.options import FitOptions
+from recurra.fitting.sets import read_all
 
 HEADER = "# a comment\n@problemName x\n@timeStamps false\n@missing true\n@univariate false\n@dimensions 2\n"
 Write = Callable[[str, str | bytes], Path]
@@ -199,3 +201,19 @@ def test_arrays_alone_are_for_prediction(tmp_path: Path) -> None:
     np.save(tmp_path / "o.npy", np.array([object()], dtype=object))
     with pytest.raises(DataError, match="can run code and are never read"):
         read(tmp_path / "o.npy")
+
+
+def test_sequences_of_no_steps_are_said_to_be_that(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((6, 0, 2)), y=[0, 1] * 3)
+    with pytest.raises(DataError, match="6 of 6 rows cannot be used; 6 rows have a sequence of no steps"):
+        read(tmp_path / "x.npz")
+
+
+def test_a_validation_file_is_gathered_as_the_training_file_was(tmp_path: Path) -> None:
+    """By the columns that were found in the first, of which one has the name that gathered series have."""
+    wide = "\n".join("\t".join(map(str, [1 + at % 2, *range(at, at + 8)])) for at in range(6))
+    for name in ("a.tsv", "b.tsv"):
+        (tmp_path / name).write_text(wide + "\n")
+    sets, _, _ = read_all(tmp_path / "a.tsv", tmp_path / "b.tsv", None, FitOptions())
+    assert [len(sets[name]) for name in ("train", "valid")] == [6, 6]
+    np.testing.assert_array_equal(sets["valid"].raw[2], sets["train"].raw[2])

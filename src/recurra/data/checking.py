@@ -19,6 +19,7 @@ from recurra.progress import watch
 
 LONG_TEXT = 5_000  # characters
 LONG_SERIES = 5_000  # steps
+FAR = 1e4  # times what rows usually reach
 _LEAK_LINE = 40  # characters from which a line shared by two documents is no accident
 _SHOWN = 5
 
@@ -122,10 +123,12 @@ def not_finite(array: np.ndarray) -> tuple[int, int, float] | None:
     return int(step) + 1, int(feature) + 1, float(array[step, feature])
 
 
-def check_series(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str) -> tuple[list[int], list[Problem]]:
+def check_series(
+    arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str, names: Sequence[str] = ()
+) -> tuple[list[int], list[Problem]]:
     """Indices of sequences [T, F] that can be used, and the problems of the others. An infinity is fatal: what it stands
     for is not for a reader of files to decide. NaN is a missing value, which models fill; a feature of which there is no
-    value at all is fatal.
+    value at all is fatal. `names` are those of the features, where they have some.
     """
     problems: list[Problem] = []
     empty = [i for i, array in enumerate(arrays) if array.shape[0] == 0]
@@ -148,26 +151,52 @@ def check_series(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str) 
             where = f"step {step}, feature {feature}"
             message = f"{unit} {lines[i]} has an infinity at {where} (or a number too large for float32)"
             problems.append(Problem(lines[i], message, fatal=True))
-    return kept, problems + _missing([arrays[i] for i in kept], [lines[i] for i in kept], unit)
+    used, where = [arrays[i] for i in kept], [lines[i] for i in kept]
+    return kept, [*problems, *_missing(used, where, unit, names), *_far_out(used, where, unit, names)]
 
 
-def _missing(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str) -> list[Problem]:
+def _called(feature: int, names: Sequence[str]) -> str:
+    """A feature, counted from 1, and its name where it has one."""
+    return f"feature {feature} ({names[feature - 1]!r})" if names else f"feature {feature}"
+
+
+def _far_out(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str, names: Sequence[str]) -> list[Problem]:
+    """A warning for each feature that has a value so great that beside it all others are one."""
+    if not arrays or not arrays[0].shape[1] or not all(len(array) for array in arrays):
+        return []
+    greatest = np.stack([np.fmax.reduce(np.abs(array), axis=0) for array in arrays])
+    greatest = np.where(np.isfinite(greatest), greatest, 0.0)
+    usual = np.median(greatest, axis=0)
+    problems = []
+    for feature in np.flatnonzero((usual > 0) & (greatest.max(axis=0) > FAR * usual)):
+        row = int(greatest[:, feature].argmax())
+        step = int(np.nanargmax(np.abs(arrays[row][:, feature])))
+        value = f"{arrays[row][step, feature]:.3g} at step {step + 1} of {unit} {lines[row]}"
+        beside = (
+            f"rows usually reach {usual[feature]:.3g}: beside that all others are the same; see whether it is a value"
+        )
+        message = f"{_called(int(feature) + 1, names)} is {value}, where {beside}"
+        problems.append(Problem(lines[row], message, fatal=False))
+    return problems
+
+
+def _missing(arrays: Sequence[np.ndarray], lines: Sequence[int], unit: str, names: Sequence[str]) -> list[Problem]:
     """What is to be told of missing values."""
     holes = [np.isnan(array) for array in arrays]
     rows = [i for i, hole in enumerate(holes) if hole.any()]
     if not rows:
         return []
-    first = lines[rows[0]]
+    first, noun = lines[rows[0]], unit.partition(" at ")[0]
     step, feature = (int(place) + 1 for place in np.argwhere(holes[rows[0]])[0])
     nowhere = np.flatnonzero(np.all([hole.all(0) for hole in holes], axis=0)) + 1
     if nowhere.size:
-        which = places(nowhere.tolist(), "feature")
+        one = _called(int(nowhere[0]), names)
+        which = one if nowhere.size == 1 else places(nowhere.tolist(), "feature")
         verb = "has" if nowhere.size == 1 else "have"
-        message = f"{which} {verb} no value in any {unit} ({unit} {first} has NaN at step {step}, feature {feature})"
+        message = f"{which} {verb} no value in any {noun} ({unit} {first} has NaN at step {step}, feature {feature})"
         return [Problem(first, message, fatal=True)]
     where = [lines[i] for i in rows]
     share = sum(int(hole.sum()) for hole in holes) / sum(hole.size for hole in holes)
-    noun = unit.partition(" at ")[0]
     count = f"1 {noun} has" if len(rows) == 1 else f"{len(rows)} {noun if noun == 'series' else f'{noun}s'} have"
     message = (
         f"{count} missing values, {share:.2g} of all values ({places(where, unit)}; {unit} {first} has NaN at step {step}, "

@@ -14,6 +14,7 @@ from typing import Any
 from recurra.data import layouts, long, pairs, regression, tagged
 from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, is_listed, require
 from recurra.data.datasets import LongColumns
+from recurra.data.inputs import holds_series
 from recurra.data.layouts import FrameChoices
 from recurra.data.numbers import is_numeric
 from recurra.data.sources import Documents, open_source
@@ -279,8 +280,7 @@ def _find_task(raw: Table, text: str, label: str | None, need_labels: bool) -> t
 
 def _is_series(values: list) -> bool:
     """Lists or arrays of numbers, by the first row that holds anything. A list of words is text."""
-    first = next((value for value in first_values(values) if is_listed(value) and len(value)), None)
-    return first is not None and not isinstance(first[0], str)
+    return holds_series(first_values(values))
 
 
 def _is_text(values: list) -> bool:

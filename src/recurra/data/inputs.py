@@ -15,7 +15,7 @@ from recurra.data.tables import Table
 def inputs_of(table: Table, column: str) -> tuple[list[Any], list[Problem]]:
     """A column as texts or as float32 arrays [T, F], None where a row has no such thing."""
     values = table.columns[column]
-    if _holds_series(values):
+    if holds_series(values):
         return _series(values, table)
     inputs, problems = texts_of(values, table)
     empty = [i for i, value in enumerate(inputs) if value is not None and not value.strip()]
@@ -32,7 +32,7 @@ def kept_of(inputs: Sequence[Any], table: Table) -> tuple[list[int], list[Any], 
     found = [inputs[i] for i in kept]
     if not found or not isinstance(found[0], np.ndarray):
         return kept, found, lines, []
-    usable, problems = check_series(found, lines, table.unit)
+    usable, problems = check_series(found, lines, table.unit, () if table.long is None else table.long.channels)
     kept, found, lines = ([part[i] for i in usable] for part in (kept, found, lines))
     return kept, found, lines, problems
 
@@ -42,9 +42,13 @@ def named_of(kept: Sequence[int], table: Table) -> list[str] | None:
     return None if table.ids is None else [table.ids[i] for i in kept]
 
 
-def _holds_series(values: list) -> bool:
+def holds_series(values: list) -> bool:
+    """Lists or arrays of numbers, by the first that holds anything. A list of words is text."""
     first = next((value for value in values if isinstance(value, (list, tuple, np.ndarray)) and len(value)), None)
-    return first is not None and not isinstance(first[0], str)
+    if first is None:
+        # arrays of no steps are sequences all the same
+        return any(isinstance(value, np.ndarray) and value.dtype.kind in "fiu" for value in values)
+    return not isinstance(first[0], str)
 
 
 def texts_of(values: list, table: Table) -> tuple[list[str | None], list[Problem]]:

@@ -123,10 +123,10 @@ def _require_known(raw: Table, known: LongColumns) -> None:
 
 
 def _series(raw: Table) -> str | None:
-    """The column that is called as those are which name series, where values come again."""
+    """The column that is called as those are which name series, if values come again, or as it is called for that alone."""
     found = by_name(list(raw.columns), _IDS)
-    if found is None:
-        return None
+    if found is None or found.lower() == "unique_id":
+        return found
     values = [str(value).strip() for value in raw.columns[found] if not is_blank(value)]
     return found if len(set(values)) < len(values) else None
 

@@ -141,7 +141,7 @@ svg .strong{font-weight:650}
 .tagged p{margin:.1rem 0}
 .tagged b{display:inline-block;width:3.4rem;color:var(--faint);font-weight:500;font-size:.78rem}
 .sentence+.sentence{margin-top:.55rem;padding-top:.5rem;border-top:1px solid var(--grid)}
-.examples{display:grid;grid-template-columns:repeat(3,1fr);gap:.7rem;align-items:end}
+.examples{display:grid;grid-template-columns:repeat(3,1fr);gap:.7rem;align-items:start}
 .examples figure{margin:0;min-width:0}
 .examples svg{width:100%;height:auto;background:var(--card);border:1px solid var(--rule);border-radius:8px}
 .examples.pictures{grid-template-columns:repeat(6,1fr)}

@@ -19,7 +19,7 @@ from recurra.data.writing import default_level
 from recurra.errors import DataError, UsageError
 from recurra.fitting.kinds.drawn import examples
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
-from recurra.fitting.kinds.series import reading_of, recipe_for, refuse_numbers, space_of_numbers, unreadable
+from recurra.fitting.kinds.series import readable, reading_of, recipe_for, refuse_numbers, space_of_numbers, unreadable
 from recurra.fitting.kinds.space import Between, OneOf, Span
 from recurra.fitting.ngrams import LONGEST, MOST_CLASSES, accuracy_alone, fit_ngrams, lines_for, weigh
 from recurra.fitting.options import FitOptions
@@ -114,10 +114,10 @@ def _of_numbers(dataset: LabelledDataset, labels: LabelCodec, options: FitOption
     )
     recipe = recipe_for(reading, len(dataset), options)
     if reading.several is None:
-        return that_fits(lambda: Classifier(config, labels, reading.codec)), recipe
+        return readable(that_fits(lambda: Classifier(config, labels, reading.codec)), dataset), recipe
     several = ClassifierEnsembleConfig.from_user(member=config, **reading.several)
     task = that_fits(lambda: ClassifierEnsemble(several, lambda: Classifier(config, labels, reading.codec)))
-    task.learn(dataset)
+    readable(task, dataset).learn(dataset)
     return task, recipe
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from recurra.data.datasets import LabelledDataset, RegressionDataset
 from recurra.data.sequence_codec import SeriesCodec
 
-CLASSES, SERIES, PICTURES, CHANNELS, POINTS = 8, 3, 6, 4, 64
+CLASSES, SERIES, PICTURES, CHANNELS, POINTS = 10, 3, 6, 4, 64
 """Classes that are drawn, series or pictures of each, features of a series, and steps that a line is thinned to."""
 LOOKED_AT = 40
 """Rows of a class among which one that is mistaken is looked for."""

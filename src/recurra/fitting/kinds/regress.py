@@ -19,7 +19,15 @@ from recurra.data.writing import default_level
 from recurra.errors import DataError
 from recurra.fitting.kinds.drawn import amounts
 from recurra.fitting.kinds.kind import Kind, recipe_of, stack_config, that_fits, usual_space
-from recurra.fitting.kinds.series import SMALL, reading_of, recipe_for, refuse_numbers, space_of_numbers, unreadable
+from recurra.fitting.kinds.series import (
+    SMALL,
+    readable,
+    reading_of,
+    recipe_for,
+    refuse_numbers,
+    space_of_numbers,
+    unreadable,
+)
 from recurra.fitting.kinds.space import Between, OneOf, Span
 from recurra.fitting.options import FitOptions
 from recurra.fitting.splits import every_nth, split_rows
@@ -90,10 +98,10 @@ def _of_numbers(dataset: RegressionDataset, numbers: TargetCodec, options: FitOp
     config = RegressorConfig.from_user(targets=len(numbers.names), **reading.settings)
     recipe = recipe_for(reading, len(dataset), options)
     if reading.several is None:
-        return that_fits(lambda: Regressor(config, numbers, reading.codec)), recipe
+        return readable(that_fits(lambda: Regressor(config, numbers, reading.codec)), dataset), recipe
     several = RegressorEnsembleConfig.from_user(member=config, **reading.several)
     task = that_fits(lambda: RegressorEnsemble(several, lambda: Regressor(config, numbers, reading.codec)))
-    task.learn(dataset)
+    readable(task, dataset).learn(dataset)
     return task, recipe
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from recurra.data.checking import Problem, places
+from recurra.data.checking import Problem, places, raise_fatal
 from recurra.data.datasets import LabelledDataset, LongColumns, RegressionDataset
 from recurra.data.facts import unit_of
 from recurra.data.sequence_codec import SeriesCodec
 from recurra.errors import DataError, UsageError
-from recurra.fitting.kinds.kind import OF_NUMBERS, recipe_of, sized, stack_config
+from recurra.fitting.kinds.kind import OF_NUMBERS, TaskT, recipe_of, sized, stack_config
 from recurra.fitting.kinds.space import OneOf, Span
 from recurra.fitting.options import FitOptions, typed
 from recurra.layers import Augmentation, ConvolutionConfig, ProbesConfig
@@ -173,6 +173,12 @@ def unreadable(task: Any, dataset: LabelledDataset | RegressionDataset) -> list[
     many = f"1 {unit}" if len(lines) == 1 else f"{len(lines)} {unit}s"
     message = f"{many} of {dataset.name} cannot be read ({places(lines, unit)}): {why.removesuffix('.')}"
     return [Problem(lines[0], message, True, tuple(lines))]
+
+
+def readable(task: TaskT, dataset: LabelledDataset | RegressionDataset) -> TaskT:
+    """The task, where it can read all sequences it is to learn from. Raises `DataError` naming those it cannot."""
+    raise_fatal(unreadable(task, dataset), dataset.name)
+    return task
 
 
 def space_of_numbers(task: Any, *, pictures: bool) -> tuple[Span, ...]:
