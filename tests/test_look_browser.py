@@ -22,6 +22,7 @@ from recurra.look.shapes import colours
 from recurra.models import Classifier, LanguageModel, Task
 from recurra.models.classifier import ClassifierConfig
 from recurra.models.language import LanguageModelConfig
+from test_look import KINDS, build
 from test_look_page import HOSTILE
 
 ONE, OTHER = "快过圣诞节了，好想要一个苹果", "手机坏了，好想要一个苹果"
@@ -77,7 +78,7 @@ class Bench:
     def __init__(self, chromium: Any, folder: Path) -> None:
         self.chromium, self.folder = chromium, folder
 
-    def open(self, model: Task, *texts: str, width: int = 1200, why: int = 1, **options: Any) -> tuple[Look, Opened]:
+    def open(self, model: Task, *texts: Any, width: int = 1200, why: int = 1, **options: Any) -> tuple[Look, Opened]:
         looked = look(model, *texts, why=why)
         path = self.folder / f"{len(list(self.folder.iterdir()))}.html"
         path.write_text(render(looked), "utf-8")
@@ -106,6 +107,30 @@ def test_it_loads_alone_at_any_width_in_both_languages(bench: Bench, width: int)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         # a page has one way in for each of its parts, and names for all that can be pressed
         assert page.evaluate(UNNAMED) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "strips"),
+    [
+        ("tag-both-ways", 1),
+        ("translate-gru", 2),
+        ("forecast-gru", 2),
+        ("forecast-lookback", 1),
+        ("classify-ensemble-holes", 1),
+    ],
+)
+def test_every_task_has_a_page(bench: Bench, kind: str, strips: int) -> None:
+    looked, opened = bench.open(build(kind, torch.float32), KINDS[kind], why=1)
+    with opened:
+        page = opened.page
+        # layers that take other steps than the inputs, such as an encoder's, stand in a strip of their own
+        assert page.locator(".strip").count() == strips
+        for part in ("cell", "why", "time", "units"):
+            assert len(opened.text(f"#{part}")) > 100
+        assert page.locator("#why tbody tr").count() == 3
+        page.click("summary")
+        rows = page.locator(".table tbody tr").count()
+        assert rows == (looked.scenes[0].steps if kind != "forecast-lookback" else rows) > 0
 
 
 def test_hostile_texts_are_shown_and_do_nothing(bench: Bench) -> None:

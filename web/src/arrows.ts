@@ -2,7 +2,7 @@
 
 import { place, pixels } from "./colour";
 import type { Heat } from "./heat";
-import type { Loaded } from "./scene";
+import type { Group, Loaded } from "./scene";
 import type { Layer } from "./types";
 import { CELLS, type LaneBox, type View } from "./view";
 import { count, say } from "./words";
@@ -12,6 +12,7 @@ export interface Painter {
   view: View;
   loaded: Loaded;
   layers: Layer[];
+  group: Group;
   ink: { rule: string; ink: string; soft: string; accent: string; card: string };
 }
 
@@ -38,7 +39,7 @@ function lanesOf(view: View, layer: number): LaneBox[] {
 
 /** Arrows of all steps that can be seen; none where steps are too narrow for them. */
 export function arrows(painter: Painter): void {
-  const { context, view, layers, ink, loaded } = painter;
+  const { context, view, ink, loaded, group } = painter;
   if (view.width < CELLS) return;
   context.strokeStyle = context.fillStyle = ink.soft;
   context.lineWidth = 1.2;
@@ -46,9 +47,10 @@ export function arrows(painter: Painter): void {
   const high = view.laneHeight;
   for (let step = from; step < to; step++) {
     const middle = view.x(step) + view.width / 2;
-    for (let layer = 0; layer < layers.length; layer++) {
+    for (const [place, { layer }] of view.layers.entries()) {
       const lanes = lanesOf(view, layer);
-      const below = layer ? lanesOf(view, layer - 1).map((lane) => lane.top - 2) : [view.bottom - 6];
+      const under = view.layers[place - 1];
+      const below = under ? lanesOf(view, under.layer).map((lane) => lane.top - 2) : [view.bottom - 6];
       lanes.forEach((lane, way) => {
         // the second of two lanes is reached past the first, at its side
         const x = middle + (lanes.length > 1 ? (way ? 1 : -1) * (view.width / 2 - view.inset - 5) : 0);
@@ -56,8 +58,8 @@ export function arrows(painter: Painter): void {
         else beside(context, view.x(step) + view.width - view.inset / 2, x, Math.min(...below), lane.top + high + 2);
       });
     }
-    const top = lanesOf(view, layers.length - 1);
-    if (loaded.output(step)) {
+    const top = lanesOf(view, view.layers.at(-1)!.layer);
+    if (group.speaks && loaded.output(step)) {
       const above = view.top - 14;
       const last = top.at(-1)!;
       arrow(context, middle, last.top - 2, middle, above);
@@ -139,7 +141,7 @@ function column(
 
 /** The folded picture: each cell once, with its loop and its parameters. */
 export function folded(painter: Painter): void {
-  const { context, view, layers, ink, loaded } = painter;
+  const { context, view, layers, ink, group } = painter;
   const alpha = Math.max(0, (view.fold - 0.55) / 0.45);
   if (alpha === 0) return;
   const middle = view.span / 2;
@@ -168,7 +170,7 @@ export function folded(painter: Painter): void {
   context.fillStyle = ink.ink;
   context.font = "13px system-ui, sans-serif";
   context.fillText(say("input"), middle, view.bottom + 18);
-  if (loaded.scene.outputs.length) context.fillText(say("output"), middle, Math.max(12, view.top - 24));
+  if (group.speaks) context.fillText(say("output"), middle, Math.max(12, view.top - 24));
   context.globalAlpha = 1;
 }
 

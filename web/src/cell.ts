@@ -8,7 +8,7 @@ import { Heat } from "./heat";
 import { leavesOf, OUTPUTS, type Loaded } from "./scene";
 import { changed, type Store } from "./store";
 import type { Formula } from "./types";
-import { number, say } from "./words";
+import { layerName, number, say } from "./words";
 
 /** The numbers of one step by name: values, terms ("z.x"), and the state before ("h[t-1]"). */
 export type Numbers = Map<string, Float32Array>;
@@ -114,12 +114,13 @@ export class CellPanel {
     const layer = loaded.layers[now.layer]!;
     const units = layer.hidden;
     const unit = Math.min(now.unit, units - 1);
+    const group = loaded.groupOf(now.layer);
     const where = say("cellWhere", {
-      layer: now.layer + 1,
+      layer: layerName(layer),
       cell: layer.cell.toUpperCase(),
       way: layer.directions.length > 1 ? say("wayOf", { way: say(now.direction) }) : "",
       step: now.step + 1,
-      input: loaded.inputInFull(now.step),
+      input: group.reads === "inputs" ? loaded.inputInFull(now.step) : loaded.read(group, now.step),
     });
     const lines = layer.formula.filter((line) => !line.aside);
     const chooser = h("input", {

@@ -67,7 +67,9 @@ export function chart(label: string, lines: Line[], axis: string, logarithmic = 
     root.append(
       s("polyline", { points: drawn, class: `stroke c${i % 4}`, "stroke-dasharray": DASHES[i % 4] || null }),
     );
-    if (line.values.length === 1) root.append(s("circle", { cx: x(0), cy: y(line.values[0]!), r: 3, class: `fill c${i % 4}` }));
+    if (line.values.length === 1 && Number.isFinite(y(line.values[0]!))) {
+      root.append(s("circle", { cx: x(0), cy: y(line.values[0]!), r: 3, class: `fill c${i % 4}` }));
+    }
   });
   const legend = h(
     "p",

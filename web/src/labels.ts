@@ -2,7 +2,7 @@
 
 import { css, ink } from "./colour";
 import { h } from "./dom";
-import type { Loaded } from "./scene";
+import type { Group, Loaded } from "./scene";
 import type { View } from "./view";
 import { say } from "./words";
 
@@ -23,6 +23,7 @@ export class Labels {
   constructor(
     private readonly loaded: Loaded,
     private readonly view: View,
+    private readonly group: Group,
     private readonly hands: { choose: (step: number) => void; hover: (step: number | null) => void },
   ) {
     const inputs = loaded.scene.inputs;
@@ -84,10 +85,10 @@ export class Labels {
   }
 
   private make(step: number): Pair {
-    const input = h("span", { class: "in", "data-step": step, dir: "auto", title: this.loaded.inputInFull(step) });
-    input.textContent = this.loaded.input(step);
+    const input = h("span", { class: "in", "data-step": step, dir: "auto", title: this.group.reads === "inputs" ? this.loaded.inputInFull(step) : null });
+    input.textContent = this.loaded.read(this.group, step);
     input.style.top = `${this.view.bottom}px`;
-    const said = this.loaded.output(step);
+    const said = this.group.speaks ? this.loaded.output(step) : "";
     let output: HTMLElement | null = null;
     if (said) {
       output = h("span", { class: "out", "data-step": step, dir: "auto", title: this.loaded.outputInFull(step) });

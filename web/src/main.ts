@@ -13,7 +13,7 @@ import type { Look } from "./types";
 import { UnitsPanel } from "./units";
 import { WhatIfPanel } from "./whatif";
 import { WhyPanel } from "./why";
-import { count, number, percent, say, speak } from "./words";
+import { count, layerName, number, percent, say, speak } from "./words";
 
 /** Rows of the table for who cannot see the strip. */
 const TABLE = 120;
@@ -27,24 +27,30 @@ class Page {
   private readonly about = h("div", { class: "about" });
   private readonly table = h("details", { class: "table" });
   private readonly foot = h("footer", {});
-  private readonly strips: Strip[];
+  /** Of each scene. */
+  private readonly strips: Strip[][];
 
   constructor(
     private readonly look: Look,
     private readonly scenes: Loaded[],
   ) {
     const first = look.model.layers[0]!;
-    const last = Math.max(0, scenes[0]!.steps - 1);
+    // what stands on top of the strip that reads the inputs, at its end
+    const group = scenes[0]!.groups.find((each) => each.reads === "inputs") ?? scenes[0]!.groups[0]!;
+    const layer = group.layers.at(-1)!;
+    const direction = look.model.layers[layer]!.directions[0]!;
+    const last = Math.max(0, group.steps - 1);
     const chinese = /^zh/.test(navigator.language);
     this.store = new Store(look, {
       language: chinese ? "zh" : "en",
-      scene: 0, step: last, layer: look.model.layers.length - 1, direction: look.model.layers.at(-1)!.directions[0]!,
-      unit: strongest(scenes[0]!, last), leaf: leavesOf(first)[0]!, ordered: true, folded: false,
+      scene: 0, step: last, layer, direction, unit: strongest(scenes[0]!, layer, last), leaf: leavesOf(first)[0]!,
+      ordered: true, folded: false,
     });
     speak(this.store.now.language);
     document.documentElement.lang = this.store.now.language === "zh" ? "zh-CN" : "en";
     for (const scene of scenes) scene.reorder(true);
-    this.strips = scenes.map((scene, i) => new Strip(this.store, scene, i, (text) => void (this.live.textContent = text)));
+    const tell = (text: string): void => void (this.live.textContent = text);
+    this.strips = scenes.map((scene, i) => scene.groups.map((group) => new Strip(this.store, scene, i, group, tell)));
     this.tour = new Tour(this.store);
   }
 
@@ -55,7 +61,7 @@ class Page {
     const whatIf = new WhatIfPanel(store, scenes);
     const time = new TimePanel(store, scenes);
     const units = new UnitsPanel(store, scenes);
-    const stage = h("div", { class: scenes.length > 1 ? "scenes two" : "scenes" }, ...this.strips.map((strip, i) => this.framed(strip, i)));
+    const stage = h("div", { class: scenes.length > 1 ? "scenes two" : "scenes" }, ...this.strips.map((strips, i) => this.framed(strips, i)));
     const strip = h("section", { id: "strip", "aria-labelledby": "strip-title" }, this.about, this.controls, stage, this.table);
     const main = h("main", {}, strip, 
       h("div", { class: "panels" }, h("div", {}, cell.element, whatIf.element, units.element), h("div", {}, why.element, time.element)),
@@ -77,7 +83,7 @@ class Page {
     document.documentElement.dataset.ready = "true";
   }
 
-  private framed(strip: Strip, index: number): HTMLElement {
+  private framed(strips: Strip[], index: number): HTMLElement {
     const scene = this.look.scenes[index]!;
     const keep = h("button", { class: "small", "data-save": index, onclick: () => void this.saveFinal(index) });
     const answer = h("p", { class: "answer-line", dir: "auto" });
@@ -87,7 +93,7 @@ class Page {
     };
     word();
     this.store.on((now, before) => changed(now, before, "language") && word());
-    return h("figure", {}, h("figcaption", { dir: "auto" }, seen(scene.title)), strip.element, h("div", { class: "under" }, answer, keep));
+    return h("figure", {}, h("figcaption", { dir: "auto" }, seen(scene.title)), ...strips.map((strip) => strip.element), h("div", { class: "under" }, answer, keep));
   }
 
   private async saveFinal(index: number): Promise<void> {
@@ -102,16 +108,16 @@ class Page {
   private follow(): void {
     onScheme(() => {
       for (const scene of this.scenes) scene.recolour();
-      for (const strip of this.strips) strip.redraw();
+      for (const strip of this.strips.flat()) strip.redraw();
     });
     this.store.on((now, before) => {
       if (changed(now, before, "language")) {
         this.word();
-        for (const strip of this.strips) strip.word();
+        for (const strip of this.strips.flat()) strip.word();
       }
       if (changed(now, before, "ordered")) for (const scene of this.scenes) scene.reorder(now.ordered);
       if (changed(now, before, "folded")) {
-        void Promise.all(this.strips.map((strip) => strip.fold(now.folded)));
+        void Promise.all(this.strips.flat().map((strip) => strip.fold(now.folded)));
         this.tellFold();
         this.live.textContent = now.folded ? say("folded") : this.counted();
       }
@@ -152,7 +158,7 @@ class Page {
       h("p", { class: "sentence", id: "counted" }),
       h("p", { class: "quiet" }, say("stripHelp")),
     );
-    const all = (act: (strip: Strip) => void) => () => this.strips.forEach(act);
+    const all = (act: (strip: Strip) => void) => () => this.strips.flat().forEach(act);
     const leaves = [...new Set(look.model.layers.flatMap(leavesOf))];
     put(
       this.controls,
@@ -188,8 +194,10 @@ class Page {
     const loaded = this.scenes[now.scene]!;
     const from = Math.max(0, Math.min(loaded.steps - TABLE, now.step - TABLE / 2));
     const to = Math.min(loaded.steps, from + TABLE);
-    const lanes = this.look.model.layers.flatMap((layer, index) => layer.directions.map((way) => ({ index, way })));
-    const head = [say("step"), say("input"), ...lanes.map(({ index, way }) => `${say("norm")}, ${say("layer")} ${index + 1} ${say(way)}`), say("output")];
+    const lanes = loaded.groups
+      .filter((group) => group.reads === "inputs")
+      .flatMap((group) => group.layers.flatMap((index) => this.look.model.layers[index]!.directions.map((way) => ({ index, way }))));
+    const head = [say("step"), say("input"), ...lanes.map(({ index, way }) => `${say("norm")}, ${say("layer")} ${layerName(this.look.model.layers[index]!)} ${say(way)}`), say("output")];
     const rows: HTMLElement[] = [];
     for (let step = from; step < to; step++) {
       const norms = lanes.map(({ index, way }) => number(loaded.heat(index, way, now.leaf).norm(step)));
@@ -209,12 +217,9 @@ function painted(): Promise<unknown> {
   return new Promise<void>((done) => requestAnimationFrame(() => requestAnimationFrame(() => idle(() => done()))));
 }
 
-/** The unit of the last layer that is furthest from zero at a step: a good one to begin with. */
-function strongest(loaded: Loaded, step: number): number {
-  if (!loaded.steps) return 0;
-  const layer = loaded.layers.length - 1;
-  const heat = loaded.heat(layer, loaded.layers[layer]!.directions[0]!, "");
-  const row = heat.row(Math.min(step, heat.steps - 1));
+/** The unit of a layer that is furthest from zero at a step: a good one to begin with. */
+function strongest(loaded: Loaded, layer: number, step: number): number {
+  const row = loaded.heat(layer, loaded.layers[layer]!.directions[0]!, "").row(step);
   return row.reduce((best, value, k) => (Math.abs(value) > Math.abs(row[best]!) ? k : best), 0);
 }
 

@@ -9,10 +9,21 @@ import { number, percent } from "./words";
 /** A leaf that stands for the output of a layer, where its cell has no state. */
 export const OUTPUTS = "outputs";
 
+/** Layers that take the same steps: one strip. Most scenes have one; a translator's encoder reads another sequence. */
+export interface Group {
+  layers: number[];
+  steps: number;
+  /** Whether the scene's inputs are its own, the source's, or nothing that has a text. */
+  reads: "inputs" | "source" | "nothing";
+  speaks: boolean;
+}
+
 export class Loaded {
   private readonly heats = new Map<string, Heat>();
   private readonly initials = new Map<string, Float32Array>();
   private rows: Grid | null = null;
+  /** The strips of the scene, in the order of their layers. */
+  groups: Group[] = [];
 
   private constructor(
     readonly scene: Scene,
@@ -24,12 +35,13 @@ export class Loaded {
     const loaded = new Loaded(scene, layers);
     const work: Promise<void>[] = [];
     layers.forEach((layer, index) => {
-      for (const direction of layer.directions) work.push(loaded.load(index, direction, leavesOf(layer)));
+      for (const direction of layer.directions.filter((way) => scene.layers[index]?.[way])) work.push(loaded.load(index, direction, leavesOf(layer)));
     });
     if (scene.inputs.kind === "rows") {
       work.push(grid(scene.inputs.values).then((rows) => void (loaded.rows = rows)));
     }
     await Promise.all(work);
+    loaded.groups = loaded.grouped();
     return loaded;
   }
 
@@ -41,6 +53,40 @@ export class Loaded {
       const initial = lane.initial[leaf];
       if (initial) this.initials.set(`${layer}/${direction}/${leaf}`, (await grid(initial)).data);
     }
+  }
+
+  private grouped(): Group[] {
+    const found = new Map<number, Group>();
+    const source = this.scene.inputs.kind === "tokens" ? this.scene.inputs.source : undefined;
+    this.layers.forEach((layer, index) => {
+      const direction = layer.directions.find((way) => this.scene.layers[index]?.[way]);
+      if (!direction) return;
+      // an encoder is named so; without one all steps of another number are parts of a sequence
+      const encodes = source !== undefined && layer.name.startsWith("encoder");
+      const steps = this.heat(index, direction, "").steps;
+      const key = encodes ? -1 - steps : steps;
+      const own = steps === this.steps && !encodes;
+      const group = found.get(key) ?? {
+        layers: [],
+        steps,
+        reads: encodes ? "source" : own ? "inputs" : "nothing",
+        speaks: own && this.scene.outputs.some((output) => output !== null),
+      };
+      group.layers.push(index);
+      found.set(key, group);
+    });
+    return [...found.values()];
+  }
+
+  groupOf(layer: number): Group {
+    return this.groups.find((group) => group.layers.includes(layer)) ?? this.groups[0]!;
+  }
+
+  /** What comes in at a step of a strip. */
+  read(group: Group, step: number): string {
+    if (group.reads === "inputs") return this.input(step);
+    const source = this.scene.inputs.kind === "tokens" ? this.scene.inputs.source : undefined;
+    return group.reads === "source" ? seen(source?.[step] ?? "") : "";
   }
 
   lane(layer: number, direction: Direction): Lane {

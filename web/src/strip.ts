@@ -7,10 +7,10 @@ import { arrows, edges, folded, type Painter } from "./arrows";
 import { blockOf } from "./heat";
 import { Labels } from "./labels";
 import { Overview } from "./overview";
-import type { Loaded } from "./scene";
-import { changed, type Store } from "./store";
+import type { Group, Loaded } from "./scene";
+import { changed, type Chosen, type Store } from "./store";
 import { CELLS, View } from "./view";
-import { number, say } from "./words";
+import { layerName, number, say } from "./words";
 
 const FOLDING = 750;
 
@@ -31,13 +31,14 @@ export class Strip {
     private readonly store: Store,
     readonly loaded: Loaded,
     private readonly index: number,
+    private readonly group: Group,
     private readonly tell: (text: string) => void,
   ) {
     const layers = store.look.model.layers;
-    const units = Math.min(...layers.map((layer) => layer.hidden));
-    const speaks = loaded.scene.outputs.some((output) => output !== null);
-    this.view = new View(loaded.steps, layers.map((layer) => layer.directions), units, speaks);
-    this.labels = new Labels(loaded, this.view, {
+    const inside = group.layers.map((layer) => ({ layer, directions: layers[layer]!.directions.filter((way) => loaded.scene.layers[layer]![way]) }));
+    const units = Math.min(...group.layers.map((layer) => layers[layer]!.hidden));
+    this.view = new View(group.steps, inside, units, group.speaks);
+    this.labels = new Labels(loaded, this.view, group, {
       choose: (step) => this.choose({ step }),
       hover: (step) => (step === null ? this.relight() : void this.light(step)),
     });
@@ -57,7 +58,8 @@ export class Strip {
 
   /** Everything that is words, once more. */
   word(): void {
-    const text = `${say("parts", { title: this.loaded.scene.title })}. ${say("keys")}`;
+    const names = this.group.layers.map((layer) => layerName(this.store.look.model.layers[layer]!)).join(", ");
+    const text = `${say("parts", { title: this.loaded.scene.title })}: ${names}. ${say("keys")}`;
     this.window.setAttribute("aria-label", text);
     this.labels.word();
     this.relight();
@@ -121,7 +123,7 @@ export class Strip {
     const ratio = window.devicePixelRatio || 1;
     context.clearRect(0, 0, view.span, view.height);
     const ink = { rule: named("line"), ink: named("ink"), soft: named("soft"), accent: named("model"), card: named("card") };
-    const painter: Painter = { context, view, loaded, ink, layers: this.store.look.model.layers };
+    const painter: Painter = { context, view, loaded, group: this.group, ink, layers: this.store.look.model.layers };
     const [from, to] = view.visible;
     arrows(painter);
     for (const lane of view.lanes) {
@@ -137,7 +139,7 @@ export class Strip {
           this.frame(context, x, lane.top, view.width - 2 * inset, ink.rule);
         }
       }
-      if (this.index === now.scene && lane.layer === now.layer && lane.direction === now.direction) {
+      if (this.index === now.scene && lane.layer === now.layer && lane.direction === now.direction && now.step < view.steps) {
         context.lineWidth = 2.5;
         this.frame(context, view.x(now.step) + view.inset - 1, lane.top, view.width - 2 * view.inset + 2, ink.accent);
         context.lineWidth = 1;
@@ -145,7 +147,7 @@ export class Strip {
     }
     edges(painter, now.leaf);
     folded(painter);
-    this.labels.place(this.index === now.scene ? now.step : -1);
+    this.labels.place(this.holds(now) ? now.step : -1);
     this.overview.draw(now.leaf);
     this.tellScale();
   }
@@ -157,8 +159,8 @@ export class Strip {
 
   private tellScale(): void {
     const now = this.store.now;
-    const first = this.store.look.model.layers[0]!;
-    const scale = number(this.loaded.heat(0, first.directions[0]!, now.leaf).scale);
+    const lowest = this.view.lanes.at(-1)!;
+    const scale = number(this.loaded.heat(lowest.layer, lowest.direction, now.leaf).scale);
     const block = blockOf(this.view.width * (window.devicePixelRatio || 1));
     put(this.legend, block > 1 ? say("scale", { scale, block }) : say("scaleOne", { scale }));
   }
@@ -166,7 +168,7 @@ export class Strip {
   /** The chosen step's reasons; of another scene those of its end. */
   private relight(): void {
     const now = this.store.now;
-    void this.light(now.scene === this.index ? now.step : this.loaded.steps - 1);
+    if (this.group.reads === "inputs") void this.light(this.holds(now) ? now.step : this.loaded.steps - 1);
   }
 
   /** Colour the inputs by what they counted for the output of a step, where that is known. */
@@ -179,14 +181,23 @@ export class Strip {
 
   // ---- what is chosen
 
+  /** Whether what is chosen stands in this strip. */
+  private holds(now: Chosen): boolean {
+    return now.scene === this.index && this.group.layers.includes(now.layer);
+  }
+
   private choose(where: { step?: number; layer?: number; direction?: "ahead" | "back" }): void {
-    this.store.set({ scene: this.index, ...where });
+    const now = this.store.now;
+    const first = this.view.lanes[0]!;
+    const here = this.holds(now) ? {} : { layer: first.layer, direction: first.direction };
+    const next = { ...now, scene: this.index, ...here, ...where };
+    this.store.set({ ...next, step: Math.min(next.step, this.view.steps - 1) });
   }
 
   follow(): void {
     this.store.on((now, before) => {
-      if (changed(now, before, "step", "scene") && now.scene === this.index) this.view.show(now.step);
-      if (changed(now, before, "scene", "step", "layer", "direction") && now.scene === this.index) this.announce();
+      if (changed(now, before, "step", "scene") && this.holds(now)) this.view.show(now.step);
+      if (changed(now, before, "scene", "step", "layer", "direction") && this.holds(now)) this.announce();
       if (changed(now, before, "step", "scene")) this.relight();
       this.redraw();
     });
@@ -195,13 +206,13 @@ export class Strip {
   private announce(): void {
     const now = this.store.now;
     const both = this.store.look.model.layers[now.layer]!.directions.length > 1;
-    const output = this.loaded.outputInFull(now.step);
+    const output = this.group.speaks ? this.loaded.outputInFull(now.step) : "";
     this.tell(
       say("readStep", {
         step: now.step + 1,
-        steps: this.loaded.steps,
-        input: this.loaded.inputInFull(now.step),
-        layer: now.layer + 1,
+        steps: this.view.steps,
+        input: this.group.reads === "inputs" ? this.loaded.inputInFull(now.step) : this.loaded.read(this.group, now.step),
+        layer: layerName(this.store.look.model.layers[now.layer]!),
         way: both ? say("wayOf", { way: say(now.direction) }) : "",
         norm: number(this.loaded.heat(now.layer, now.direction, now.leaf).norm(now.step)),
         said: output && say("saidOutput", { output }),
@@ -268,14 +279,14 @@ export class Strip {
     const box = this.window.getBoundingClientRect();
     const lane = this.view.laneAt(event.clientY - box.top);
     const step = this.view.stepAt(event.clientX - box.left);
-    if (step < 0 || step >= this.loaded.steps || this.view.fold > 0) return;
+    if (step < 0 || step >= this.view.steps || this.view.fold > 0) return;
     this.choose(lane ? { step, layer: lane.layer, direction: lane.direction } : { step });
   }
 
   private key(event: KeyboardEvent): void {
     const now = this.store.now;
-    const [last, view] = [this.loaded.steps - 1, this.view];
-    const step = now.scene === this.index ? now.step : 0;
+    const [last, view] = [this.view.steps - 1, this.view];
+    const step = this.holds(now) ? now.step : 0;
     const lane = view.lanes.findIndex((one) => one.layer === now.layer && one.direction === now.direction);
     const to = (next: number): void => this.choose({ step: Math.min(last, Math.max(0, next)) });
     const over = (by: number): void => {

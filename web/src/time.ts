@@ -5,8 +5,8 @@ import { grid, type Grid } from "./decode";
 import { h, put, s } from "./dom";
 import type { Loaded } from "./scene";
 import { changed, type Store } from "./store";
-import type { Direction, Flow, Numbers, Ways } from "./types";
-import { both, percent, say } from "./words";
+import type { Direction, Flow, Layer, Numbers, Ways } from "./types";
+import { both, layerName, percent, say } from "./words";
 
 /** Points of a path that are drawn at most. */
 const MOST = 4000;
@@ -28,21 +28,22 @@ export class TimePanel {
     const turn = ++this.turn;
     const now = this.store.now;
     const loaded = this.scenes[now.scene]!;
-    const flow = loaded.scene.flow;
+    const { flow } = loaded.scene;
+    const { layers } = this.store.look.model;
     const parts: (HTMLElement | null)[] = [h("h2", { id: "time-title" }, say("time"))];
     if (this.scenes.length === 2) parts.push(this.apart());
     if (flow?.layers && flow.sentence) {
       parts.push(
-        this.part("flow", "flowHelp", both(flow.sentence), await named(flow.layers), true),
-        h("p", { class: "fact", id: "memory" }, say("memory", { steps: memories(flow) })),
+        this.part("flow", "flowHelp", both(flow.sentence), await named(layers, flow.layers), true),
+        h("p", { class: "fact", id: "memory" }, say("memory", { steps: memories(layers, flow) })),
       );
     }
     if (flow) {
       parts.push(
-        this.part("norms", "normsHelp", "", await named(flow.norm), false),
+        this.part("norms", "normsHelp", "", await named(layers, flow.norm), false),
         h("h3", {}, say("saturation")),
         h("p", { class: "quiet" }, say("saturationHelp")),
-        saturated(flow),
+        saturated(layers, flow),
       );
     }
     const paths = await Promise.all(this.scenes.map((each) => each.scene.trajectory[now.layer]).filter((each) => each !== undefined).map(grid));
@@ -64,19 +65,19 @@ export class TimePanel {
   /** The distance of the states of two scenes, their ends side by side. */
   private apart(): HTMLElement {
     const [one, other] = [this.scenes[0]!, this.scenes[1]!];
-    const both = Math.min(one.steps, other.steps);
     const leaf = this.store.now.leaf;
     const lines = one.layers.map((layer, index): Line => {
       const way = layer.directions[0]!;
       const [a, b] = [one.heat(index, way, leaf), other.heat(index, way, leaf)];
+      const both = Math.min(a.steps, b.steps);
       const values = new Float32Array(both);
       for (let i = 0; i < both; i++) {
-        const [left, right] = [a.row(one.steps - both + i), b.row(other.steps - both + i)];
+        const [left, right] = [a.row(a.steps - both + i), b.row(b.steps - both + i)];
         let sum = 0;
         for (let k = 0; k < left.length; k++) sum += (left[k]! - right[k]!) ** 2;
         values[i] = Math.sqrt(sum);
       }
-      return { name: `${say("layer")} ${index + 1}`, values };
+      return { name: `${say("layer")} ${layerName(layer)}`, values };
     });
     return h(
       "div",
@@ -107,12 +108,12 @@ export class TimePanel {
         wide / 2 + (data[2 * step]! - (x0 + x1) / 2) / span,
         high / 2 - (data[2 * step + 1]! - (y0 + y1) / 2) / span,
       ];
-      root.append(onePath(shape[0] ?? 0, at, (step) => this.scenes[i]!.input(step), i));
+      root.append(onePath(shape[0] ?? 0, at, (step) => this.scenes[i]!.read(this.scenes[i]!.groupOf(this.store.now.layer), step), i));
     });
     return h(
       "div",
       { class: "part", id: "trajectory" },
-      h("h3", {}, `${say("trajectory")}: ${say("layer")} ${this.store.now.layer + 1}`),
+      h("h3", {}, `${say("trajectory")}: ${say("layer")} ${layerName(this.store.look.model.layers[this.store.now.layer]!)}`),
       h("p", { class: "quiet" }, say("trajectoryHelp")),
       root,
     );
@@ -139,36 +140,38 @@ function onePath(steps: number, at: (step: number) => [number, number], name: (s
   return group;
 }
 
-async function named(layers: Ways<Numbers>[]): Promise<Line[]> {
+async function named(about: Layer[], layers: Ways<Numbers>[]): Promise<Line[]> {
   const lines: Promise<Line>[] = [];
   layers.forEach((ways, layer) => {
     for (const [way, values] of Object.entries(ways)) {
-      lines.push(grid(values).then((each) => ({ name: laneName(layer, way, Object.keys(ways).length), values: each.data })));
+      const name = laneName(about[layer]!, way);
+      lines.push(grid(values).then((each) => ({ name, values: each.data })));
     }
   });
   return Promise.all(lines);
 }
 
-function laneName(layer: number, way: string, ways: number): string {
-  return `${say("layer")} ${layer + 1}${ways > 1 ? say("wayOf", { way: say(way as Direction) }) : ""}`;
+function laneName(layer: Layer, way: string): string {
+  const both = layer.directions.length > 1;
+  return `${say("layer")} ${layerName(layer)}${both ? say("wayOf", { way: say(way as Direction) }) : ""}`;
 }
 
-function memories(flow: Flow): string {
+function memories(about: Layer[], flow: Flow): string {
   return (flow.memory ?? [])
     .flatMap((ways, layer) =>
-      Object.entries(ways).map(([way, steps]) => `${laneName(layer, way, Object.keys(ways).length)}: ${steps ?? say("none")}`))
+      Object.entries(ways).map(([way, steps]) => `${laneName(about[layer]!, way)}: ${steps ?? say("none")}`))
     .join("; ");
 }
 
 /** Shares of values near the ends of their range, of each gate and value. */
-function saturated(flow: Flow): HTMLElement {
+function saturated(about: Layer[], flow: Flow): HTMLElement {
   const rows = flow.saturation.flatMap((ways, layer) =>
     Object.entries(ways).flatMap(([way, values]) =>
       Object.entries(values).map(([name, share]) =>
         h(
           "tr",
           {},
-          h("th", { scope: "row" }, `${laneName(layer, way, Object.keys(ways).length)}, ${name}`),
+          h("th", { scope: "row" }, `${laneName(about[layer]!, way)}, ${name}`),
           h("td", {}, percent(share.shut ?? share.low ?? 0)),
           h("td", {}, percent(share.open ?? share.high ?? 0)),
         ),

@@ -5,7 +5,7 @@ import { h, put } from "./dom";
 import type { Loaded } from "./scene";
 import { changed, type Store } from "./store";
 import type { Stretch } from "./types";
-import { number, say } from "./words";
+import { layerName, number, say } from "./words";
 
 /** Steps coloured at once; of a longer sequence those around the chosen one. */
 const MOST = 600;
@@ -35,12 +35,13 @@ export class UnitsPanel {
       },
     });
     const held = document.activeElement?.id === "unit-number";
-    const from = Math.max(0, Math.min(loaded.steps - MOST, now.step - MOST / 2));
-    const to = Math.min(loaded.steps, from + MOST);
+    const group = loaded.groupOf(now.layer);
+    const from = Math.max(0, Math.min(group.steps - MOST, now.step - MOST / 2));
+    const to = Math.min(group.steps, from + MOST);
     const text = h("p", { class: "coloured", dir: "auto" });
     for (let step = from; step < to; step++) {
       const value = heat.value(step, unit);
-      const token = h("span", { title: `${step + 1}: ${number(value)}`, class: step === now.step ? "chosen" : null }, loaded.input(step));
+      const token = h("span", { title: `${step + 1}: ${number(value)}`, class: step === now.step ? "chosen" : null }, loaded.read(group, step) || String(step + 1));
       token.style.background = css(value / heat.scale);
       token.style.color = ink(value / heat.scale);
       text.append(token);
@@ -49,9 +50,9 @@ export class UnitsPanel {
       this.element,
       h("h2", { id: "units-title" }, say("units")),
       h("p", { class: "quiet" }, say("unitsHelp")),
-      h("div", { class: "chooser" }, h("label", { for: "unit-number" }, `${say("layer")} ${now.layer + 1}, ${say("unit")}`), chooser),
+      h("div", { class: "chooser" }, h("label", { for: "unit-number" }, `${say("layer")} ${layerName(loaded.layers[now.layer]!)}, ${say("unit")}`), chooser),
       text,
-      to - from < loaded.steps ? h("p", { class: "quiet small" }, say("more")) : null,
+      to - from < group.steps ? h("p", { class: "quiet small" }, say("more")) : null,
       this.corpus(unit),
     );
     if (held) chooser.focus();
@@ -66,7 +67,7 @@ export class UnitsPanel {
       "div",
       { class: "part", id: "corpus" },
       h("h3", {}, say("corpus")),
-      found ? h("h4", {}, say("corpusTop", { layer: layer + 1, unit })) : null,
+      found ? h("h4", {}, say("corpusTop", { layer: layerName(this.store.look.model.layers[layer]!), unit })) : null,
       found ? stretches(found.top) : null,
       corpus.alike.length ? h("h4", {}, say("alike")) : null,
       corpus.alike.length ? stretches(corpus.alike) : null,

@@ -1,8 +1,10 @@
 /** Where things stand in a strip: which step at which place, how wide, how high. Knows no drawing. */
 
+import type { Direction } from "./types";
+
 export interface LaneBox {
   layer: number;
-  direction: "ahead" | "back";
+  direction: Direction;
   top: number;
 }
 
@@ -27,19 +29,20 @@ export class View {
 
   constructor(
     readonly steps: number,
-    directions: ("ahead" | "back")[][],
+    /** Which layers stand in the strip, from below, and the directions of each. */
+    readonly layers: { layer: number; directions: Direction[] }[],
     units: number,
     speaks: boolean,
   ) {
     this.top = speaks ? 62 : 24;
-    const count = directions.flat().length;
+    const count = layers.reduce((sum, each) => sum + each.directions.length, 0);
     const most = count > 6 ? 44 : count > 3 ? 72 : 92;
     this.laneHeight = Math.min(most, Math.max(34, units * 4));
     const gap = 30;
     let y = this.top;
     // the last layer stands on top
-    for (let layer = directions.length - 1; layer >= 0; layer--) {
-      for (const direction of [...directions[layer]!].reverse()) {
+    for (const { layer, directions } of [...layers].reverse()) {
+      for (const direction of [...directions].reverse()) {
         this.lanes.push({ layer, direction, top: y });
         y += this.laneHeight + gap;
       }

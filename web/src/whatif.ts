@@ -6,7 +6,7 @@ import { Network, type Run } from "./network";
 import { leavesOf, OUTPUTS, type Loaded } from "./scene";
 import { changed, type Store } from "./store";
 import type { Guess } from "./types";
-import { number, percent, say } from "./words";
+import { layerName, number, percent, say } from "./words";
 
 /** Steps that are run again at most. */
 const MOST = 400;
@@ -188,7 +188,7 @@ export class WhatIfPanel {
     return h(
       "div",
       {},
-      h("h4", {}, `${say("oldNew")}: ${say("layer")} ${layer + 1}`),
+      h("h4", {}, `${say("oldNew")}: ${say("layer")} ${layerName(loaded.layers[layer]!)}`),
       ...both.map((each, i) => picture(each, scale, say(i ? "newState" : "oldState"), Math.max(...both.map((one) => one.length)))),
       h("p", { id: "distance", "data-distance": distance }, say("difference", { distance: number(distance), before: number(before) })),
     );

@@ -191,6 +191,11 @@ export function both(text: Both): string {
   return text[language];
 }
 
+/** A layer as it is named: those that have only a number are counted from one. */
+export function layerName(layer: { name: string }): string {
+  return /^\d+$/.test(layer.name) ? String(Number(layer.name) + 1) : layer.name;
+}
+
 /** A number as it is read: few digits, none wasted. */
 export function number(value: number): string {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
