@@ -158,8 +158,8 @@ def structure(state: State) -> str:
     return f"{type(state).__name__}({', '.join(parts)})"
 
 
-def save_state(path: str | Path, state: State, model: str, extra: dict[str, str] | None = None) -> None:
-    """Write a state as safetensors, bound to the model by its content hash `model`. The file appears whole or not at all."""
+def state_bytes(state: State, model: str, extra: dict[str, str] | None = None) -> bytes:
+    """A state as safetensors, bound to the model by its content hash `model`: what `save_state` writes."""
     from safetensors.torch import save
 
     tensors = {name: leaf.detach().cpu().contiguous() for name, leaf in leaves(state).items()}
@@ -171,7 +171,12 @@ def save_state(path: str | Path, state: State, model: str, extra: dict[str, str]
         "digest": _digest(tensors, extra or {}),
         **{f"extra.{key}": value for key, value in (extra or {}).items()},
     }
-    write_file(Path(path), save(tensors, metadata))
+    return save(tensors, metadata)
+
+
+def save_state(path: str | Path, state: State, model: str, extra: dict[str, str] | None = None) -> None:
+    """Write a state as safetensors, bound to the model by its content hash `model`. The file appears whole or not at all."""
+    write_file(Path(path), state_bytes(state, model, extra))
 
 
 def load_state(path: str | Path, template: State, model: str) -> tuple[Any, dict[str, str]]:

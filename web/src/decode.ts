@@ -50,7 +50,7 @@ async function packed(value: { $array: "f4" | "f2"; shape: number[]; data: strin
   return { data, shape: value.shape };
 }
 
-function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
   const binary = atob(text);
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);

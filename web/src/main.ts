@@ -2,7 +2,7 @@
 
 import { onScheme } from "./colour";
 import { CellPanel } from "./cell";
-import { grids } from "./decode";
+import { fromBase64, grids } from "./decode";
 import { h, put, save, seen } from "./dom";
 import { leavesOf, Loaded } from "./scene";
 import { changed, Store } from "./store";
@@ -96,8 +96,13 @@ class Page {
     return h("figure", {}, h("figcaption", { dir: "auto" }, seen(scene.title)), ...strips.map((strip) => strip.element), h("div", { class: "under" }, answer, keep));
   }
 
+  /** The final state: as the file that a session goes on from, or as numbers for a model that does not stream. */
   private async saveFinal(index: number): Promise<void> {
     const scene = this.look.scenes[index]!;
+    if (scene.file !== null) {
+      save(`final-state-${index + 1}.safetensors`, fromBase64(scene.file), "application/octet-stream");
+      return;
+    }
     const state = Object.fromEntries(
       Object.entries(await grids(scene.final)).map(([name, values]) => [name, Array.from(values.data)]),
     );

@@ -81,6 +81,8 @@ export interface Scene {
   outputs: Output[];
   answer: unknown;
   final: Record<string, Numbers>;
+  /** The whole state as the file that a session goes on from, in base64; null for what does not stream. */
+  file: string | null;
   why: Why[];
   flow: Flow | null;
   trajectory: Numbers[];

@@ -38,7 +38,9 @@ export class UnitsPanel {
     const group = loaded.groupOf(now.layer);
     const from = Math.max(0, Math.min(group.steps - MOST, now.step - MOST / 2));
     const to = Math.min(group.steps, from + MOST);
-    const text = h("p", { class: "coloured", dir: "auto" });
+    const inputs = loaded.scene.inputs;
+    const letters = inputs.kind === "tokens" && inputs.texts.every((each) => [...each].length < 2);
+    const text = h("p", { class: letters ? "coloured" : "coloured apart", dir: "auto" });
     for (let step = from; step < to; step++) {
       const value = heat.value(step, unit);
       const token = h("span", { title: `${step + 1}: ${number(value)}`, class: step === now.step ? "chosen" : null }, loaded.read(group, step) || String(step + 1));

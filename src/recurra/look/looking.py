@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from recurra.errors import UsageError
 from recurra.files import write_file
@@ -23,15 +25,18 @@ from recurra.look.page.weights import embedded
 from recurra.look.parts import Part, parts_of
 from recurra.look.scene import Direction, Scene, record
 from recurra.look.units import Plane, order_of, plane_of
-from recurra.look.why import APART, Why, explain
+from recurra.look.why import APART, Why, explain, frozen
 from recurra.look.words import Words, of_flow, of_why
 from recurra.models import Task, fingerprint
+from recurra.state import state_bytes
 
 SHORT = 32
 """Steps up to which every answer is explained; of a longer input the most telling ones are."""
 SOME = 2
 WIDE = 4
 """A leaf of a state more than so many times as wide as its layer is a matrix: shown by its norm, and whole at both ends."""
+SMALL = 3 << 19
+"""Characters of a page up to which it has room for the terms of sums."""
 FORMAT, VERSION = "recurra-look", 1
 ENDINGS = (".html", ".svg", ".png", ".json")
 """Of files that a look is written to."""
@@ -47,6 +52,8 @@ class Look:
         self.corpus: Corpus | None = None
         self._planes = [self._plane(place) for place in range(len(parts))]
         self._orders = [self._order(place) for place in range(len(parts))]
+        # made once: the library orders what stands beside the tensors anew each time
+        self._files = [self._file(scene) for scene in scenes]
         self._words = [
             [of_why(scene.asker, why, scene.texts, self._own(scene)) for why in scene.why] for scene in scenes
         ]
@@ -130,10 +137,10 @@ class Look:
     def to_page(self) -> dict[str, Any]:
         """All of it as a page carries it, arrays packed; terms where all is small, so that a page stays light."""
         whole = packed(self.tree(terms=False))
-        if len(json.dumps(whole)) > 1 << 19:
+        if len(json.dumps(whole)) > SMALL:
             return whole
         with_terms = packed(self.tree())
-        return with_terms if len(json.dumps(with_terms)) <= 1 << 20 else whole
+        return with_terms if len(json.dumps(with_terms)) <= SMALL else whole
 
     def save(self, path: str | Path) -> None:
         """Write a page (.html), a picture (.svg, .png) or numbers (.json). Raises `UsageError` for another ending."""
@@ -199,6 +206,7 @@ class Look:
             "outputs": scene.outputs,
             "answer": scene.answer,
             "final": self.final(place),
+            "file": self._files[place],
             "attention": None if scene.attention is None else Rough(scene.attention),
             "remark": scene.remark,
             "why": [_why(why, said) for why, said in zip(scene.why, self._words[place], strict=True)],
@@ -224,6 +232,15 @@ class Look:
         backwards = zip(reversed(here[start:]), reversed(there[start:]), strict=False)
         same = next((at for at, (a, b) in enumerate(backwards) if a != b), min(len(here), len(there)) - start)
         return (start, len(here) - same) if start + same else None
+
+    def _file(self, scene: Scene) -> str | None:
+        """The whole state after the input as the file that a session goes on from, in base64; None for what streams not."""
+        if not (self.task.causal and self.task.streams):
+            return None
+        with frozen(self.task), torch.no_grad():
+            state = self.task(scene.asker.batch.inputs)[1]
+        content = state_bytes(state, fingerprint(self.task), {"steps": str(scene.steps)})
+        return base64.b64encode(content).decode("ascii")
 
     def _flow(self, scene: Scene) -> dict[str, Any] | None:
         flow = scene.flow
