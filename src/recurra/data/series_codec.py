@@ -82,8 +82,23 @@ class ForecastCodec:
         number = np.full((len(series), 1), float(self.number(series.name)))
         return np.concatenate([series.values[:, None], number, standard], axis=1)
 
-    def rows_of(self, given: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Rows by name ({"y": ..., "unique_id": ..., and what stands beside}) as rows[T, F]. Raises `DataError`."""
+    def rows_of(self, given: Any) -> np.ndarray:
+        """Plain numbers of a new series, or rows by name ({"y": ..., "unique_id": ..., what stands beside}), as rows[T, F].
+
+        Raises `DataError` for anything else.
+        """
+        if isinstance(given, list) and given and isinstance(given[0], Mapping):
+            return self._by_name(given)
+        try:
+            values = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError("This is no series", got=repr(given)[:60], expected="numbers, one a row") from error
+        if values.ndim != 1 or not np.isfinite(values).all() or self.centres:
+            expected = "rows with what stands beside them" if self.centres else "finite numbers, one a row"
+            raise DataError("This is no series that the model can read", got=f"shape {values.shape}", expected=expected)
+        return np.stack([values, np.full(len(values), -1.0)], axis=1)
+
+    def _by_name(self, given: Sequence[Mapping[str, Any]]) -> np.ndarray:
         names = [name for part in self.columns for name in part]
         found = np.zeros((len(given), self.width))
         for place, row in enumerate(given):

@@ -32,6 +32,18 @@ def _stretch(one: Series, dataset: SeriesDataset, codec: ForecastCodec, horizon:
     )  # fmt: skip
 
 
+def held_back(dataset: SeriesDataset, codec: ForecastCodec, horizon: int) -> list[Stretch]:
+    """A stretch a series whose values behind its history are forecast from each of the `horizon` moments before them."""
+    found = []
+    for one in dataset.series:
+        values = one.values.copy()
+        values[: one.seen] = np.nan
+        first = max(one.seen - horizon, LEAST - 1, 0)
+        origins = np.arange(first, len(one) - 1)[::-1][:: dataset.stride][::-1]
+        found.append(Stretch(codec.rows(one), values, codec.known_ahead(one), origins))
+    return found
+
+
 def origins_of(one: Series, dataset: SeriesDataset, horizon: int) -> np.ndarray:
     """The rows after which a forecast is measured: the last one of the history first."""
     first = max(one.seen, LEAST) - 1

@@ -1,7 +1,8 @@
 """What a trained forecaster learns of its validation set: how much to trust its parts, and how wide its intervals are.
 
-The shares of network and linear part come from least squares, the intervals from the quantiles of what was missed (split
-conformal prediction, Vovk et al. 2005), at each step ahead.
+The shares of network and linear part come from least squares, the widths are made in `intervals`. Both look at every value
+that was held back from each of the moments before it that a forecast may begin at, those before the end of the training data
+too: so of few values held back, each step ahead has as many errors as there are values.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ import torch
 from torch import Tensor
 
 from recurra.data.series import SeriesDataset
+from recurra.data.stretches import held_back
 from recurra.data.windows import WindowBatch
 from recurra.models.forecaster import Forecaster
-from recurra.models.forecasting import PROBABILITIES
+from recurra.models.forecasting import MIDDLE
+from recurra.models.intervals import Correlation, offsets_of
 
 ROWS, MOST = 16, 20_000
 """Series read side by side, and forecasts that are looked at."""
-ENOUGH = 100
-"""Errors from which a quantile is told."""
 WIDE = 12
 """Steps ahead on either side that are taken together for a share."""
 
 
 @torch.no_grad()
-def finish(model: Forecaster, valid: SeriesDataset) -> bool:
-    """Set the shares and the corrections of the quantiles; whether there was anything to learn from."""
+def finish(model: Forecaster, valid: SeriesDataset) -> float:
+    """Set the shares and the corrections of the quantiles; as how many independent errors those seen count, 0 for none."""
     dataset = thinned(valid, model.config.horizon)
     was_training = model.training
     model.eval()
@@ -49,7 +50,7 @@ def thinned(dataset: SeriesDataset, horizon: int, most: int = MOST) -> SeriesDat
 def _batches(model: Forecaster, dataset: SeriesDataset) -> Iterator[tuple[WindowBatch, object]]:
     """Each batch and the state before it."""
     state = None
-    for batch in model.feed(dataset, rows=ROWS, steps=512, training=False).batches(0):
+    for batch in model.feed_of(held_back(dataset, model.codec, model.config.horizon), ROWS).batches(0):
         assert isinstance(batch, WindowBatch)
         state = model.initial_state(len(batch.inputs)) if state is None or not batch.carries else state
         yield batch, state
@@ -80,37 +81,24 @@ def _set_shares(model: Forecaster, dataset: SeriesDataset) -> None:
     model.share.copy_((sums[0] / sums[1].clamp(min=1e-12)).clamp(0.0, 1.0))
 
 
-def _set_offsets(model: Forecaster, dataset: SeriesDataset) -> bool:
-    """At each step ahead, by how many scales each quantile lies off."""
+def _set_offsets(model: Forecaster, dataset: SeriesDataset) -> float:
+    """At each step ahead, by how many scales each quantile lies off; as how many independent errors those seen count."""
     model.offsets.zero_()
-    horizon = model.config.horizon
-    found: list[list[Tensor]] = [[] for _ in PROBABILITIES]
+    missed: list[Tensor] = []
+    spreads = torch.zeros(model.offsets.shape, dtype=torch.float64)
+    correlation = Correlation()
     for batch, state in _batches(model, dataset):
         assert batch.targets is not None
         raw, scale = model.scaled_forecasts(batch, state)  # pyright: ignore[reportArgumentType]
         aim, known = model.aims(raw[0], scale, batch.targets.flatten(0, 1))
+        apart = torch.where(known, aim, float("nan"))[..., None] - raw[1]
+        correlation.add(apart[..., MIDDLE].double().unflatten(0, batch.anchors.shape), batch.anchors)
         usable = known.any(dim=1)
-        apart = torch.where(known, aim, float("nan"))[usable]
-        for place in range(len(PROBABILITIES)):
-            found[place].append((apart - raw[1][usable][..., place]).float())
-    if not found[0] or not sum(map(len, found[0])):
-        return False
-    for place, probability in enumerate(PROBABILITIES):
-        missed = torch.cat(found[place])
-        count = len(missed)
-        # the corrected level of split conformal prediction: of few errors the outermost is taken
-        level = probability
-        if probability != 0.5:
-            outer = (count + 1) / count * max(probability, 1 - probability)
-            level = min(1.0, outer) if probability > 0.5 else 1 - min(1.0, outer)
-        # of few forecasts the steps beside each step are taken with it
-        reach = -(-ENOUGH // (2 * count))
-        parts = [missed[:, max(0, step - reach) : step + reach + 1] for step in range(horizon)]
-        values = torch.stack([_quantile(part.flatten(), level) for part in parts])
-        model.offsets[:, place] = values.to(model.offsets.dtype)
-    return True
-
-
-def _quantile(values: Tensor, level: float) -> Tensor:
-    there = values[torch.isfinite(values)]
-    return torch.quantile(there, level) if len(there) else values.new_zeros(())
+        missed.append(apart[usable].float())
+        spreads += (raw[1] - raw[1][..., MIDDLE : MIDDLE + 1])[usable].double().sum(dim=0)
+    count = sum(map(len, missed))
+    if not count:
+        return 0.0
+    found = offsets_of(torch.cat(missed), (spreads / count).float(), correlation.effective)
+    model.offsets.copy_(found.to(model.offsets.dtype))
+    return correlation.effective

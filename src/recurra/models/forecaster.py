@@ -23,7 +23,7 @@ from recurra.data.batches import Batch, Feed
 from recurra.data.forecast_measures import forecast_metrics, window_sums
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.series_codec import SERIES_FILE, ForecastCodec
-from recurra.data.windows import OriginFeed, WindowBatch, WindowFeed
+from recurra.data.windows import OriginFeed, Stretch, WindowBatch, WindowFeed
 from recurra.errors import DataError, UsageError
 from recurra.layers import Dilated, Stack
 from recurra.models.forecasting import (
@@ -60,8 +60,8 @@ class Forecaster(Task[ForecasterConfig]):
     unstreamed: ClassVar[str] = (
         "All figures are measured as it will be streamed: the state goes on over all rows of a series."
     )
-    finished_on: str | None = None
-    """The digest of the set that the intervals were corrected on, while that is known."""
+    finished_on: tuple[str, float] | None = None
+    """The digest of the set that the intervals were corrected on, and as how many errors it counts, while that is known."""
     share: Tensor
     offsets: Tensor
 
@@ -443,9 +443,15 @@ class Forecaster(Task[ForecasterConfig]):
                 parts, config.block, rows=rows, context=context, anchors=anchors, apart=apart, seed=seed, warm=warm,
                 dtype=dtype,
             )  # fmt: skip
-        parts = stretches(dataset, self.codec, config.horizon, training=False)
+        return self.feed_of(stretches(dataset, self.codec, config.horizon, training=False), rows)
+
+    def feed_of(self, parts: Sequence[Stretch], rows: int) -> OriginFeed:
+        """All forecasts of some stretches, for measuring."""
+        config = self.config
         chunk = CHUNK if config.lookback is None else 256
-        return OriginFeed(parts, config.horizon, lookback=config.lookback, rows=min(rows, 16), chunk=chunk, dtype=dtype)
+        return OriginFeed(
+            parts, config.horizon, lookback=config.lookback, rows=min(rows, 16), chunk=chunk, dtype=self.head_bias.dtype
+        )
 
     def encode(self, raw: Sequence[Any]) -> Batch:
         rows = [self._rows_of(one) for one in raw]
@@ -456,18 +462,7 @@ class Forecaster(Task[ForecasterConfig]):
         return Batch(padded, None, None if (lengths == padded.shape[1]).all() else lengths)
 
     def _rows_of(self, raw: Any) -> Tensor:
-        if isinstance(raw, Series):
-            return torch.from_numpy(self.codec.rows(raw)).to(self.head_bias.dtype)
-        if isinstance(raw, list) and raw and isinstance(raw[0], Mapping):
-            return torch.from_numpy(self.codec.rows_of(raw)).to(self.head_bias.dtype)
-        try:
-            values = np.asarray(raw, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataError("This is no series", got=repr(raw)[:60], expected="numbers, one a row") from error
-        if values.ndim != 1 or not np.isfinite(values).all() or self.config.columns:
-            expected = "finite numbers, one a row" if not self.config.columns else "rows with what stands beside them"
-            raise DataError("This is no series that the model can read", got=f"shape {values.shape}", expected=expected)
-        rows = np.stack([values, np.full(len(values), -1.0)], axis=1)
+        rows = self.codec.rows(raw) if isinstance(raw, Series) else self.codec.rows_of(raw)
         return torch.from_numpy(rows).to(self.head_bias.dtype)
 
     def is_one(self, raw: Any) -> bool:

@@ -39,6 +39,8 @@ LONG = 336
 """Last values that the linear part reads, where nothing says how many: two weeks of hours."""
 USUAL_FORECASTS = 400_000
 """Forecasts that a run learns from, at the most where there are minutes."""
+FEW_ERRORS = 30
+"""Independent errors below which it is told that intervals rest on few."""
 DRAWN = 12
 """Series and stretches shown in a report."""
 
@@ -127,14 +129,21 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
         return (*usual, OneOf("parts", ("plain", "segments", "residual")), _lookbacks(dataset, task.config))
 
     def finish(self, task: Forecaster, valid: SeriesDataset) -> bool:
-        done = finish(task, valid)
-        task.finished_on = valid.digest if done else None
-        return done
+        counted = finish(task, valid)
+        task.finished_on = (valid.digest, counted) if counted else None
+        return counted > 0
 
     def notes(self, task: Forecaster, dataset: SeriesDataset, sums: Mapping[str, Any]) -> list[str]:
-        if task.finished_on != dataset.digest:
+        digest, counted = task.finished_on or ("", 0.0)
+        if digest != dataset.digest:
             return []
-        return ["The intervals were corrected on this very set, so their coverage here tells nothing: see a test set."]
+        found = ["The intervals were corrected on this very set, so their coverage here tells nothing: see a test set."]
+        if counted < FEW_ERRORS:
+            found.append(
+                f"What was missed on the values held back counts as {counted:.0f} independent errors, which is little to "
+                "tell intervals from: they were widened for it."
+            )
+        return found
 
     def baselines(
         self, task: Forecaster, training: SeriesDataset, splits: Mapping[str, SeriesDataset]
