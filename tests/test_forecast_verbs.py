@@ -150,6 +150,15 @@ def test_from_the_command_line(model: recurra.Model, tmp_path: Path) -> None:
     assert [len(line["mean"]) for line in lines[:3]] == [6] * 3 and "error" in lines[3] and done.returncode == 3
 
 
+def test_loading_loads_no_compiler(model: recurra.Model) -> None:
+    """torch's compiler takes longer to load than all that a prediction does."""
+    said = (
+        "import sys, recurra; recurra.load(sys.argv[1]); print('torch._dynamo' in sys.modules, 'sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", said, str(model.folder)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 def test_a_test_set_goes_on_where_the_training_data_end(tmp_path: Path) -> None:
     """As in the M4 competition: a row a series, and of each just as many values as are to be forecast."""
     from recurra.data.series import SeriesDataset

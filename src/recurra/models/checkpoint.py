@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from recurra.data.codecs import CODEC_FILE
 from recurra.data.series_codec import SERIES_FILE
@@ -137,7 +138,7 @@ def load_model(folder: str | Path) -> Task:
     about, text = _read_config(folder / CONFIG)
     try:
         # on no memory at all: what config.json claims is believed only where the weights are there
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             model = _class_of(about).from_folder(about["config"], folder)
     except UsageError as error:
         raise ModelError(f"The parts of {folder} do not belong together", got=str(error).rstrip(".")) from error
@@ -160,6 +161,15 @@ def load_model(folder: str | Path) -> Task:
         )
     model.load_state_dict(tensors, assign=True)
     return model.eval()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no numbers for weights that have no memory: torch would load its compiler for that, which takes seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.normal_, nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
 
 def _class_of(about: dict[str, Any]) -> type[Task]:
