@@ -97,7 +97,7 @@ def _first(items: Iterator[Given], rows: list[int], name: str) -> list[Given]:
 
 def _brief(found: Look) -> dict[str, Any]:
     """The answers, and what was found in words."""
-    scenes = found.to_dict()["scenes"]
+    scenes = found.tree(terms=False)["scenes"]
     return {
         "scenes": [
             {

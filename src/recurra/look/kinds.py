@@ -7,7 +7,7 @@ an answer that `why` explains: the logarithm of the probability of a class, tag 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -120,12 +120,13 @@ class Asker(ABC):
         return torch.where(inputs.isnan(), inputs, torch.zeros_like(inputs))
 
 
-def likeliest(logs: Tensor, name: Any, top: int = TOP) -> list[dict[str, Any]]:
-    """log probabilities[K] -> the first of them with names."""
-    values, places = logs.double().exp().topk(min(top, len(logs)))
+def likeliest_of(logits: Tensor, name: Callable[[int], str]) -> Outputs:
+    """logits[T, K] -> for each step the likeliest with their probabilities; of very many steps the first one alone."""
+    top = min(TOP if len(logits) <= MOST_ANSWERS else 1, logits.shape[1])
+    shares, places = logits.double().softmax(-1).topk(top)
     return [
-        {"text": name(place), "p": value, "index": place}
-        for value, place in zip(values.tolist(), places.tolist(), strict=True)
+        [{"text": name(place), "p": float(f"{p:.6g}"), "index": place} for p, place in zip(*row, strict=True)]
+        for row in zip(shares.tolist(), places.tolist(), strict=True)
     ]
 
 
@@ -148,7 +149,7 @@ class _Next(Asker):
         return {"kind": "tokens", "texts": texts_of(self.task.codec, self.raw, self.batch.inputs[0])}
 
     def outputs(self, given: Tensor) -> Outputs:
-        return [likeliest(logs, self.name) for logs in given[0].log_softmax(-1)]
+        return likeliest_of(given[0], self.name)
 
     def value(self, outputs: Tensor, places: Tensor, target: Target) -> Tensor:
         return _at(outputs, places).log_softmax(-1)[:, target.index]
@@ -236,7 +237,7 @@ class AskWhole(Asker):
     def _told_of(self, output: Tensor) -> Outputs:
         labels = self._labels
         if labels is not None:
-            return [likeliest(row.log_softmax(-1), labels.decode) for row in output]
+            return likeliest_of(output, labels.decode)
         rows = self.task.numbers.decode(output.double().cpu().numpy())
         return [row[0] if len(row) == 1 else row for row in rows]
 
@@ -272,7 +273,7 @@ class AskTagger(Asker):
         return {"kind": "tokens", "texts": self.encoded.tokens[0]}
 
     def outputs(self, given: Tensor) -> Outputs:
-        return [likeliest(shares.log(), self.task.codecs.tags.decode) for shares in self._marginals(given[0])]
+        return likeliest_of(self._marginals(given[0]).log(), self.task.codecs.tags.decode)
 
     def _marginals(self, given: Tensor) -> Tensor:
         """p[T, K] of each tag at each step: of a field, the gradient of log Z by the scores."""
@@ -361,7 +362,7 @@ class AskTranslator(Asker):
             return self.task.trace(self._read, self.task.encode_source(self.batch.inputs))[2]["attention"][0]
 
     def outputs(self, given: Tensor) -> Outputs:
-        return [likeliest(logs, self.task.token) for logs in given[0].log_softmax(-1)]
+        return likeliest_of(given[0], self.task.token)
 
     def targets(self, given: Tensor) -> list[Target]:
         found = [Target(step, index, self.task.token(index), self.steps) for step, index in enumerate(self.said)]

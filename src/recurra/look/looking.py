@@ -33,6 +33,8 @@ from recurra.state import state_bytes
 SHORT = 32
 """Steps up to which every answer is explained; of a longer input the most telling ones are."""
 SOME = 2
+MOST_NUMBERS = 1 << 20
+"""Units times steps of all layers up to which plain values have the terms of sums as well."""
 WIDE = 4
 """A leaf of a state more than so many times as wide as its layer is a matrix: shown by its norm, and whole at both ends."""
 SMALL = 3 << 19
@@ -119,27 +121,30 @@ class Look:
 
     # ---- as a tree
 
-    def tree(self, *, terms: bool = True) -> dict[str, Any]:
-        """All of it as dictionaries, lists and arrays; without the `terms` of sums, which are more than half of it."""
+    def tree(self, *, terms: bool = True, outputs: bool = True) -> dict[str, Any]:
+        """All of it as dictionaries, lists and arrays; by choice without the `terms` of sums, which are more than half of
+        it, and without those `outputs` that stand among the states."""
         return {
             "format": FORMAT,
             "version": VERSION,
             "model": self._model(),
             "weights": embedded(self.task),
-            "scenes": [self._scene(scene, terms) for scene in self.scenes],
+            "scenes": [self._scene(scene, terms, outputs) for scene in self.scenes],
             "corpus": None if self.corpus is None else asdict(self.corpus),
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, arrays as nested lists: what `save("x.json")` writes."""
-        return plain(self.tree())
+        """All of it as plain values, arrays as nested lists: what `save("x.json")` writes. Of very long inputs the terms
+        of sums are left out; `shown` has them for any step."""
+        numbers = sum(one.outputs.size for scene in self.scenes for layer in scene.layers for one in layer.values())
+        return plain(self.tree(terms=numbers <= MOST_NUMBERS))
 
     def to_page(self) -> dict[str, Any]:
         """All of it as a page carries it, arrays packed; terms where all is small, so that a page stays light."""
-        whole = packed(self.tree(terms=False))
-        if len(json.dumps(whole)) > SMALL:
+        whole = packed(self.tree(terms=False, outputs=False))
+        if len(json.dumps(whole)) > SMALL // 2:
             return whole
-        with_terms = packed(self.tree())
+        with_terms = packed(self.tree(outputs=False))
         return with_terms if len(json.dumps(with_terms)) <= SMALL else whole
 
     def save(self, path: str | Path) -> None:
@@ -196,13 +201,13 @@ class Look:
             "formula": [] if first is None else first.formula.described(),
         }
 
-    def _scene(self, scene: Scene, terms: bool) -> dict[str, Any]:
+    def _scene(self, scene: Scene, terms: bool, outputs: bool) -> dict[str, Any]:
         place = self.scenes.index(scene)
         return {
             "title": scene.title,
             "inputs": {name: _exact(value) for name, value in scene.inputs.items()},
             "steps": scene.steps,
-            "layers": [{name: _told(one, terms) for name, one in layer.items()} for layer in scene.layers],
+            "layers": [{name: _told(one, terms, outputs) for name, one in layer.items()} for layer in scene.layers],
             "outputs": scene.outputs,
             "answer": scene.answer,
             "final": self.final(place),
@@ -274,13 +279,14 @@ def _exact(value: Any) -> Any:
     return value.astype(np.float32) if isinstance(value, np.ndarray) else value
 
 
-def _told(one: Direction, terms: bool) -> dict[str, Any]:
-    found = {
+def _told(one: Direction, terms: bool, outputs: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "initial": dict(one.initial),
         "state": {name: value for name, value in one.state.items() if not _is_matrix(one, name)},
         "inner": {name: Rough(value) for name, value in one.inner.items()},
-        "outputs": one.outputs,
     }
+    if outputs or one.formula.output not in one.formula.state.values():
+        found["outputs"] = one.outputs
     if terms:
         # a bias is the same at every step
         found["terms"] = {

@@ -103,9 +103,9 @@ def _each(tree: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _bytes_in(tree: Any) -> int:
-    """Bytes of all arrays, as a page holds them: in single precision."""
+    """Bytes of all arrays, as a large page holds them."""
     if isinstance(tree, np.ndarray | Rough):
-        return 4 * _numbers(tree).size
+        return int(_kind(tree)[1]) * _numbers(tree).size
     if isinstance(tree, Mapping):
         return sum(map(_bytes_in, tree.values()))
     return sum(map(_bytes_in, tree)) if isinstance(tree, list | tuple) else 0

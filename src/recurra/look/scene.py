@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Direction:
-    """One cell over one input. initial and final by leaf [.]; state by leaf, inner and terms by name, outputs: [T, .]."""
+    """One cell over one input. initial and final by leaf [.]; state by leaf, inner by name, inputs and outputs: [T, .]."""
 
     cell: Cell
     formula: Formula
@@ -37,7 +38,6 @@ class Direction:
     state: Arrays
     final: Arrays
     inner: Arrays
-    terms: Arrays
     outputs: np.ndarray
     reverse: bool
     apart: int
@@ -47,6 +47,21 @@ class Direction:
         back = step + self.apart if self.reverse else step - self.apart
         inside = 0 <= back < len(self.outputs) and self.apart > 0
         return {name: value[back] if inside else self.initial[name] for name, value in self.state.items()}
+
+    @cached_property
+    def terms(self) -> Arrays:
+        """What is added up in each sum, [T, .] by name as in the formula: they are not kept, but made when asked for."""
+        parameters = next(self.cell.parameters())
+        steps = len(self.outputs)
+        before = {}
+        for name, value in self.state.items():
+            first = np.repeat(self.initial[name][None], min(self.apart or steps, steps), axis=0)
+            rest = value[self.apart :] if self.reverse else value[: steps - len(first)]
+            before[name] = np.concatenate([rest, first] if self.reverse else [first, rest])
+        with torch.no_grad():
+            values = {name: _tensor(value, parameters)[0] for name, value in before.items()}
+            found = self.formula.shown(_tensor(self.inputs, parameters)[0], values)
+            return {name: _array(found[name]) for name in self.formula.names}
 
     def shown(self, step: int) -> Arrays:
         """Every number of the formula at one step, by name: terms, values, and the state before ("h[t-1]")."""
@@ -106,13 +121,6 @@ def _direction(cell: Cell, walk: Walk, part: Part, asker: Asker) -> Direction:
     formula = formula_of(cell)
     state = type(cell.initial_state(1))(**walk.initial)
     inner = cell.trace(walk.inputs, state, walk.lengths)[2]
-    terms = {}
-    for name, value in formula.products(walk.inputs, walk.before).items():
-        if name in formula.names:
-            terms[name] = value
-    # of what the lines compute on the way to a sum, too
-    values = formula.shown(walk.inputs, walk.before)
-    terms |= {name: values[name] for name in formula.names if name not in terms}
     steps, width = walk.outputs.shape[:2]
     # rows of a dilated layer are phases; a decoder's are places that each begin anew
     apart = part.apart if width == part.apart else 0 if steps == 1 and width > 1 else 1
@@ -121,8 +129,8 @@ def _direction(cell: Cell, walk: Walk, part: Part, asker: Asker) -> Direction:
     initial = {name: _array(value[0]) for name, value in walk.initial.items()}
     found = _each(put, inner) | _matrices(cell, walk, put)
     return Direction(
-        cell, formula, put(walk.inputs), initial, _each(put, walk.states), _last(walk, whole), found,
-        _each(put, terms), put(walk.outputs), walk.reverse, apart,
+        cell, formula, put(walk.inputs), initial, _each(put, walk.states), _last(walk, whole), found, put(walk.outputs),
+        walk.reverse, apart,
     )  # fmt: skip
 
 

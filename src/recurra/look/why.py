@@ -36,6 +36,8 @@ WORK = 1 << 22
 """Steps that all deletions of one answer read together, at most."""
 STEPS = (16, 64, 256)
 """Points on the way of integrated gradients: the first number of them that is exact enough, or the last."""
+EFFORT = 1 << 35
+"""Points times steps times parameters, at most, but for the first number of points: what a large model is spared."""
 EXACT = 0.02
 """The completeness error that is small enough, as a share of the whole difference."""
 APART = 0.5
@@ -144,14 +146,17 @@ def _gradients(asker: Asker, target: Target) -> tuple[np.ndarray, np.ndarray, fl
     with torch.no_grad():
         end, begin = float(path.value_at(1.0)), float(path.value_at(0.0))
     gradient = path.brought([1.0])
-    integrated, points, error = gradient, 0, math.inf
+    integrated, taken, error = gradient, 0, math.inf
     for points in STEPS:
+        if points > STEPS[0] and points * path.size > EFFORT:
+            break
+        taken = points
         integrated = path.brought([(place + 0.5) / points for place in range(points)])
         error = abs(float(integrated.sum()) - (end - begin))
         if error <= EXACT * abs(end - begin):
             break
     gradient, integrated = (np.concatenate([nothing[:first], part]) for part in (gradient, integrated))
-    return gradient, integrated, begin, points, error
+    return gradient, integrated, begin, taken, error
 
 
 class _Path:
@@ -167,6 +172,11 @@ class _Path:
             self._begins = [torch.zeros_like(x) for x in self._ends]
         else:
             self._ends, self._begins = [inputs], [asker.reference(inputs)]
+
+    @property
+    def size(self) -> int:
+        """Steps times parameters."""
+        return self._inputs.shape[1] * self._asker.task.parameter_count
 
     def _run(self, shares: Sequence[float]) -> tuple[list[Tensor], Tensor]:
         """What is read at these shares of the way, as the rows of a batch, and the value of each."""

@@ -18,7 +18,7 @@ LONGEST = 3
 LITTLE = 0.01
 """A change of a probability that is not worth a sentence."""
 _MOST = 256
-"""Steps of an input up to which stretches are looked for; of a longer one the step that mattered most."""
+"""Steps of an input up to which words are looked for; of a longer one what was taken out together, a step or a stretch."""
 
 
 def of_why(asker: Asker, why: Why, texts: Sequence[str] | None, own: tuple[int, int] | None = None) -> Words:
@@ -33,7 +33,12 @@ def of_why(asker: Asker, why: Why, texts: Sequence[str] | None, own: tuple[int, 
         spans = [(start, end) for start, end in spans if own[0] <= start and end <= own[1]] or spans
     if not spans:
         return _nothing(why.target.text)
-    values = without(asker, why.target, spans)
+    if last > _MOST:
+        # each was taken out already
+        spans = [(start, min(start + why.stretch, last)) for start in range(0, last, why.stretch)]
+        values = why.value - np.array([why.deletion[start:end].sum() for start, end in spans])
+    else:
+        values = without(asker, why.target, spans)
     lost = why.value - values
     if not np.isfinite(lost).any():
         return _nothing(why.target.text)
@@ -58,8 +63,6 @@ def of_why(asker: Asker, why: Why, texts: Sequence[str] | None, own: tuple[int, 
 def _spans(texts: Sequence[str], steps: int) -> list[tuple[int, int]]:
     """Stretches to take out: whole words where letters are tokens, else up to `LONGEST` neighbours; no blanks alone."""
     texts = list(texts[:steps])
-    if len(texts) > _MOST:
-        return [(step, step + 1) for step in range(len(texts))]
     found: set[tuple[int, int]] = set()
     start = 0
     while start < len(texts):
