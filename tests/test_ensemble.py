@@ -13,7 +13,7 @@ from networks import NETWORKS
 from recurra.baselines.shapes import convolved_predictions, nearest_predictions
 from recurra.errors import UsageError
 from recurra.layers import Probes, ProbesConfig
-from recurra.layers.probes import KERNELS, WIDTH
+from recurra.layers.probes import KERNELS, WIDTH, ProbesState
 from recurra.models import ClassifierEnsemble, fingerprint, load_model, save_model
 from recurra.models.voice import Voice
 from tolerances import assert_close
@@ -49,6 +49,37 @@ def test_probes_count_what_lies_above_their_thresholds() -> None:
         wanted = (said > float(probes.thresholds[0, kernel, limit])).mean()
         assert float(features[0, 3 * kernel + limit]) == pytest.approx(wanted)
     assert float(state.steps) == 30
+
+
+def test_the_laws_hold_where_windows_are_filled() -> None:
+    """The sequences of the table of networks are shorter than a window, so that half of the kernels never start there."""
+    torch.manual_seed(0)
+    probes = Probes(2, ProbesConfig(dilations=(1, 3), thresholds=3))
+    torch.nn.init.normal_(probes.thresholds)
+    x, begin = torch.randn(40, 3, 2), probes.initial_state(3)
+    whole, after = probes(x, begin)
+    assert after.counts.view(3, 2, 84, 3)[:, 0, 1::2].any()
+    # split, at every tenth step
+    state = begin
+    for part in x.split(10):
+        said, state = probes(part, state)
+    assert torch.equal(said, whole) and all(map(torch.equal, vars(state).values(), vars(after).values()))
+    # rows and padding: each gives what it gives alone, and a row without steps keeps its state
+    lengths = torch.tensor([40, 0, 27])
+    padded = torch.where(torch.arange(40)[:, None, None] < lengths[:, None], x, torch.nan)
+    said, now = probes(padded, after, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        alone = ProbesState(*(leaf[row : row + 1] for leaf in vars(after).values()))
+        wanted, end = probes(x[:length, row : row + 1], alone)
+        assert torch.equal(said[row : row + 1], wanted)
+        for leaf, other in zip(vars(now).values(), vars(end).values(), strict=True):
+            assert torch.equal(leaf[row : row + 1], other)
+    # a reset is a beginning
+    resets = torch.zeros(40, 3, dtype=torch.bool)
+    resets[11] = True
+    said, now = probes(x, after, resets=resets)
+    wanted, end = probes(x[11:], begin)
+    assert torch.equal(said, wanted) and all(map(torch.equal, vars(now).values(), vars(end).values()))
 
 
 def test_thresholds_are_quantiles_of_what_is_said() -> None:
