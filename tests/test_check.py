@@ -165,6 +165,15 @@ def test_numeric_series() -> None:
     assert "row 4 has NaN at step 3, feature 1" in problems(recurra.check((x, ["a", "b"] * 15)))
 
 
+def test_channels_of_a_table_are_called_by_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    rows = (f"s{at // 3},{at % 3},{at % 5},{at % 7},{'ab'[at // 3 % 2]}" for at in range(60))
+    path.write_text("unique_id,step,load,wind,label\n" + "\n".join(rows) + "\n")
+    said = run("check", path).out
+    assert "A row a step: 20 series" in said and "unknown" not in said
+    assert [line.split()[0] for line in said.split("feature ")[1].splitlines()[2:4]] == ["load", "wind"]
+
+
 def test_tagged_and_pairs_bring_their_facts() -> None:
     from recurra.data.datasets import PairDataset, TaggedDataset
     from recurra.data.facts import facts_of, overlap_of

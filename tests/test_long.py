@@ -126,7 +126,7 @@ def test_series_of_one_step_are_series(tmp_path: Path) -> None:
 
 
 def test_other_tables_are_no_rows_of_series(tmp_path: Path) -> None:
-    # ids of their own, texts, answers that change from row to row, and series to forecast
+    # texts, series to forecast, answers that change from row to row
     for content, task in (
         ("id,text,label\n1,good,a\n1,bad,b\n2,fine,a\n3,poor,b\n", "classify"),
         ("unique_id,ds,y\n" + "".join(f"x,{at},{at % 7}.5\n" for at in range(40)), "forecast"),
@@ -134,6 +134,13 @@ def test_other_tables_are_no_rows_of_series(tmp_path: Path) -> None:
     ):
         _, found, _ = read(written(tmp_path, content))
         assert found.task == task
+    # a row each of its own, but for one that was written twice
+    content = "id,review,a,b,label\n" + "".join(f"{at},text {at},1,{at},{'ab'[at % 2]}\n" for at in (*range(8), 7))
+    dataset, _, _ = read(written(tmp_path, content))
+    assert isinstance(dataset, LabelledDataset) and dataset.long is None and dataset.raw[0] == "text 0"
+    numbers = "id,a,b,label\n" + "".join(f"{at},1,{at},{'ab'[at % 3 % 2]}\n" for at in (*range(8), 7))
+    with pytest.raises(DataError, match="no column of texts or numeric sequences"):
+        read(written(tmp_path, numbers))
 
 
 def test_numbers_are_learnt_of_such_tables_too(tmp_path: Path) -> None:

@@ -36,15 +36,18 @@ def _parts(found: recurra.Check) -> list[str]:
     parts += [_lengths(name, facts) for name, facts in found.sets.items() if name == "train"]
     if found.unknown:
         parts.append(_unknown(found))
-    features = next((facts.features for facts in found.sets.values()), [])
-    if features:
-        names = ["least", "mean", "most", "deviation"]
-        rows = [[place, *(feature[name] for name in names)] for place, feature in enumerate(features, 1)]
-        parts.append(table(rows, ["feature", *names]))
+    parts += [_features(facts) for facts in list(found.sets.values())[:1] if facts.features]
     parts.append(_problems(found))
     if found.ok:
         parts.append(f"{_plan(found.plan)}\nNext:\n  {found.command}")
     return [part for part in parts if part]
+
+
+def _features(facts: Facts) -> str:
+    names = ["least", "mean", "most", "deviation"]
+    called = facts.columns or range(1, len(facts.features) + 1)
+    rows = [[name, *(feature[of] for of in names)] for name, feature in zip(called, facts.features, strict=True)]
+    return table(rows, ["feature", *names])
 
 
 def _sets(found: recurra.Check) -> str:
@@ -99,7 +102,11 @@ def _unknown(found: recurra.Check) -> str:
         for name, columns in found.unknown.items()
         for column, unknown in columns.items()
     ]  # fmt: skip
-    return table(rows, ["set", "column", "level", "vocabulary", "tokens", "unknown", "commonest unknown"])
+    return (
+        ""
+        if not rows
+        else table(rows, ["set", "column", "level", "vocabulary", "tokens", "unknown", "commonest unknown"])
+    )
 
 
 def _problems(found: recurra.Check) -> str:

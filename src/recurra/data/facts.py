@@ -42,7 +42,8 @@ class View:
 
     `texts` are the columns of text by name; `lengths` what has a length, by name, with its unit; `rows` gives what may stand
     twice; `classes` counts the answers that come again, by name. `named` says whether reading it told of exact copies and
-    of contradicting answers already, where these are worth telling. `arrays` are numeric sequences.
+    of contradicting answers already, where these are worth telling. `arrays` are numeric sequences, and
+    `columns` what their features are called, where they have names.
     """
 
     unit: str
@@ -52,6 +53,7 @@ class View:
     classes: Mapping[str, Counter[str]] = field(default_factory=dict)
     named: bool = False
     arrays: list[np.ndarray] | None = None
+    columns: tuple[str, ...] = ()
 
 
 def view(dataset: Dataset) -> View:
@@ -84,7 +86,10 @@ def _of_labelled(data: LabelledDataset) -> View:
     texts: dict[str, Lines] = {} if data.numeric else {"text": lambda: zip(data.lines, data.raw, strict=True)}
     name, unit = ("sequence", "steps") if data.numeric else ("text", "characters")
     lengths = {name: (unit, lambda: map(len, data.inputs))}
-    return View(unit_of(data.name), texts, lengths, _rows(data), classes, data.labels is not None, arrays or None)
+    columns = () if data.long is None else data.long.channels
+    return View(
+        unit_of(data.name), texts, lengths, _rows(data), classes, data.labels is not None, arrays or None, columns
+    )
 
 
 def _of_numbers(data: RegressionDataset) -> View:
@@ -92,8 +97,9 @@ def _of_numbers(data: RegressionDataset) -> View:
     texts: dict[str, Lines] = {} if data.numeric else {"text": lambda: zip(data.lines, data.raw, strict=True)}
     name, unit = ("sequence", "steps") if data.numeric else ("text", "characters")
     return View(
-        unit_of(data.name), texts, {name: (unit, lambda: map(len, data.inputs))}, _rows(data), arrays=arrays or None
-    )
+        unit_of(data.name), texts, {name: (unit, lambda: map(len, data.inputs))}, _rows(data), arrays=arrays or None,
+        columns=() if data.long is None else data.long.channels,
+    )  # fmt: skip
 
 
 def _of_tagged(data: TaggedDataset) -> View:
@@ -161,6 +167,8 @@ class Facts:
     scripts: dict[str, Scripts]
     features: list[dict[str, float]]
     problems: list[Problem]
+    columns: tuple[str, ...] = ()
+    """What the features are called, where they have names."""
 
     def as_dict(self) -> dict[str, Any]:
         """All of it but the problems, ready for JSON."""
@@ -177,6 +185,7 @@ class Facts:
                 for name, s in self.scripts.items()
             },
             "features": self.features,
+            **({"columns": list(self.columns)} if self.columns else {}),
         }
 
 
@@ -195,8 +204,9 @@ def facts_of(dataset: Dataset) -> Facts:
         *_constant(features),
     ]
     return Facts(
-        dataset.name, dataset.size, seen.unit, lengths, dict(seen.classes), copies, odd, scripts, features, problems
-    )
+        dataset.name, dataset.size, seen.unit, lengths, dict(seen.classes), copies, odd, scripts, features, problems,
+        seen.columns,
+    )  # fmt: skip
 
 
 def overlap_of(train: Dataset, other: Dataset) -> tuple[Overlap, list[Problem]]:

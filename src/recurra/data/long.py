@@ -123,12 +123,13 @@ def _require_known(raw: Table, known: LongColumns) -> None:
 
 
 def _series(raw: Table) -> str | None:
-    """The column that is called as those are which name series, if values come again, or as it is called for that alone."""
+    """The column that is called as those are which name series, if its values come again; or as it is called for that alone,
+    beside a column of moments."""
     found = by_name(list(raw.columns), _IDS)
-    if found is None or found.lower() == "unique_id":
+    if found is None or (found.lower() == "unique_id" and _time(raw, found) is not None):
         return found
     values = [str(value).strip() for value in raw.columns[found] if not is_blank(value)]
-    return found if len(set(values)) < len(values) else None
+    return found if 2 * len(set(values)) <= len(values) else None
 
 
 def _time(raw: Table, series: str) -> str | None:
