@@ -214,14 +214,16 @@ def _find_text(raw: Table, label: str | None) -> tuple[str, str]:
         return series[0], f"Numeric sequences: the column {series[0]!r}, the first of lists of numbers; {otherwise}."
     labels = by_name(candidates, LABEL_NAMES)
     texts = [column for column in texts if column.lower() not in _IDENTIFIERS and _is_prose(raw.columns[column])]
-    texts = [column for column in texts if column != labels] or texts
+    # what is called as labels are is a text only where nothing stands beside it
+    texts = [column for column in texts if column != labels] or (texts if len(candidates) == 1 else [])
     if texts:
         longest = max(texts, key=lambda column: _prose_weight(raw.columns[column]))
         return longest, f"Text: the column {longest!r}, the one with the longest texts; {otherwise}."
     raise DataError(
         f"{raw.name} has no column of texts or numeric sequences",
         got=f"columns {', '.join(raw.columns)}",
-        fix="Name the text with --text COLUMN; numeric sequences go in .npz (x, y) or as lists in .jsonl",
+        fix="Name the text with --text COLUMN; numeric sequences go in .npz (x, y), as lists in .jsonl, or a step a row with "
+        "--series COLUMN",
     )
 
 
