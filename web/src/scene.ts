@@ -48,7 +48,7 @@ export class Loaded {
   private async load(layer: number, direction: Direction, leaves: string[]): Promise<void> {
     const lane = this.lane(layer, direction);
     for (const leaf of leaves) {
-      const values = await grid(leaf === OUTPUTS ? lane.outputs : lane.state[leaf]!);
+      const values = await grid(leaf === OUTPUTS ? lane.outputs! : lane.state[leaf]!);
       this.heats.set(`${layer}/${direction}/${leaf}`, new Heat(values));
       const initial = lane.initial[leaf];
       if (initial) this.initials.set(`${layer}/${direction}/${leaf}`, (await grid(initial)).data);

@@ -42,7 +42,8 @@ export interface Lane {
   inner: Record<string, Numbers>;
   /** Parts of sums by name, where there was room for them: "z.x". What is the same at each step stands there once. */
   terms?: Record<string, Numbers>;
-  outputs: Numbers;
+  /** Where they are no leaf of the state. */
+  outputs?: Numbers;
 }
 
 export type Guess = { text: string; p: number };

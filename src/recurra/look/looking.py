@@ -283,7 +283,7 @@ def _told(one: Direction, terms: bool, outputs: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "initial": dict(one.initial),
         "state": {name: value for name, value in one.state.items() if not _is_matrix(one, name)},
-        "inner": {name: Rough(value) for name, value in one.inner.items()},
+        "inner": {name: Rough(value) for name, value in one.inner.items() if outputs or name not in one.state},
     }
     if outputs or one.formula.output not in one.formula.state.values():
         found["outputs"] = one.outputs
