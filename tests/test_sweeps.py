@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recurra import kernels
+from recurra.cells import CELLS
 from recurra.kernels import SWEEPS, Parameters, backend, native
 from tolerances import assert_close
 
@@ -264,6 +265,16 @@ def test_a_complex_unit_by_hand() -> None:
     outputs, last, _ = kernels.sweep("lru", x, [torch.zeros(1, 1), torch.zeros(1, 1)], parameters)
     assert_close(outputs[:, 0], torch.tensor([[2.0, 0.0], [0.0, 1.0], [-0.5, 0.0]]))
     assert torch.equal(torch.cat(last, dim=1), outputs[-1])
+
+
+@pytest.mark.parametrize("name", ["mingru", "minlstm", "rglru", "slstm", "mlstm"])
+def test_units_begin_with_many_lengths_of_memory(name: str) -> None:
+    """What a step without input keeps of the state: of some units little, of others nearly all."""
+    cell = CELLS[name](8, 128)
+    inner = cell.trace(torch.zeros(1, 1, 8), cell.initial_state(1))[2]
+    keep = {"mingru": lambda: 1 - inner["z"], "rglru": lambda: inner["a"]}.get(name, lambda: inner["f"])().flatten()
+    low, high = {"rglru": (0.68, 0.99), "mlstm": (0.8, 0.99)}.get(name, (0.13, 0.98))
+    assert keep.min() < low and keep.max() > high and keep.max() < 0.9999
 
 
 def test_operation_is_well_made() -> None:
