@@ -16,6 +16,7 @@ import pytest
 import recurra
 from recurra.data.layouts import FrameChoices
 from recurra.data.reading import read
+from recurra.data.series import SeriesDataset
 from recurra.errors import DataError, StateError, UsageError
 from recurra.fitting.kinds.forecast import Forecast
 from recurra.fitting.options import FitOptions
@@ -161,7 +162,6 @@ def test_loading_loads_no_compiler(model: recurra.Model) -> None:
 
 def test_a_test_set_goes_on_where_the_training_data_end(tmp_path: Path) -> None:
     """As in the M4 competition: a row a series, and of each just as many values as are to be forecast."""
-    from recurra.data.series import SeriesDataset
     from recurra.data.stretches import origins_of
     from recurra.fitting.options import FitOptions
     from recurra.fitting.sets import gather
@@ -204,6 +204,7 @@ def test_check_tells_what_fit_would_do() -> None:
 def test_forecasts_are_not_learnt_by_heart_however_many_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recurra.fitting.kinds.forecast.USUAL_FORECASTS", 8_000)
     series, _, _ = read(frame(400), task="forecast", frame=FrameChoices(horizon=6))
+    assert isinstance(series, SeriesDataset)
     for lookback in (12, None):
         recipe = Forecast().build(series, FitOptions(hidden=8, minutes=60.0, lookback=lookback))[1]
         assert (recipe.minutes, recipe.epochs) == (60.0, 10)

@@ -251,6 +251,7 @@ def predict(
     levels: Annotated[
         str | None, typer.Option(metavar="80,95", help="Forecast: intervals that hold so many of 100.")
     ] = None,
+    fill: Fill = None,
     out: Annotated[
         Path | None, typer.Option(help="Forecast: .csv, .tsv, .jsonl or .parquet; stdout if left out.")
     ] = None,
@@ -259,7 +260,7 @@ def predict(
     """Answer for each input: classes with probabilities, the next tokens, a translation, or what follows each series."""
     from recurra.cli import using
 
-    frame = {"horizon": horizon, "levels": levels, "out": out}
+    frame = {"horizon": horizon, "levels": levels, "fill": fill, "out": out}
     using.predict(model, inputs, top, text, {"beam": beam, "length_penalty": length_penalty}, json, frame)
 
 
@@ -296,6 +297,7 @@ def evaluate(
     ] = None,
     step: Annotated[int | None, typer.Option(min=1, help="Forecast: rows from one moment to the next; 1.")] = None,
     history: Annotated[str | None, typer.Option(help="Forecast: a file with the rows before DATA.")] = None,
+    fill: Fill = None,
     out: Annotated[Path | None, typer.Option(help="Forecast: write each forecast beside what came.")] = None,
     json: Json = False,
 ) -> None:
@@ -303,7 +305,7 @@ def evaluate(
     from recurra.cli import using
 
     columns = {"text": text, "label": label, "tags": tags, "target": target}
-    frame = {"windows": windows, "step": step, "history": history, "out": out}
+    frame = {"windows": windows, "step": step, "history": history, "fill": fill, "out": out}
     using.evaluate(model, data, {**columns, "dynamic": dynamic, "cache": cache}, json, frame)
 
 

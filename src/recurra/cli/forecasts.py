@@ -14,7 +14,7 @@ from recurra.cli.talk import say_json, tell
 from recurra.errors import DataError, UsageError
 from recurra.files import write_file
 from recurra.fitting.fitted import measure
-from recurra.fitting.forecasting import LEVELS, forecaster_of, rolling, series_in
+from recurra.fitting.forecasting import LEVELS, forecaster_of, rolling, understood
 from recurra.inspection.measures import plural
 from recurra.progress import table
 
@@ -32,8 +32,9 @@ def levels_of(given: str | None) -> tuple[float, ...]:
 
 
 def predict(
-    model: recurra.Model, inputs: str, horizon: int | None, levels: str | None, out: Path | None, as_json: bool
-) -> None:
+    model: recurra.Model, inputs: str, horizon: int | None, levels: str | None, fill: str | None, out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Forecasts as a table on stdout or in a file, by its ending."""
     if out is not None and out.suffix.lower() not in FORMATS:
         raise UsageError(
@@ -48,7 +49,11 @@ def predict(
         data = inputs
     else:
         raise DataError(f"No such data file: {inputs}", fix="See that the path is right; rows can also come on stdin")
-    frame = model.forecast(data, horizon=horizon, levels=levels_of(levels))
+    follower = model.follow()
+    follower.update(data, fill=fill)
+    for note in follower.notes:
+        tell(f"note: {note}")
+    frame = follower.forecast(horizon=horizon, levels=levels_of(levels))
     import polars
 
     if not isinstance(frame, polars.DataFrame):
@@ -75,16 +80,19 @@ def _bytes(frame: Any, ending: str) -> bytes | str:
 
 
 def evaluate(
-    model: recurra.Model, data: str, windows: int | None, step: int | None, history: str | None, out: Path | None,
-    as_json: bool,
+    model: recurra.Model, data: str, windows: int | None, step: int | None, history: str | None, fill: str | None,
+    out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """The figures of a forecaster beside those of forecasts that need no network."""
     task = forecaster_of(model.task)
-    dataset = rolling(task, series_in(task, data), windows, step or 1, history)
+    read, _, notes = understood(task, data, fill)
+    for note in notes:
+        tell(f"note: {note}")
+    dataset = rolling(task, read, windows, step or 1, history)
     metrics, _ = measure(task, dataset)
     simple = forecast_baselines(task.codec, task.config.horizon, None, {"data": dataset})["data"]
     if out is not None:
-        frame = model.cross_validation(data, windows=windows, step=step or 1, history=history)
+        frame = model.cross_validation(read, windows=windows, step=step or 1, history=history)
         write_file(out, _bytes(frame, out.suffix.lower()))
         tell(f"{plural(len(frame), 'row')} in {out}")
     if as_json:

@@ -57,7 +57,9 @@ def predict(
         forecasts.predict(model, inputs, **frame, as_json=as_json)
         return
     if any(value is not None for value in frame.values()):
-        raise UsageError("--horizon, --levels and --out are for forecasters", got=f"a model of kind '{model.kind}'")
+        raise UsageError(
+            "--horizon, --levels, --fill and --out are for forecasters", got=f"a model of kind '{model.kind}'"
+        )
     choices = {name: value for name, value in choices.items() if value is not None}
     if top is not None and isinstance(model.task, Translator):
         width = choices.get("beam", model.task.config.beam)
@@ -212,11 +214,13 @@ def generate(
 def evaluate(folder: Path, data: str, choices: dict[str, Any], as_json: bool, frame: dict[str, Any]) -> None:
     model = recurra.load(folder)
     if isinstance(model.task, Forecaster):
+        if any(value not in (None, False) for value in choices.values()):
+            raise UsageError("A forecaster is measured as it was made: it has no columns to choose", fix="Leave it out")
         forecasts.evaluate(model, data, **frame, as_json=as_json)
         return
     if any(value is not None for value in frame.values()):
         raise UsageError(
-            "--windows, --step, --history and --out are for forecasters", got=f"a model of kind '{model.kind}'"
+            "--windows, --step, --history, --fill and --out are for forecasters", got=f"a model of kind '{model.kind}'"
         )
     metrics = model.evaluate(data, **choices)
     if as_json:

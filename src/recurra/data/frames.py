@@ -67,7 +67,8 @@ def read(raw: Table, layout: Layout, choices: FrameChoices) -> tuple[SeriesDatas
     horizon = choices.horizon or usual_horizon([len(one) for one in found], season)
     if choices.judged:
         problems += _short(found, lines, horizon, raw.unit)
-    return SeriesDataset(found, step, lines, raw.name, columns, gaps, horizon, season), problems
+    value = layout.values[0] if layout.form == "long" and layout.series is not None else None
+    return SeriesDataset(found, step, lines, raw.name, columns, gaps, horizon, season, value=value), problems
 
 
 def usual_horizon(sizes: Sequence[int], season: int) -> int:

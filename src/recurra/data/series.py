@@ -73,7 +73,8 @@ class SeriesDataset(RowsDataset):
 
     `columns` are the names of what stands in `past`, `ahead` and `static`; `horizon` is how many values are to be forecast,
     `season` after how many steps things come again (1: none known). `stride`: every so many-th beginning of a forecast
-    is measured. `most`: windows that are measured at the end of each series, or None for all.
+    is measured. `most`: windows that are measured at the end of each series, or None for all. `value`: the column of the
+    values, where they all stood in one.
     """
 
     series: list[Series]
@@ -86,6 +87,7 @@ class SeriesDataset(RowsDataset):
     season: int = 1
     stride: int = 1
     most: int | None = field(default=None)
+    value: str | None = None
 
     @property
     def raw(self) -> list[Series]:

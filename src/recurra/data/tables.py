@@ -126,9 +126,7 @@ def parse_delimited(text: str, name: str, *, tabs: bool, wanted: Collection[str]
         names, body = _header(rows[0][1], name), rows[1:]
         width = len(names)
         if not body:
-            raise DataError(
-                f"{name} has a header and no rows", got=", ".join(names), expected="a text and a label a row"
-            )
+            raise DataError(f"{name} has a header and no rows", got=", ".join(names), expected="rows below it")
     else:
         body = rows
         width = Counter(len(row) for _, row in rows).most_common(1)[0][0]

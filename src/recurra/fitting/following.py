@@ -14,7 +14,7 @@ from recurra.data.dates import Step, datetime_of
 from recurra.data.new_rows import NewRows
 from recurra.data.series import Series, SeriesDataset
 from recurra.errors import DataError, StateError, UsageError
-from recurra.fitting.forecasting import LEVELS, columns_of, forecaster_of, frame_like, moments_as, series_and_layout
+from recurra.fitting.forecasting import LEVELS, columns_of, forecaster_of, frame_like, moments_as, understood
 from recurra.models import Task, fingerprint
 from recurra.models.stepping import RowStepper
 from recurra.state import State, load_state, merge, save_state, select
@@ -56,6 +56,7 @@ class Follower:
         self._stepper: RowStepper | None = None
         self._further = False  # whether the stepper has read on from `_state`
         self._new_rows: NewRows | None = None
+        self._notes: list[str] = []
 
     @property
     def names(self) -> list[str]:
@@ -69,6 +70,11 @@ class Follower:
             self._state, self._further = self._stepper.state(), False
         return self._state
 
+    @property
+    def notes(self) -> list[str]:
+        """What was to be told of the last table: series that are new to the model, rows that were sorted or filled."""
+        return list(self._notes)
+
     def update(self, data: Any, *, fill: str | None = None) -> None:
         """Read further rows of some series, or the first ones. Raises `DataError` where rows are missing before them."""
         found = None if self._new_rows is None else self._new_rows.read(data, self._last)
@@ -76,11 +82,11 @@ class Follower:
             self._read(data, fill)
         else:
             self._go_on(found[0])
-            self._last = found[1]
+            self._last, self._notes = found[1], []
 
     @torch.no_grad()
     def _read(self, data: Any, fill: str | None) -> None:
-        dataset, layout = (data, None) if isinstance(data, SeriesDataset) else series_and_layout(self._task, data, fill)
+        dataset, layout, self._notes = understood(self._task, data, fill)
         self._state, places = self.state, {name: place for place, name in enumerate(self._names)}
         self._check(dataset, places)
         self._stepper = None

@@ -33,16 +33,26 @@ def forecaster_of(task: Task) -> Forecaster:
 
 def series_in(task: Forecaster, data: Any, fill: str | None = None) -> SeriesDataset:
     """Data of any form that `fit` takes, as the model reads them. Raises `DataError` for what it cannot read."""
-    return data if isinstance(data, SeriesDataset) else series_and_layout(task, data, fill)[0]
+    return understood(task, data, fill)[0]
 
 
-def series_and_layout(task: Forecaster, data: Any, fill: str | None = None) -> tuple[SeriesDataset, Layout | None]:
-    """As `series_in`, and how the table holds them."""
+def understood(
+    task: Forecaster, data: Any, fill: str | None = None
+) -> tuple[SeriesDataset, Layout | None, list[str]]:  # fmt: skip
+    """As `series_in`; how the table holds them; and what is to be told of them, a sentence each."""
+    if isinstance(data, SeriesDataset):
+        return data, None, []
     dataset, guess, problems = read(data, task=TASK, need_labels=False, frame=choices_of(task, fill))
     raise_fatal([problem for problem in problems if problem.fatal], dataset.name)
     assert isinstance(dataset, SeriesDataset)
     task.codec.check(dataset)
-    return dataset, guess.layout
+    told = [problem.message for problem in problems]
+    new = [one.name for one in dataset.series if task.codec.number(one.name) < 0]
+    if new:
+        names = ", ".join(map(repr, new[:5])) + (" …" if len(new) > 5 else "")
+        count = "1 series is" if len(new) == 1 else f"{len(new)} series are"
+        told.append(f"{count} new to the model ({names}), read at the scale that shows while reading")
+    return dataset, guess.layout, told
 
 
 def choices_of(task: Forecaster, fill: str | None = None) -> FrameChoices:

@@ -94,7 +94,7 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
         self, dataset: SeriesDataset, options: FitOptions, twin_of: Forecaster | None = None
     ) -> tuple[Forecaster, Recipe]:
         codec = ForecastCodec.learn(
-            dataset, dataset.season, (options.fill, options.time, options.series, options.target)
+            dataset, dataset.season, (options.fill, options.time, options.series, options.target or dataset.value)
         )
         config = _config(dataset, codec, options)
         if config.lags and all((one.values > 0).all() for one in dataset.series):
@@ -135,9 +135,17 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
 
     def notes(self, task: Forecaster, dataset: SeriesDataset, sums: Mapping[str, Any]) -> list[str]:
         digest, counted = task.finished_on or ("", 0.0)
+        past, _, static = task.codec.columns
+        found = []
+        if task.config.lookback is not None and (past or static):
+            found.append(
+                f"With a look-back the values are read, and what is known ahead; {', '.join((*past, *static))} is not."
+            )
         if digest != dataset.digest:
-            return []
-        found = ["The intervals were corrected on this very set, so their coverage here tells nothing: see a test set."]
+            return found
+        found += [
+            "The intervals were corrected on this very set, so their coverage here tells nothing: see a test set."
+        ]
         if counted < FEW_ERRORS:
             found.append(
                 f"What was missed on the values held back counts as {counted:.0f} independent errors, which is little to "
