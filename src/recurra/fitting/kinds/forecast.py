@@ -39,6 +39,8 @@ LONG = 336
 """Last values that the linear part reads, where nothing says how many: two weeks of hours."""
 USUAL_FORECASTS = 400_000
 """Forecasts that a run learns from, at the most where there are minutes."""
+LEAST_PASSES, OF_MANY_SERIES = 4, 12
+"""Passes over them at the least; and where there are minutes and so `MANY` series that none is soon known by heart."""
 FEW_ERRORS = 30
 """Independent errors below which it is told that intervals rest on few."""
 DRAWN = 12
@@ -109,7 +111,8 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
         epochs = options.epochs
         if epochs is None:
             # more passes than these learn the forecasts by heart, however many minutes there are
-            epochs = max(4, min(200, round(USUAL_FORECASTS / max(1, sum(map(len, dataset.series))))))
+            least = OF_MANY_SERIES if options.minutes is not None and len(dataset.series) >= MANY else LEAST_PASSES
+            epochs = max(least, min(200, round(USUAL_FORECASTS / max(1, sum(map(len, dataset.series))))))
         recipe = recipe_of(
             options,
             minutes=options.minutes,
