@@ -82,6 +82,28 @@ def test_both_languages_say_everything() -> None:
         assert sorted(names.findall(en)) == sorted(names.findall(zh)), en
 
 
+def _light(colour: str) -> float:
+    """The relative luminance of a colour such as #1d629f or #fff (WCAG 2.2)."""
+    digits = colour.lstrip("#")
+    digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_texts_stand_out_from_what_is_behind_them(scheme: int) -> None:
+    content = (ROOT / "web" / "src" / "page.css").read_text("utf-8")
+    block = re.findall(r":root \{(.*?)\}", content, re.DOTALL)[scheme]
+    named = dict(re.findall(r"--(\w+): (#\w+)", block))
+    for front, back in [
+        ("on", "model"),
+        *((f, b) for f in ("ink", "soft", "second") for b in ("paper", "card", "even")),
+    ]:
+        lights = sorted((_light(named[front]), _light(named[back])))
+        assert (lights[1] + 0.05) / (lights[0] + 0.05) >= 4.5, (front, back)
+
+
 @pytest.mark.skipif(
     shutil.which("node") is None or not (ROOT / "web" / "node_modules" / "esbuild").exists(),
     reason="the page is built by node and esbuild: npm ci in web/",

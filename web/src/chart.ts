@@ -46,6 +46,8 @@ export function chart(label: string, lines: Line[], axis: string, logarithmic = 
   if (!logarithmic) least = Math.min(0, least);
   if (!Number.isFinite(least + most)) [least, most] = [0, 1];
   else if (most === least) most = least + 1;
+  // a tenfold at least, so that what hardly changes does not look as if it did
+  if (logarithmic) least = Math.min(least, most - 1);
   const x = (step: number): number => LEFT + (steps === 1 ? 0.5 : step / (steps - 1)) * (WIDE - LEFT - 12);
   const y = (value: number): number => HIGH - BOTTOM - ((level(value) - least) / (most - least)) * (HIGH - BOTTOM - TOP);
   const root = s("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, class: "chart", role: "img", "aria-label": label });

@@ -13,7 +13,7 @@ import type { Look } from "./types";
 import { UnitsPanel } from "./units";
 import { WhatIfPanel } from "./whatif";
 import { WhyPanel } from "./why";
-import { count, layerName, number, percent, say, speak } from "./words";
+import { count, layerName, number, percent, say, sayName, speak } from "./words";
 
 /** Rows of the table for who cannot see the strip. */
 const TABLE = 120;
@@ -149,7 +149,7 @@ class Page {
     document.title = `${say("title")}: ${look.scenes.map((scene) => scene.title).join(" / ")}`;
     put(
       this.top,
-      h("div", {}, h("h1", {}, say("title")), h("p", { class: "quiet" }, say("lead", { cell: (look.model.cell ?? look.model.layers[0]!.cell).toUpperCase(), kind: look.model.kind }))),
+      h("div", {}, h("h1", {}, say("title")), h("p", { class: "quiet" }, say("lead", { cell: (look.model.cell ?? look.model.layers[0]!.cell).toUpperCase(), kind: sayName(look.model.kind) }))),
       h(
         "div",
         { class: "corner" },

@@ -6,7 +6,7 @@ import { h, put, seen } from "./dom";
 import type { Loaded } from "./scene";
 import { changed, type Store } from "./store";
 import type { Why } from "./types";
-import { both, number, percent, say, type Word, WORDS } from "./words";
+import { both, number, percent, say, sayName } from "./words";
 
 /** Steps shown at once; of a longer sequence those around the target. */
 const MOST = 160;
@@ -120,7 +120,7 @@ export class WhyPanel {
       return h(
         "tr",
         { "data-method": name },
-        h("th", { scope: "row" }, methodName(name)),
+        h("th", { scope: "row" }, sayName(name)),
         ...range.map((step) => {
           const value = values.data[step] ?? NaN;
           const share = most ? value / most : 0;
@@ -143,10 +143,6 @@ export class WhyPanel {
       cut,
     );
   }
-}
-
-function methodName(name: string): string {
-  return name in WORDS ? say(name as Word) : name;
 }
 
 function targetName(why: Why): string {

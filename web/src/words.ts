@@ -10,6 +10,12 @@ export const WORDS = {
     en: "A network of {cell} cells for the task “{kind}”. It reads one step at a time and keeps a state: numbers that stand for all it has read so far.",
     zh: "由 {cell} 单元组成的网络，任务为“{kind}”。它一步一步地读，并保有一个状态：一组数，代表到此为止读过的一切。",
   },
+  language: { en: "language model", zh: "语言模型" },
+  classify: { en: "classify", zh: "分类" },
+  regress: { en: "regress", zh: "回归" },
+  tag: { en: "tag", zh: "标注" },
+  translate: { en: "translate", zh: "翻译" },
+  forecast: { en: "forecast", zh: "预测" },
   strip: { en: "One cell, step after step", zh: "同一个单元，一步接一步" },
   stripHelp: {
     en: "Time runs to the right. Below each step is its input, above it the output; each box is the state after that step, one stripe a unit. Blue is negative, orange positive. Drag to move, Ctrl and wheel to zoom; arrow keys choose a step and a layer.",
@@ -184,6 +190,11 @@ export function speaks(): "en" | "zh" {
 /** The words for a key in the language of the page. */
 export function say(key: Word, fill: Record<string, string | number> = {}): string {
   return WORDS[key][language].replace(/\{(\w+)\}/g, (whole, name: string) => String(fill[name] ?? whole));
+}
+
+/** The words for a name, where it is one of theirs; else the name itself. */
+export function sayName(name: string): string {
+  return name in WORDS ? say(name as Word) : name;
 }
 
 /** What Python wrote in both languages. */
