@@ -16,6 +16,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+if not torch.cuda.is_available():
+    # kernels for GPUs run in Triton's interpreter; it is chosen when Triton is imported first
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from recurra.data import tokens  # noqa: E402
 
 

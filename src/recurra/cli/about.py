@@ -87,7 +87,11 @@ def kernel_table() -> list[dict[str, str]]:
             else ("reference", reason)
         )
         found.append({"kernel": name, "device": "cpu", "backend": native[0], "why": native[1]})
-        for device, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
-            why = "no kernel of ours for this device yet" if there else "no such device here"
-            found.append({"kernel": name, "device": device, "backend": "reference", "why": why})
+        on_gpu, what = kernels.gpu.summary(name)
+        for device, there, backend, why in (
+            ("cuda", torch.cuda.is_available(), on_gpu, what),
+            ("mps", torch.backends.mps.is_available(), "reference", "no kernel of ours for this device yet"),
+        ):
+            backend, why = (backend, why) if there else ("reference", "no such device here")
+            found.append({"kernel": name, "device": device, "backend": backend, "why": why})
     return found

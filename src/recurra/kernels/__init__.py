@@ -3,6 +3,7 @@
 They know arrays and nothing of parameters, layers or tasks.
 """
 
+from recurra.kernels import gpu
 from recurra.kernels.attention import attention
 from recurra.kernels.calls import elman, gru, lstm
 from recurra.kernels.crf import crf_loss, filtered, viterbi
@@ -50,6 +51,7 @@ __all__ = [
     "direct",
     "elman",
     "filtered",
+    "gpu",
     "gru",
     "instruction_set",
     "instruction_sets",

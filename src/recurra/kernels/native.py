@@ -66,7 +66,7 @@ class BackendWarning(UserWarning):
 
 @contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Choose the backend on the CPU inside the block: "auto", "native" (or an error) or "reference"."""
+    """Choose the backend inside the block: "auto", on the CPU "native" (or an error), or anywhere "reference"."""
     if name not in BACKENDS:
         raise UsageError(f"There is no backend '{name}'", expected=", ".join(BACKENDS))
     token = _choice.set(name)
@@ -74,6 +74,11 @@ def backend(name: str) -> Iterator[None]:
         yield
     finally:
         _choice.reset(token)
+
+
+def chosen() -> str:
+    """The backend that was chosen for this place in the program."""
+    return _choice.get()
 
 
 def unsupported(

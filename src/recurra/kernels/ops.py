@@ -1,11 +1,11 @@
 """The table of kernels, made into operations of torch: the only place that touches `torch.library`.
 
 The dispatcher of torch is the registry. Each kernel of `KERNELS` becomes an opaque operation `recurra::NAME`, run by the
-reference on any device, with the native build laid over it on the CPU, a shape-only version for compilation and export,
-and a gradient. The gradient is a second operation, `recurra::NAME_backward`, whose default is derived from the reference;
-when a gradient of the gradient is asked for, the reference itself is differentiated, so every order is right. A call that
-is transformed (`transforms.py`) goes to the reference as a whole, and each operation has a batching rule for what was
-recorded before. Other files call the functions at the end and never `torch.ops`.
+reference on any device, with the native build laid over it on the CPU and `gpu` on CUDA devices, a shape-only version for
+compilation and export, and a gradient. The gradient is a second operation, `recurra::NAME_backward`, whose default is
+derived from the reference; when a gradient of the gradient is asked for, the reference itself is differentiated, so every
+order is right. A call that is transformed (`transforms.py`) goes to the reference as a whole, and each operation has a
+batching rule for what was recorded before. Other files call the functions at the end and never `torch.ops`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from recurra.kernels import loss, native, reference
+from recurra.kernels import gpu, loss, native, reference
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.recompute import passing
 from recurra.kernels.transforms import (
@@ -140,6 +140,7 @@ def _register(kernel: Kernel) -> None:
     library.impl(name, getattr(reference, name), "CompositeExplicitAutograd")
     if name in native.KERNELS:
         library.impl(name, native.forward(name, names), "CPU")
+        library.impl(name, gpu.forward(name, names), "CUDA")
 
     def forward_shape(*args: Any) -> tuple[Tensor, ...]:
         return tuple(args[0].new_empty(shape) for shape in kernel.shapes(*args))
@@ -179,6 +180,8 @@ def _register(kernel: Kernel) -> None:
         through_gates = len(grad_names) - kernel.saved
         by_hand = native.backward(name, names, grad_names, through_gates, derived)
         library.impl(f"{name}_backward", by_hand, "CPU")
+        on_gpu = gpu.backward(name, names, grad_names, through_gates, derived)
+        library.impl(f"{name}_backward", on_gpu, "CUDA")
     torch.library.register_fake(f"recurra::{name}_backward", backward_shape, lib=library)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

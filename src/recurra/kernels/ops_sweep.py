@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recurra.kernels import native
+from recurra.kernels import gpu, native
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.ops import library, needed, recording
 from recurra.kernels.sweeps import SWEEPS, Parameters, by_reference
@@ -109,15 +109,16 @@ def _backward_by_native(
 def _derived(
     cell: str, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], present: Sequence[bool],
     rest: tuple[Tensor | None, Tensor | None, Tensor | None, bool], grads: Sequence[Tensor | None],
+    by: Callable[..., list[Tensor]] = by_reference,
 ) -> list[Tensor]:  # fmt: skip
-    """The gradients of x, states and weights, by differentiating the reference."""
+    """The gradients of x, states and weights, by differentiating the reference, or what else runs the sweep."""
     values = [x, *states, *weights]
     names = [str(at) for at in range(len(values))]
 
     def run(**named: Tensor) -> list[Tensor]:
         first, *left = (named[name] for name in names)
         parameters = Parameters.of(left[len(states) :], present)
-        return by_reference(cell, first, left[: len(states)], parameters, *rest, True)
+        return by(cell, first, left[: len(states)], parameters, *rest, True)
 
     found = derived_gradient(run, names, dict(zip(names, values, strict=True)), grads)
     return [found[name] for name in names]
@@ -126,19 +127,29 @@ def _derived(
 def _backward_derived(
     cell: str, x: Tensor, states: Any, weights: Any, present: Any, tokens: Any, lengths: Any, resets: Any,
     reverse: bool, outputs: Tensor, kept: Tensor, marks: Tensor, grad_outputs: Any, there: list[bool], grads: list[Tensor],
-    need_x: bool,
+    need_x: bool, by: Callable[..., list[Tensor]] = by_reference,
 ) -> list[Tensor]:  # fmt: skip
     arrived = iter(grads)
     each = [grad_outputs, *(next(arrived) if came else None for came in there), None, None]
     with torch.no_grad():
-        found = _derived(cell, x, states, weights, present, (tokens, lengths, resets, reverse), each)
+        found = _derived(cell, x, states, weights, present, (tokens, lengths, resets, reverse), each, by)
     return found if need_x else [x.new_empty(0), *found[1:]]
+
+
+def _by_gpu(cell: str, x: Tensor, states: Any, weights: Any, present: Any, *rest: Any) -> list[Tensor]:
+    return gpu.sweep(cell, x.dtype)(cell, x, states, Parameters.of(weights, present), *rest)
+
+
+def _backward_by_gpu(cell: str, x: Tensor, *rest: Any) -> list[Tensor]:
+    return _backward_derived(cell, x, *rest, by=gpu.sweep(cell, x.dtype))
 
 
 library.impl("sweep", _by_torch, "CompositeExplicitAutograd")
 library.impl("sweep", _by_native, "CPU")
 library.impl("sweep_backward", _backward_derived, "CompositeExplicitAutograd")
 library.impl("sweep_backward", _backward_by_native, "CPU")
+library.impl("sweep", _by_gpu, "CUDA")
+library.impl("sweep_backward", _backward_by_gpu, "CUDA")
 torch.library.register_fake("recurra::sweep", _shape, lib=library)
 torch.library.register_fake("recurra::sweep_backward", _backward_shape, lib=library)
 

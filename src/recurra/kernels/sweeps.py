@@ -91,7 +91,7 @@ MARK_STEPS = 32
 """Steps between two states that are kept for the gradients of a recurrent cell."""
 POWER = 8.0
 """c of the RG-LRU: how far a gate can go from its unit's own decay."""
-_LEAST = 1e-12
+LEAST = 1e-12
 """What is below the RG-LRU's root is this at least, so that its gradient stays finite."""
 
 
@@ -109,7 +109,7 @@ def _rglru_parts(sums: Tensor, numbers: Rows) -> Rows:
 def _rglru(sums: Tensor, state: Rows, numbers: Rows) -> Rows:
     """S' = a S + sqrt(1 - a²) i v, a = exp(-c softplus(Λ) r) (De et al. 2024, section 2.4)."""
     (s,), (v, _, i, log) = state, _rglru_parts(sums, numbers)
-    return (torch.exp(log) * s + (-torch.expm1(2 * log)).clamp(min=_LEAST).sqrt() * (i * v),)
+    return (torch.exp(log) * s + (-torch.expm1(2 * log)).clamp(min=LEAST).sqrt() * (i * v),)
 
 
 def _rglru_inner(sums: Tensor, numbers: Rows) -> dict[str, Tensor]:
@@ -241,6 +241,17 @@ def by_blocks(first: Tensor, weight: Tensor) -> Tensor:
     return read.flatten(-3)
 
 
+def sums_of(x: Tensor, parameters: Parameters, tokens: Tensor | None, lengths: Tensor | None) -> Tensor:
+    """The sums[T, B, S] that the inputs make for all steps, x[T, B, I] or a table [V, I] with tokens[T, B]."""
+    first = reference.project(
+        x, parameters.weight_in, parameters.bias_in, None, None if tokens is not None else lengths
+    )
+    weight, bias, sums = parameters.weight_gates, parameters.bias_gates, first
+    if weight is not None and bias is not None:
+        sums = torch.cat([first, by_blocks(first, weight) + bias], dim=-1)
+    return sums if tokens is None else F.embedding(tokens, sums)
+
+
 def by_reference(
     cell: str,
     x: Tensor,
@@ -256,14 +267,8 @@ def by_reference(
 
     x[T, B, I], or a table [V, I] with tokens. With tokens the sums are not kept.
     """
-    sweep = SWEEPS[cell]
-    first = reference.project(
-        x, parameters.weight_in, parameters.bias_in, None, None if tokens is not None else lengths
-    )
-    weight, bias, sums = parameters.weight_gates, parameters.bias_gates, first
-    if weight is not None and bias is not None:
-        sums = torch.cat([first, by_blocks(first, weight) + bias], dim=-1)
-    sums = sums if tokens is None else F.embedding(tokens, sums)
+    sweep, weight = SWEEPS[cell], parameters.weight_gates
+    sums = sums_of(x, parameters, tokens, lengths)
     numbers = () if parameters.own is None else sweep.numbers(parameters.own)
 
     def step(row: Tensor, state: Rows) -> tuple[Rows, Rows]:

@@ -1,0 +1,207 @@
+"""What runs a call on a GPU: the choice and its words, what is called then, and whole calls on a GPU where one is.
+
+cuDNN is reached through operators of torch, which give the same numbers on the processor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_calls import cast, complete, outcome, shares
+from recurra import kernels
+from recurra.cli.about import kernel_table
+from recurra.kernels import KERNELS, SWEEPS, BackendWarning, Parameters, backend, gpu, native, reference
+from recurra.kernels.derived import derived_gradient
+from recurra.kernels.gpu import cudnn
+from recurra.kernels.sweeps import by_reference
+from test_kernels import arguments
+from test_sweeps import arguments as of_a_sweep
+from tolerances import assert_close
+
+PLAIN: dict[str, Any] = {"inputs": 3, "bias_in": True, "keep": False}
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that has cuDNN and Triton."""
+    monkeypatch.setattr(gpu, "cudnn_there", lambda: True)
+    monkeypatch.setattr(gpu, "triton_there", lambda: True)
+
+
+def asked(name: str, **more: Any) -> dict[str, Any]:
+    return complete(name, arguments(name, 3, 2, 4, **{**PLAIN, **more}))
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize(
+    ("name", "more", "road", "why"),
+    [
+        ("gru", {}, "cudnn", "dense call"),
+        ("lstm", {"reverse": True}, "cudnn", "dense call"),
+        ("elman", {"activation": "relu"}, "cudnn", "dense call"),
+        ("elman", {"activation": "sigmoid"}, "triton", "no activation 'sigmoid'"),
+        ("gru", {"keep": True}, "triton", "no gates"),
+        ("gru", {"lengths": True}, "triton", "different steps"),
+        ("lstm", {"resets": True}, "triton", "reset inside"),
+        ("lstm", {"mask": True}, "triton", "dropout mask"),
+        ("gru", {"symbols": 4}, "triton", "tokens"),
+        ("gru", {"inputs": None, "bias_in": False}, "triton", "come projected"),
+        ("gru", {"reset_after": False}, "reference", "cuDNN, because the reset gate .* our kernels, because .* reset gate"),
+        ("lstm", {"peepholes": True}, "reference", "they have no peepholes"),
+        ("lstm", {"width": 2}, "reference", "they have no projection"),
+        ("elman", {"activation": "gelu"}, "reference", "they have no activation 'gelu'"),
+    ],
+)  # fmt: skip
+def test_the_choice_and_its_reason(name: str, more: dict[str, Any], road: str, why: str) -> None:
+    inputs = asked(name, **more)
+    assert gpu.choose(name, inputs)[0] == road
+    words = gpu.explain(name, inputs)
+    assert re.match(f"{road} runs '{name}': ", words, re.IGNORECASE) and re.search(why, words)
+    with backend("reference"):
+        assert gpu.explain(name, inputs) == f"reference runs '{name}': the backend 'reference' was chosen"
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "cudnn_there", lambda: False)
+    monkeypatch.setattr(gpu, "triton_there", lambda: False)
+    monkeypatch.setattr(native, "_warned", set())
+    inputs = asked("gru")
+    why = "not cuDNN, because this torch has no cuDNN; not our kernels, because Triton is not installed"
+    assert gpu.explain("gru", inputs) == f"reference runs 'gru': {why}"
+    assert gpu.summary("gru")[0] == "cudnn, reference"
+    with pytest.warns(BackendWarning, match=re.escape(f"the reference runs 'gru' on the GPU, because {why}")):
+        results = gpu.forward("gru", KERNELS["gru"].names)(*inputs.values())
+    assert all(torch.equal(a, b) for a, b in zip(results, reference.gru(**inputs), strict=True))
+    with pytest.warns(BackendWarning, match="'mingru' on the GPU, because Triton is not installed"):
+        assert gpu.sweep("mingru", torch.float32) is by_reference
+
+
+@pytest.mark.usefixtures("everything")
+def test_the_doctor_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows() -> dict[str, tuple[str, str]]:
+        return {row["kernel"]: (row["backend"], row["why"]) for row in kernel_table() if row["device"] == "cuda"}
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert rows()["gru"] == (
+        "cudnn, triton",
+        "cuDNN for plain calls without gates, else Triton; never run on a GPU so far",
+    )
+    assert rows()["linear"] == ("reference", "one product of torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert set(rows().values()) == {("reference", "no such device here")}
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("name", "more"), [("elman", {}), ("elman", {"activation": "relu"}), ("gru", {}), ("lstm", {})]
+)
+def test_the_operators_of_torch_are_given_our_weights(name: str, more: dict[str, Any], reverse: bool) -> None:
+    for bias in (True, False):
+        inputs = asked(name, reverse=reverse, **{**more, "bias_in": bias})
+        results = gpu.forward(name, KERNELS[name].names)(*inputs.values())
+        assert [value.shape for value in results] == [value.shape for value in cudnn.forward(name, inputs)]
+        for value, true in zip(results, getattr(reference, name)(**inputs), strict=True):
+            assert_close(value, true)
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("name", KERNELS)
+def test_operations_as_the_dispatcher_calls_them(name: str) -> None:
+    pytest.importorskip("triton", reason="Triton is made for Linux alone")
+    kernel, inputs = KERNELS[name], asked(name, lengths=True, keep=True)
+    truth = getattr(reference, name)(**inputs)
+    results = gpu.forward(name, kernel.names)(*inputs.values())
+    for value, true in zip(results, truth, strict=True):
+        assert_close(value, true)
+    grads: list[Tensor | None] = [shares(result) for result in truth]
+    through_gates = len(grads) - kernel.saved
+    grads[through_gates] = None
+    grad_names = [f"grad_{part.split()[-1]}" for part in kernel.results.split(", ")]
+    run = gpu.backward(name, kernel.names, grad_names, through_gates, _never)
+    found = run(*grads, *inputs.values(), results[0], *results[through_gates:], True)
+    true_gradients = derived_gradient(getattr(reference, name), kernel.differentiable, inputs, grads)
+    for key, gradient in zip(kernel.differentiable, found, strict=True):
+        assert_close(gradient, true_gradients[key], "gradients") if key in true_gradients else _empty(gradient)
+    without = run(*grads, *inputs.values(), results[0], *results[through_gates:], False)
+    _empty(without[0])
+    assert all(torch.equal(a, b) for a, b in zip(found[1:], without[1:], strict=True))
+
+
+def _never(*_: Any) -> Any:
+    raise AssertionError("the reference was asked")
+
+
+def _empty(gradient: Tensor) -> None:
+    assert gradient.numel() == 0
+
+
+def test_each_sweep_has_its_way(everything: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton", reason="Triton is made for Linux alone")
+    from recurra.kernels.gpu.sweeps import COEFFICIENTS, by_scan
+
+    monkeypatch.setattr(
+        native, "_warned", {f"the reference runs '{cell}' on the GPU, because {why}" for cell, why in WALKED}
+    )
+    assert COEFFICIENTS.keys() == gpu.LINEAR
+    for cell in SWEEPS:
+        assert gpu.sweep(cell, torch.float32) is (by_scan if cell in gpu.LINEAR else by_reference)
+
+
+WALKED = [("slstm", "its steps are no scan"), ("mlstm", "its steps are no scan")]
+
+
+def on_both(call: Callable[..., Any], leaves: list[Tensor]) -> None:
+    truth = outcome(call, leaves, "cpu")
+    got = outcome(call, leaves, "cuda")
+    for value, true in zip(got, truth, strict=True):
+        assert value.is_cuda
+        assert_close(value.cpu(), true, "gradients")
+
+
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize("hidden", [5, 80])
+@pytest.mark.parametrize(
+    "more", [{"inputs": 3}, {"symbols": 4, "lengths": True, "resets": True, "mask": True}], ids=str
+)
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_layer_on_a_gpu(name: str, more: dict[str, Any], hidden: int) -> None:
+    given = cast(arguments(name, 9, 20, hidden, **more), torch.float32)
+    wanted = [key for key in KERNELS[name].differentiable if key in given]
+
+    def call(*values: Tensor) -> Any:
+        here = values[0].device
+        rest = {key: value.to(here) if isinstance(value, Tensor) else value for key, value in given.items()}
+        results = getattr(kernels, name)(**{**rest, **dict(zip(wanted, values, strict=True))})
+        return results[: len(results) - KERNELS[name].saved]
+
+    on_both(call, [given[key] for key in wanted])
+    with torch.no_grad():
+        for value, true in zip(
+            call(*(given[key].cuda() for key in wanted)), call(*(given[key] for key in wanted)), strict=True
+        ):
+            assert_close(value.cpu(), true)
+
+
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", sorted(gpu.LINEAR))
+def test_a_sweep_on_a_gpu(name: str) -> None:
+    given = of_a_sweep(name, 200, 5, 40, lengths=True, resets=True)
+    count = len(given["states"])
+
+    def call(*values: Tensor) -> Any:
+        parameters = Parameters.of(values[1 + count :], given["present"])
+        marks = {key: given[key].to(values[0].device) for key in ("lengths", "resets")}
+        outputs, states, _ = kernels.sweep(name, values[0], values[1 : 1 + count], parameters, **marks)
+        return [outputs, *states]
+
+    on_both(call, [given["x"].float(), *(v.float() for v in (*given["states"], *given["weights"]))])

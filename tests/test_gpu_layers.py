@@ -1,0 +1,92 @@
+"""Elman, GRU and LSTM in Triton against the reference in float64, run by Triton's interpreter where there is no GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_calls import cast, complete, shares
+from recurra.kernels import KERNELS, reference
+from recurra.kernels.derived import derived_gradient
+from test_kernels import arguments
+from tolerances import assert_close
+
+pytest.importorskip("triton", reason="Triton is made for Linux alone")
+
+from recurra.kernels.gpu import layers
+
+DTYPES = (torch.float32, torch.float64)
+
+
+def equal_reference(name: str, given: dict[str, Any], dtype: torch.dtype, block: int | None = None) -> None:
+    """Results, gates included, and all gradients, those through an LSTM's cells included."""
+    kernel, exact = KERNELS[name], complete(name, given)
+    truth = getattr(reference, name)(**exact)
+    grads: list[Tensor | None] = [shares(result) for result in truth]
+    grads[len(grads) - kernel.saved] = None  # no kernel goes through the gates
+    true_gradients = derived_gradient(getattr(reference, name), kernel.differentiable, exact, grads)
+
+    inputs = cast(exact, dtype)
+    results = layers.forward(name, inputs, block)
+    for result, true in zip(results, truth, strict=True):
+        assert result.dtype == dtype
+        assert_close(result, true)
+    names = [f"grad_{part.split()[-1]}" for part in kernel.results.split(", ")]
+    arrived = {key: None if grad is None else grad.to(dtype) for key, grad in zip(names, grads, strict=True)}
+    kept = {"outputs": results[0], "gates": results[len(results) - kernel.saved], "cells": results[-1]}
+    gradients = layers.backward(name, arrived, inputs, kept, True, block)
+    assert gradients.keys() == true_gradients.keys()
+    for key, true in true_gradients.items():
+        assert_close(gradients[key], true, "gradients")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", KERNELS)
+def test_triton_equals_reference(name: str, reverse: bool, dtype: torch.dtype) -> None:
+    more = {"inputs": 3, "bias_in": True} if reverse else {"symbols": 4}
+    given = arguments(name, 5, 3, 4, lengths=True, resets=True, mask=True, reverse=reverse, seed=1, **more)
+    if "tokens" not in given:
+        given["x"][torch.arange(5)[:, None] >= given["lengths"]] = torch.nan  # what pads a row reaches nothing
+    equal_reference(name, given, dtype)
+    equal_reference(name, arguments(name, 4, 2, 3, reverse=reverse), dtype)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_weight_in_blocks_and_rows_in_several_programs(name: str) -> None:
+    equal_reference(name, arguments(name, 3, 17, 19, lengths=True, resets=True, mask=True), torch.float32, block=16)
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "identity"])
+def test_activations(activation: str) -> None:
+    equal_reference("elman", arguments("elman", 4, 2, 3, activation=activation), torch.float64)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_nothing_is_run_without_steps_or_rows(name: str) -> None:
+    for steps, batch in ((0, 2), (3, 0)):
+        equal_reference(name, arguments(name, steps, batch, 3, inputs=2), torch.float64)
+
+
+def test_rows_and_pieces_do_not_matter() -> None:
+    given = complete("gru", cast(arguments("gru", 6, 3, 4), torch.float32))
+    outputs, last, _ = layers.forward("gru", given)
+    for row in range(3):
+        alone = {**given, "x": given["x"][:, row : row + 1], "h": given["h"][row : row + 1]}
+        assert torch.equal(layers.forward("gru", alone)[0], outputs[:, row : row + 1])
+    first, state, _ = layers.forward("gru", {**given, "x": given["x"][:2]})
+    second, state, _ = layers.forward("gru", {**given, "x": given["x"][2:], "h": state})
+    assert torch.equal(torch.cat([first, second]), outputs) and torch.equal(state, last)
+
+
+def test_a_reset_ends_even_a_state_that_is_no_number() -> None:
+    given = complete("lstm", arguments("lstm", 4, 1, 3))
+    given["h"] = torch.full_like(given["h"], torch.nan)
+    given["resets"] = torch.tensor([True, False, False, False])[:, None]
+    results = layers.forward("lstm", given)
+    assert all(result.isfinite().all() for result in results)
+    zeros = layers.forward("lstm", {**given, "h": torch.zeros(1, 3).double()})
+    assert all(torch.equal(value, true) for value, true in zip(results, zeros, strict=True))
