@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from networks import HIDDEN, INPUTS, NETWORKS
+from recurra.data.text_codec import TextCodec
 from recurra.errors import DataError, UsageError
 from recurra.fitting import Model
+from recurra.layers import StackConfig
 from recurra.look import look
 from recurra.look.packing import unpack
 from recurra.look.parts import parts_of, watched
-from recurra.models import Translator
+from recurra.models import Translator, WordByWord, WordByWordConfig
 from recurra.state import leaves
 
 BY_NAME = {network.name: network for network in NETWORKS}
@@ -149,6 +151,27 @@ def test_a_translator_shows_both_sides() -> None:
         for part, each in zip(parts_of(task), scene.layers, strict=True)
     }
     assert reads == {"encoder.0": 4, "first.0": len(said), "rest.0": len(said)}
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_word_by_word_explains_what_it_says(both: bool) -> None:
+    """The unknown word is never said, so it is neither shown nor explained."""
+    codec = TextCodec.learn(["abcdefgh"], "characters")
+    config = WordByWordConfig(
+        stack=StackConfig(hidden=4, bidirectional=both), source_vocabulary=codec.size, target_vocabulary=codec.size
+    )
+    task = WordByWord(config, codec, codec).double().eval()
+    with torch.no_grad():
+        task.bias[0] = 9.0
+    scene = look(task, "abcd").scenes[0]
+    said = [targets.target.text for targets in scene.why]
+    assert "".join(said) == "".join(likely[0]["text"] for likely in scene.outputs) == scene.answer["translation"]
+    why = scene.why[1]
+    assert why.value == pytest.approx(np.log(scene.outputs[1][0]["p"]), rel=1e-4)
+    inputs = task.encode(["bcd" if both else "b"]).inputs
+    with torch.no_grad():
+        logs = task.sayable(task(inputs)[0])[0, 0].log_softmax(-1)
+    assert why.value - why.deletion[0] == pytest.approx(float(logs[why.target.index]), rel=1e-9)
 
 
 def test_two_inputs_stand_side_by_side() -> None:

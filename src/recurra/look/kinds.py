@@ -40,6 +40,7 @@ TOP = 5
 MOST_ANSWERS = 4096
 """Steps up to which a model that answers once is asked after each of them."""
 Outputs = list[Any]
+Both = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Target:
 class Asker(ABC):
     """One input of a task."""
 
-    remark: ClassVar[str | None] = None
-    """What is to be known of the explanations of this kind."""
+    remark: ClassVar[Both | None] = None
+    """What is to be known of the explanations of this kind, in English and Chinese."""
 
     def __init__(self, task: Any, raw: Any) -> None:
         self.task = task
@@ -168,13 +169,19 @@ class AskLanguage(_Next):
 
 
 class AskWordByWord(_Next):
-    """The target word at each step."""
+    """The target word at each step: of those that can be said, as the answer is."""
+
+    def outputs(self, given: Tensor) -> Outputs:
+        return super().outputs(self.task.sayable(given))
+
+    def value(self, outputs: Tensor, places: Tensor, target: Target) -> Tensor:
+        return super().value(self.task.sayable(outputs), places, target)
 
     def name(self, index: int) -> str:
         return self.task.target_codec.token(index)
 
     def targets(self, given: Tensor) -> list[Target]:
-        chosen = given[0].argmax(-1).tolist()
+        chosen = self.task.sayable(given)[0].argmax(-1).tolist()
         places = [step + 1 if self.task.causal else self.steps for step in range(self.steps)]
         return [Target(step, index, self.name(index), places[step]) for step, index in enumerate(chosen)]
 
@@ -200,12 +207,19 @@ class AskWhole(Asker):
         return list(self.task.members) if isinstance(self.task, Ensemble) else [self.task]
 
     @property
-    def remark(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def remark(self) -> Both | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         if isinstance(self.task, Ensemble):
-            counts = " The fixed convolutions beside them count, which no gradient tells of."
-            return "Answers and explanations are of the average of all members." + (counts if self.task.voice else "")
+            english = "Answers and explanations are of the average of all members."
+            chinese = "回答和解释都是所有成员的平均。"
+            if self.task.voice is not None:
+                english += " The fixed convolutions beside them count, which no gradient tells of."
+                chinese += "旁边的固定卷积只是计数，梯度看不到它们。"
+            return {"en": english, "zh": chinese}
         if getattr(self.task, "ngrams", None) is not None:
-            return "Gradients see the network alone; what is taken out is taken from the n-grams beside it too."
+            return {
+                "en": "Gradients see the network alone; what is taken out is taken from the n-grams beside it too.",
+                "zh": "梯度只看到网络本身；删除时，旁边的 n 元组里也一并删去。",
+            }
         return None
 
     @property
@@ -259,10 +273,11 @@ class AskWhole(Asker):
 class AskTagger(Asker):
     """The tag of each token, and the label of the sentence."""
 
-    remark = (
-        "A tag's probability is its marginal: over all ways to tag the other tokens. Where a token explains its own tag, it "
-        "is replaced by an unknown one."
-    )
+    remark: ClassVar[Both | None] = {
+        "en": "A tag's probability is its marginal: over all ways to tag the other tokens. A token that explains its own tag "
+        "is replaced by an unknown one.",
+        "zh": "标签的概率是边际概率：对其余各词的所有标法求和。一个词解释它自己的标签时，用未知词代替它。",
+    }
 
     @property
     def entries(self) -> list[nn.Module]:
@@ -331,7 +346,10 @@ class AskTagger(Asker):
 class AskTranslator(Asker):
     """A translation as it is written: steps are the tokens that the decoder reads; what explains them is the source."""
 
-    remark = "What was said before stays as it was: explanations are of the source."
+    remark: ClassVar[Both | None] = {
+        "en": "What was said before stays as it was: explanations are of the source.",
+        "zh": "已经译出的部分保持不变：解释的是原文。",
+    }
 
     def __init__(self, task: Any, raw: Any) -> None:
         super().__init__(task, raw)
@@ -381,7 +399,10 @@ class AskTranslator(Asker):
 class AskForecaster(Asker):
     """The next value after each row, and the forecast after the last."""
 
-    remark = "Explained is the next value, against a series that stands at its mean."
+    remark: ClassVar[Both | None] = {
+        "en": "Explained is the next value, against a series that stands at its mean.",
+        "zh": "解释的是下一个值，与停在均值上的序列相比。",
+    }
 
     def run(self) -> Tensor:
         # row by row as a series is followed, but not by the short way of a single row, which no cell takes part in

@@ -83,7 +83,7 @@ class Scene:
     outputs: Outputs
     answer: Answer
     attention: np.ndarray | None
-    remark: str | None
+    remark: dict[str, str] | None
     asker: Asker
     targets: list[Target]
     why: list[Why] = field(default_factory=list)

@@ -95,14 +95,14 @@ class WordByWord(Translation[WordByWordConfig]):
         return self._answers(outputs, torch.full((len(outputs),), outputs.shape[1]))
 
     def _answers(self, outputs: Tensor, lengths: Tensor) -> list[Answer]:
-        values, tokens = self._sayable(outputs).log_softmax(dim=-1).max(dim=-1)
+        values, tokens = self.sayable(outputs).log_softmax(dim=-1).max(dim=-1)
         answers = []
         for row, length in enumerate(lengths.tolist()):
             text, score = self.said(tokens[row, :length].tolist()), float(values[row, :length].sum())
             answers.append({"translation": text, "score": score, "best": [{"text": text, "score": score}]})
         return answers
 
-    def _sayable(self, outputs: Tensor) -> Tensor:
+    def sayable(self, outputs: Tensor) -> Tensor:
         """Logits without the token that stands for what it does not know."""
         unknown = self.target_codec.unknown
         return outputs if unknown is None else outputs.index_fill(-1, torch.tensor([unknown]), -torch.inf)
