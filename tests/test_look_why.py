@@ -81,7 +81,9 @@ def test_a_tag_is_told_by_the_other_tokens() -> None:
     assert found.value == pytest.approx(marginal(["abc", "def", "zz"], 1), rel=1e-9)
     told = {each["index"]: each["p"] for each in one.outputs(one.run().detach())[1]}
     # six digits are told
-    assert told[2] == pytest.approx(np.exp(found.value), rel=1e-5) and sum(told.values()) == pytest.approx(1.0, rel=1e-5)
+    assert told[2] == pytest.approx(np.exp(found.value), rel=1e-5) and sum(told.values()) == pytest.approx(
+        1.0, rel=1e-5
+    )
     assert found.value - found.deletion[0] == pytest.approx(marginal(["def", "zz"], 0), rel=1e-9)
     assert found.value - found.deletion[2] == pytest.approx(marginal(["abc", "def"], 1), rel=1e-9)
 

@@ -19,6 +19,7 @@ from networks import HIDDEN, INPUTS, NETWORKS, Network
 from recurra import kernels
 from recurra.cells import GRU, LSTM, Elman, FeedForward
 from recurra.data.codecs import LabelCodec, SeriesCodec
+from recurra.data.datasets import LongColumns
 from recurra.errors import EnvironmentFailure, UsageError
 from recurra.layers import Bidirectional, Block, Stack, StackConfig
 from recurra.models import Classifier, ClassifierConfig
@@ -182,7 +183,7 @@ def test_fixed_convolutions_and_fillings_over_longer_windows_than_a_piece(length
 
 @pytest.mark.parametrize("how", [{"flat": 4}, {"single": True}], ids=["whole", "pixels"])
 def test_pictures_read_otherwise_than_by_rows(how: dict[str, Any]) -> None:
-    codec = SeriesCodec(np.zeros(2), np.ones(2))
+    codec = SeriesCodec(np.zeros(2), np.ones(2), LongColumns("id", None, ("p", "q")))
     config = ClassifierConfig(classes=2, features=2, stack=StackConfig(hidden=3), summary="all", **how)
     task = Classifier(config, LabelCodec(["a", "b"]), codec).eval()
     model = recurra.onnx.export(task)
@@ -190,8 +191,9 @@ def test_pictures_read_otherwise_than_by_rows(how: dict[str, Any]) -> None:
     state = random_state(task, 2)
     with torch.no_grad():
         check(runtime(model)(x, leaves(state), None), *task(x, state))
-    (read,) = [each.value for each in model.metadata_props if each.key == "recurra.read"]
-    assert read == ("whole" if "flat" in how else "pixels")
+    about = {each.key: each.value for each in model.metadata_props}
+    assert about["recurra.read"] == ("whole" if "flat" in how else "pixels")
+    assert json.loads(about["recurra.channels"]) == ["p", "q"]
 
 
 def test_the_numbers_of_a_regressor_are_told_with_their_units() -> None:

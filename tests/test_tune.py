@@ -266,6 +266,10 @@ def test_the_verdict_is_what_the_look_says(values: tuple[float, float, str], ver
         Comparison("classify", "d", 9, "accuracy", "rows", made, [], []), ["the default", "trial 1"]
     )
     assert told.startswith(verdict) and better == beats and "9 rows" in told
+    told, better = _verdict(
+        Comparison("classify", "d", 1, "accuracy", "rows", made, [], []), ["the default", "trial 1"]
+    )
+    assert told.startswith("Whether it beats the default cannot be told of so little. On 1 row that") and not better
 
 
 def test_a_search_that_was_stopped_keeps_its_trials_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +286,7 @@ def test_a_search_that_was_stopped_keeps_its_trials_and_goes_on(monkeypatch: pyt
         return whole(*arguments, **named)
 
     monkeypatch.setattr(tuning, "train", stopping)
-    with pytest.raises(Interrupted, match=r"1 trials are kept in s, the best so far is trial 0.*trial-0"):
+    with pytest.raises(Interrupted, match=r"1 trial kept in s, the best so far is trial 0.*trial-0"):
         recurra.tune("rows.tsv", out="s", **QUICK)
     assert recurra.load("s/trial-0").kind == "classify"
     found = recurra.tune("rows.tsv", out="s", **QUICK)

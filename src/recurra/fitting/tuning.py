@@ -25,6 +25,7 @@ from recurra.fitting.sets import digest, gather, settled
 from recurra.fitting.stopping import Stopping
 from recurra.fitting.telling import same_again
 from recurra.fitting.trials import Study, Trial
+from recurra.inspection.measures import plural
 from recurra.models import Task
 from recurra.progress import Progress, duration, passes_shown
 from recurra.training import Event, train
@@ -260,8 +261,9 @@ class _Search:
         if not study.trials:
             return Interrupted("Stopped in the first trial; nothing is known yet", fix="The same command starts again")
         best = self.best()
+        kept = f"{plural(len(study.trials), 'trial')} kept in {study.folder}"
         return Interrupted(
-            f"Stopped; {len(study.trials)} trials are kept in {study.folder}, the best so far is trial {best.number} with "
+            f"Stopped; {kept}, the best so far is trial {best.number} with "
             f"{self._metric} {best.value:.4f}, its model in {study.model(best.number)}",
             fix="The same command goes on",
         )
@@ -287,9 +289,9 @@ def _verdict(comparison: Comparison, names: list[str]) -> tuple[str, bool]:
     first, second = comparison.models
     metric = comparison.metric
     figures = f"{metric} {first.metrics[metric].value:.4f} and {second.metrics[metric].value:.4f}"
-    where = (
-        f"On {comparison.rows:,} {'blocks' if comparison.unit == 'characters' else 'rows'} that neither was chosen by"
-    )
+    where = f"On {plural(comparison.rows, 'block' if comparison.unit == 'characters' else 'row')} that neither was chosen by"
+    if comparison.rows < 2:
+        return f"Whether it beats the default cannot be told of so little. {where}: {figures}.", False
     if first.name == names[0]:
         return f"It does not beat the default. {where}, the default is ahead: {figures}.", False
     if "can be luck" in second.verdict:

@@ -52,6 +52,8 @@ def _about(model: Any, first: Whole[Any]) -> dict[str, str]:
     if isinstance(first.codec, SeriesCodec):
         # the network reads standardised numbers; these make them
         about |= {f"recurra.{name}": json.dumps(getattr(first.codec, name).tolist()) for name in ("mean", "scale")}
+        if first.codec.long is not None:
+            about["recurra.channels"] = json.dumps(list(first.codec.long.channels), ensure_ascii=False)
         if first.config.flat or first.config.single:
             about["recurra.read"] = "whole" if first.config.flat else "pixels"
     return about
