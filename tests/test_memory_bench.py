@@ -16,7 +16,7 @@ from bad_input_cases import run
 from recurra.data.memory import CHECKING, Adding, Copy, Drawn, Parity, random_for
 from recurra.errors import DataError, UsageError
 from recurra.layers import StackConfig
-from recurra.memory import MemoryNetwork, MemoryOptions, MemoryRow, Results, remember, rows_wanted
+from recurra.memory import MemoryNetwork, MemoryOptions, MemoryRow, Results, remember, rows_wanted, training
 
 QUICK = MemoryOptions(minutes=0.005, hidden=4, rows=2)
 
@@ -27,6 +27,10 @@ def row(**changes: Any) -> MemoryRow:
         "seconds": 0.1, "trained": 10, "measures": {"10": 1.0, "20": 0.99, "100": 0.5, "200": 1.0},
     }  # fmt: skip
     return MemoryRow(**{**values, **changes})
+
+
+def network_of(task: Any) -> MemoryNetwork:
+    return MemoryNetwork(task, StackConfig(cell="gru", hidden=2))
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +74,23 @@ def test_parity_is_learnt_on_short_sequences_and_solved_on_long_ones() -> None:
     assert found is not None and found.solved and found.trained == 10
     assert found.measures["50"] is not None and found.measures["50"] >= 0.99
     assert found.longest == 50
+
+
+def test_the_rate_is_a_third_when_few_mistakes_are_left_on_the_last_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    monkeypatch.setattr(training.Optimisers, "step", lambda self, rate: rates.append(rate))
+    share = iter([0.0] * 20 + [1.0] * 200)
+    monkeypatch.setattr(training.MemoryNetwork, "right", lambda *given: next(share))
+    for task, wanted in ((Parity(50), [0.3, 0.1]), (Adding(10), [0.3])):
+        rates.clear()
+        run_of_it = training._Run(task, "gru", MemoryOptions(hidden=2, rows=1, rate=0.3), network_of(task))
+        for _ in range(100):
+            run_of_it._step()
+        assert [round(rate, 9) for rate in dict.fromkeys(rates)] == wanted
+    early = training._Run(Copy(50), "gru", MemoryOptions(hidden=2, rows=1), network_of(Copy(50)))
+    early._running, early._since = 1.0, 99
+    early._step()
+    assert not early._fine and early._length < 50
 
 
 def test_steps_can_be_counted() -> None:

@@ -31,13 +31,15 @@ SMOOTH, EVERY = 0.95, 20
 """How much of the running measure each step leaves, and after how many steps it is looked at."""
 ENOUGH = 0.95
 """Share right from which on training goes to longer sequences; the length that is to be solved asks for more."""
+FINE = 1 / 3
+"""How much of the rate is left from there on, on the length that is to be solved."""
 
 
 class MemoryOptions(Config):
     """How the network of a memory task is built and trained; the same for every cell of a table.
 
     Training lasts until the task is solved, `minutes` and, where they are counted, `steps` at most. `clip` is the greatest
-    norm of the gradient, the rate stays as it is, nothing decays.
+    norm of the gradient, the rate stays as it is until the end is near (`FINE`), no weight decays.
     """
 
     minutes: float = Field(default=5.0, gt=0)
@@ -116,6 +118,7 @@ class _Run:
         self._length = max(task.shortest, min(SHORT, task.trained))
         self._steps = self._since = 0
         self._running = math.nan
+        self._fine = False
 
     def go(self, stop: Callable[[], bool], on_step: Told) -> MemoryRow | None:
         began, solved, trouble = time.monotonic(), False, None
@@ -157,11 +160,14 @@ class _Run:
         norm = torch.nn.utils.clip_grad_norm_(self._optimisers.parameters, self._options.clip)
         value = float(loss.detach()) if torch.isfinite(norm) else math.nan
         if math.isfinite(value):
-            self._optimisers.step(self._options.rate)
+            self._optimisers.step(self._options.rate * (FINE if self._fine else 1.0))
         self._steps += 1
         self._since += 1
         right = network.right(task, outputs, drawn)
         self._running = right if self._since == 1 else SMOOTH * self._running + (1 - SMOOTH) * right
+        # what is left are few mistakes, which large steps undo as often as they mend them
+        last = self._length >= task.trained and not task.less_is_better
+        self._fine = self._fine or (last and self._since > 1 / (1 - SMOOTH) and self._running >= ENOUGH)
         return value
 
     def _time_to_look(self) -> bool:
