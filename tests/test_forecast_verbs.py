@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -57,6 +58,8 @@ def test_what_fit_says(model: recurra.Model) -> None:
     assert {"mse", "mae", "smape", "mase", "owa", "coverage80", "loss"} <= set(model.metrics["valid"])
     assert len(model.record["forecasts"]["per_step"]["mse"]) == 6
     assert any("corrected on this very set" in note for note in model.record["notes"])
+    page = Path(str(model.folder), "report.html").read_text(encoding="utf-8")
+    assert ">now</text>" in page and re.search(r"2 series, \d+ values", page)
     again = recurra.load(str(model.folder))
     assert again.fingerprint == model.fingerprint == model.record["fingerprint"]
 

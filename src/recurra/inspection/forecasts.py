@@ -32,7 +32,9 @@ def per_step(record: Mapping[str, Any]) -> Html | None:
         parts.append(_steps("Absolute error, in deviations, by steps ahead", [("valid", errors)], 0.0, max(errors)))
     lines = [(style, shares[level]) for style, level in (("valid", 80), ("second", 95)) if shares[level]]
     if lines:
-        parts.append(_steps("Values within the 80 % and the 95 % intervals", lines, 0.0, 1.0, share=True))
+        parts.append(
+            _steps("Values within the 80 % (solid) and the 95 % intervals (dashed)", lines, 0.0, 1.0, share=True)
+        )
     return join(parts) if parts else None
 
 
@@ -62,6 +64,7 @@ def _forecast(entry: object) -> Html | None:
     parts = [
         tag("text", shorten(entry.get("name", ""), 60), x=_LEFT, y=13, class_="title"),
         *_grid(down, low, high),
+        *_moments(across, first, size),
         _band(across, down, ahead, lines["lo-95"], lines["hi-95"], 0.14),
         _band(across, down, ahead, lines["lo-80"], lines["hi-80"], 0.24),
         _line(across, down, range(first), lines["before"], "rate"),
@@ -69,6 +72,18 @@ def _forecast(entry: object) -> Html | None:
         _line(across, down, range(first - 1, first + size), joined, "valid"),
     ]
     return _svg("A forecast with what was before and what came", parts)
+
+
+def _moments(across: Scale, first: int, size: int) -> list[Html]:
+    """A line where the forecast begins, and steps before and after it below the picture."""
+    x = across(first - 1)
+    parts = [tag("line", x1=x, x2=x, y1=_TOP, y2=_HEIGHT - _FOOT, class_="best")]
+    for step in ticks(1 - first, size, 8):
+        if step == round(step):
+            shown = f"{step:+g}" if step else "now"
+            place = across(first - 1 + step)
+            parts.append(tag("text", shown, x=place, y=_HEIGHT - 3, text_anchor="middle", class_="faint"))
+    return parts
 
 
 def _steps(title: str, lines: list[tuple[str, list[float]]], low: float, high: float, share: bool = False) -> Html:

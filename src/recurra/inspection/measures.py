@@ -58,7 +58,9 @@ def part(record: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
 
 
 def noun_of_tokens(record: Mapping[str, Any]) -> str:
-    """What the tokens of its data are called: steps, where one answer is given for a sequence of numbers."""
+    """What the tokens of its data are called: values of series; steps, where one answer is given for many numbers."""
+    if record.get("kind") == "forecast":
+        return "value"
     numbers = record.get("kind") in ("classify", "regress") and part(record, "model").get("level") is None
     return "step" if numbers else "token"
 
@@ -96,7 +98,7 @@ def whole(value: object) -> str:
 
 
 def plural(count: float, noun: str) -> str:
-    return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,.0f} {noun}{'' if count == 1 or noun == 'series' else 's'}"
 
 
 def day(value: object) -> str:

@@ -97,7 +97,7 @@ def _forecasts(record: Mapping[str, Any]) -> Html | None:
     if steps is not None:
         parts += [
             tag("h3", "By steps ahead"),
-            _caption("On the set measured last. Dashed: what the intervals promise."),
+            _caption("On the set measured last. Dotted: what the intervals promise."),
             steps,
         ]
     return _section("Forecasts", *parts)

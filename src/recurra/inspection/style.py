@@ -69,8 +69,8 @@ section{border-top:1px solid var(--rule);padding:1.7rem 0 1.5rem}
 .verdict.better h2{color:var(--good)}
 .verdict.worse{background:var(--bad-back)}.verdict.worse>.sign{background:var(--bad)}.verdict.worse h2{color:var(--bad)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:0;margin:0 0 1.9rem;
- border:1px solid var(--rule);border-radius:12px;background:var(--rule);overflow:hidden;column-gap:1px;row-gap:1px}
-.tiles div{background:var(--card);padding:.85rem 1.1rem .8rem}
+ border:1px solid var(--rule);border-radius:12px;background:var(--card);overflow:hidden;column-gap:1px;row-gap:1px}
+.tiles div{box-shadow:0 0 0 1px var(--rule);padding:.85rem 1.1rem .8rem}
 .tiles dt{font-size:.84rem;color:var(--soft)}
 .tiles dd{margin:0;font-size:1.65rem;line-height:1.25;font-weight:620;letter-spacing:-.015em}
 .tiles .split{display:block;font-size:.8rem;color:var(--faint);font-weight:400;letter-spacing:0}
