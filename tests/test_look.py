@@ -184,6 +184,7 @@ def test_two_inputs_stand_side_by_side() -> None:
     asked = [{why["target"]["text"] for why in scene["why"]} for scene in (first, second)]
     assert {first["answer"]["label"], second["answer"]["label"]} <= asked[0] & asked[1]
     assert np.array(first["trajectory"][1]).shape == (4, 2)
+    assert look(task, "ab" * 50, why=0).scenes[0].title == "ab" * 40 + "…"
 
 
 def test_a_look_is_kept_as_a_page_and_as_numbers(tmp_path: Path) -> None:
@@ -224,6 +225,7 @@ def test_mistakes_are_told() -> None:
     for call, error, words in (
         (lambda: look(task), UsageError, "0 inputs"),
         (lambda: look(task, "a", "b", "c"), UsageError, "3 inputs"),
+        (lambda: look(task, "a", titles=["one", "two"]), UsageError, "2 titles"),
         (lambda: look(task, "a", why=-1), UsageError, "'why' is out of range"),
         (lambda: look(task, ""), DataError, "empty"),
         (lambda: look(task, 3), DataError, "reads text"),

@@ -34,7 +34,8 @@ def look(
     given = _given(model, inputs, rows, text)
     if not 1 <= len(given) <= 2:
         raise UsageError("A look is into one input, or two side by side", got=f"{len(given)} inputs")
-    titles = [one.raw if isinstance(one.raw, str) else one.name for one in given]
+    # a text is called by itself, all else by where it stands
+    titles = None if isinstance(given[0].raw, str) else [one.name for one in given]
     found = model.look(*(one.raw for one in given), titles=titles, why=why, corpus=corpus)
     if show and out is None:
         out = Path(tempfile.mkdtemp(prefix="recurra-")) / "look.html"

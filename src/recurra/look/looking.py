@@ -35,6 +35,8 @@ SHORT = 32
 SOME = 2
 MOST_NUMBERS = 1 << 20
 """Units times steps of all layers up to which plain values have the terms of sums as well."""
+LONGEST = 80
+"""Characters of a title."""
 WIDE = 4
 """A leaf of a state more than so many times as wide as its layer is a matrix: shown by its norm, and whole at both ends."""
 SMALL = 3 << 19
@@ -331,7 +333,9 @@ def look(
     if why is not None and (type(why) is not int or why < 0):
         raise UsageError("'why' is out of range", got=why, expected="0 or more answers to explain")
     parts = parts_of(task)
-    names = list(titles or [raw if isinstance(raw, str) else f"input {place}" for place, raw in enumerate(inputs, 1)])
+    names = list(titles or [_title(raw, place) for place, raw in enumerate(inputs, 1)])
+    if len(names) != len(inputs):
+        raise UsageError("Each input has a title", got=f"{len(names)} titles", expected=len(inputs))
     scenes = [record(asker(task, raw), parts, name) for raw, name in zip(inputs, names, strict=True)]
     for scene, wanted in zip(scenes, _wanted(scenes, why), strict=True):
         scene.why = [explain(scene.asker, target) for target in wanted]
@@ -340,6 +344,13 @@ def look(
     if corpus is not None:
         found.corpus = search(task, parts, corpus, found.last_state())
     return found
+
+
+def _title(raw: Any, place: int) -> str:
+    """What an input is called: the beginning of a text, or its number."""
+    if not isinstance(raw, str):
+        return f"input {place}"
+    return raw if len(raw) <= LONGEST else f"{raw[:LONGEST]}…"
 
 
 def _wanted(scenes: Sequence[Scene], count: int | None) -> list[list[Target]]:
