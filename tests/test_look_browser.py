@@ -80,8 +80,10 @@ class Bench:
     def __init__(self, chromium: Any, folder: Path) -> None:
         self.chromium, self.folder = chromium, folder
 
-    def open(self, model: Task, *texts: Any, width: int = 1200, why: int = 1, **options: Any) -> tuple[Look, Opened]:
-        looked = look(model, *texts, why=why)
+    def open(
+        self, model: Task, *texts: Any, width: int = 1200, why: int = 1, corpus: Any = None, **options: Any
+    ) -> tuple[Look, Opened]:
+        looked = look(model, *texts, why=why, corpus=corpus)
         path = self.folder / f"{len(list(self.folder.iterdir()))}.html"
         path.write_text(render(looked), "utf-8")
         return looked, Opened(self.chromium, path, width=width, **options)
@@ -309,6 +311,25 @@ def test_reasons_are_those_of_the_model_and_light_the_inputs(bench: Bench) -> No
         most = np.abs(np.asarray(why.integrated, np.float64)).max()
         expected = colours(np.asarray(why.integrated)[1], most).astype(int)
         assert np.abs(np.array([int(part) for part in tone[4:-1].split(",")]) - expected).max() <= 3
+
+
+def test_a_unit_is_told_by_its_places_in_the_corpus(bench: Bench) -> None:
+    looked, opened = bench.open(classifier(), ONE, why=0, corpus=[("1", OTHER), ("2", ONE)])
+    with opened:
+        page = opened.page
+        page.fill("#unit-number", "2")
+        page.press("#unit-number", "Enter")
+        assert looked.corpus is not None
+        told = next(each for each in looked.corpus.units if each["unit"] == 2)["top"]
+        places = page.locator("#corpus ul").first.locator("li")
+        assert places.count() == len(told) == 2
+        for shown, place in zip(places.all(), told, strict=True):
+            assert shown.inner_text() == f"{place['text']} {place['value']:.4g}".replace("-", "−")
+            assert shown.locator("mark").inner_text() == place["text"][place["at"]]
+        spans = page.locator("#units .coloured span").all()
+        found = [float(span.get_attribute("title").split(": ")[1].replace("−", "-")) for span in spans]
+        values = looked.scenes[0].layers[0]["ahead"].outputs[:, 2]
+        np.testing.assert_allclose(found, values, rtol=1e-3)
 
 
 def test_the_tour_leads_through_every_part_and_back(bench: Bench) -> None:

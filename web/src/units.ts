@@ -1,7 +1,7 @@
 /** One unit: the text coloured by it, and where in a corpus it is strongest. */
 
 import { css, ink } from "./colour";
-import { h, put } from "./dom";
+import { h, put, seen } from "./dom";
 import type { Loaded } from "./scene";
 import { changed, type Store } from "./store";
 import type { Stretch } from "./types";
@@ -78,5 +78,11 @@ export class UnitsPanel {
 }
 
 function stretches(found: Stretch[]): HTMLElement {
-  return h("ul", {}, ...found.map((each) => h("li", { dir: "auto" }, h("code", {}, each.text), ` ${number(each.value)}`)));
+  return h("ul", { class: "stretches" }, ...found.map((each) => h("li", { dir: "auto" }, ...marked(each), ` ${number(each.value)}`)));
+}
+
+/** A stretch with the token at its place marked: a word, or one sign of a script that has no spaces. */
+function marked({ text, at }: Stretch): (string | HTMLElement)[] {
+  const token = /^[\p{Script=Latin}\d'’-]+|^./su.exec(text.slice(at))?.[0] ?? "";
+  return [seen(text.slice(0, at)), h("mark", {}, seen(token)), seen(text.slice(at + token.length))];
 }

@@ -84,8 +84,8 @@ export const WORDS = {
   exact: { en: "Numbers shown are rounded; gates are kept in half precision where the page would grow too large.", zh: "所示数字经过舍入；页面过大时，门的数值以半精度保存。" },
   why: { en: "Why this output?", zh: "为什么是这个输出？" },
   whyHelp: {
-    en: "Which inputs mattered, asked in three ways. Orange speaks for the output, blue against it. Where the ways disagree in sign, the step is marked ≠.",
-    zh: "用三种方法问：哪些输入起了作用？橙色支持该输出，蓝色反对。方法之间符号不一致的步标有 ≠。",
+    en: "Which inputs mattered, asked in three ways. Orange speaks for the output, blue against it. Where the ways differ by much of the greatest value, the step is marked ≠.",
+    zh: "用三种方法问：哪些输入起了作用？橙色支持该输出，蓝色反对。方法之间相差（与最大值相比）很大的步标有 ≠。",
   },
   whyFor: { en: "Output explained", zh: "要解释的输出" },
   whyNone: { en: "No reasons were worked out for this sequence.", zh: "这个序列没有计算原因。" },
@@ -93,8 +93,7 @@ export const WORDS = {
   integrated: { en: "integrated gradients", zh: "积分梯度" },
   deletion: { en: "taken out", zh: "删除该输入" },
   disagree: { en: "The ways disagree at: {steps}.", zh: "方法不一致之处：{steps}。" },
-  agree: { en: "The three ways agree in sign wherever it matters.", zh: "在起作用的地方，三种方法符号一致。" },
-  strongest: { en: "strongest", zh: "最强" },
+  agree: { en: "The three ways agree about every step.", zh: "三种方法对每一步的看法一致。" },
   whatif: { en: "What if?", zh: "如果……" },
   whatifHelp: {
     en: "Change the inputs; the network runs again in this page, with its own weights. Moving a word shows what order does.",
