@@ -131,7 +131,10 @@ def test_every_task_has_a_page(bench: Bench, kind: str, strips: int) -> None:
         assert page.locator(".strip").count() == strips
         for part in ("cell", "why", "time", "units"):
             assert len(opened.text(f"#{part}")) > 80
-        assert page.locator("#why tbody tr").count() == 3
+        assert page.locator("#why [data-method]").count() == 3
+        attention = looked.scenes[0].attention
+        shares = [float(cell.get_attribute("title")) for cell in page.locator("#attention tbody td").all()]
+        np.testing.assert_allclose(shares, [] if attention is None else attention.ravel(), rtol=1e-3)
         page.click("summary")
         rows = page.locator(".table tbody tr").count()
         assert rows == (looked.scenes[0].steps if kind != "forecast-lookback" else rows) > 0

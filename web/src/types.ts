@@ -85,6 +85,8 @@ export interface Scene {
   /** The whole state as the file that a session goes on from, in base64; null for what does not stream. */
   file: string | null;
   why: Why[];
+  /** Of a translator: how much each step looked at each token of the source, [T, S]. */
+  attention?: Numbers | null;
   flow: Flow | null;
   trajectory: Numbers[];
   units: { order: Ways<number[]>[] };

@@ -1,7 +1,7 @@
 /** Why an output came out so: what each input counted by three ways of asking, side by side. */
 
 import { css, ink } from "./colour";
-import { grids, type Grid } from "./decode";
+import { grid, grids, type Grid } from "./decode";
 import { h, put, seen } from "./dom";
 import type { Loaded } from "./scene";
 import { changed, type Store } from "./store";
@@ -53,6 +53,7 @@ export class WhyPanel {
       return;
     }
     const methods = await grids(why.methods);
+    const looked = await this.attention();
     if (turn !== this.turn) return;
     const select = h(
       "select",
@@ -72,6 +73,7 @@ export class WhyPanel {
       this.table(why, methods),
       h("p", { class: "quiet" }, this.agreement(why)),
       h("p", { class: "quiet small" }, this.notes(why)),
+      looked,
     );
     if (held) select.focus();
   }
@@ -81,6 +83,33 @@ export class WhyPanel {
     const loaded = this.scenes[this.store.now.scene]!;
     const named = why.disagree.slice(0, 12).map((step) => `${step + 1} ${loaded.input(step)}`);
     return say("disagree", { steps: named.join(", ") + (why.disagree.length > 12 ? " …" : "") });
+  }
+
+  /** Of a translator, where each step looked; of long texts the first steps and tokens. */
+  private async attention(): Promise<HTMLElement | null> {
+    const { attention, inputs, steps } = this.scenes[this.store.now.scene]!.scene;
+    if (!attention || inputs.kind !== "tokens" || !inputs.source) return null;
+    const { data, shape } = await grid(attention);
+    const width = shape[1] ?? 0;
+    const source = inputs.source.slice(0, MOST);
+    const rows = Array.from({ length: Math.min(steps, MOST) }, (_, step) =>
+      h("tr", {}, h("th", { scope: "row", dir: "auto" }, seen(inputs.texts[step] ?? "")), ...source.map((_, at) => {
+        const share = data[step * width + at] ?? NaN;
+        const cell = h("td", { title: String(share) }, share >= 0.005 ? percent(share) : "·");
+        cell.style.background = css(share);
+        cell.style.color = ink(share);
+        return cell;
+      })),
+    );
+    const head = h("tr", {}, h("td", {}), ...source.map((text) => h("th", { scope: "col", dir: "auto" }, seen(text))));
+    return h(
+      "div",
+      { class: "part", id: "attention" },
+      h("h3", {}, say("attention")),
+      h("p", { class: "quiet" }, say("attentionHelp")),
+      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("attention") },
+        h("table", { class: "why" }, h("thead", {}, head), h("tbody", {}, ...rows))),
+    );
   }
 
   /** How the numbers were made, as far as it is told. */

@@ -94,6 +94,11 @@ export const WORDS = {
   deletion: { en: "taken out", zh: "删除该输入" },
   disagree: { en: "The ways disagree at: {steps}.", zh: "方法不一致之处：{steps}。" },
   agree: { en: "The three ways agree about every step.", zh: "三种方法对每一步的看法一致。" },
+  attention: { en: "Where it looked", zh: "它看向哪里" },
+  attentionHelp: {
+    en: "A row for each step, a column for each token of the source: the share of the step's attention.",
+    zh: "每一步一行，源文每个词一列：该步注意力所占的份额。",
+  },
   whatif: { en: "What if?", zh: "如果……" },
   whatifHelp: {
     en: "Change the inputs; the network runs again in this page, with its own weights. Moving a word shows what order does.",
