@@ -60,6 +60,12 @@ def test_a_weight_in_blocks_and_rows_in_several_programs(name: str) -> None:
     equal_reference(name, arguments(name, 3, 17, 19, lengths=True, resets=True, mask=True), torch.float32, block=16)
 
 
+@pytest.mark.parametrize("name", KERNELS)
+def test_bfloat16_is_float32_rounded(name: str) -> None:
+    given = cast(cast(arguments(name, 4, 2, 3, lengths=True, resets=True), torch.bfloat16), torch.float64)
+    equal_reference(name, given, torch.bfloat16)
+
+
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "identity"])
 def test_activations(activation: str) -> None:
     equal_reference("elman", arguments("elman", 4, 2, 3, activation=activation), torch.float64)
@@ -77,8 +83,8 @@ def test_rows_and_pieces_do_not_matter() -> None:
     for row in range(3):
         alone = {**given, "x": given["x"][:, row : row + 1], "h": given["h"][row : row + 1]}
         assert torch.equal(layers.forward("gru", alone)[0], outputs[:, row : row + 1])
-    first, state, _ = layers.forward("gru", {**given, "x": given["x"][:2]})
-    second, state, _ = layers.forward("gru", {**given, "x": given["x"][2:], "h": state})
+    first, state, _ = layers.forward("gru", {**given, "x": given["x"][:3]})
+    second, state, _ = layers.forward("gru", {**given, "x": given["x"][3:], "h": state})
     assert torch.equal(torch.cat([first, second]), outputs) and torch.equal(state, last)
 
 

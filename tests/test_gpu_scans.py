@@ -129,3 +129,17 @@ def test_a_sweep_by_scan_is_the_reference(name: str, symbols: int | None, dtype:
     got = outcome(lambda *values: called(by_scan, *values, chunk=CHUNK), leaves, dtype)
     for at, (value, true) in enumerate(zip(got, truth, strict=True)):
         assert_close(value, true, "values" if at < len(truth) - len(leaves) else "gradients")
+
+
+def test_bfloat16_is_float32_rounded() -> None:
+    given = arguments("rglru", 5, 2, 4, 3)
+    leaves = [value.bfloat16() for value in (given["x"], *given["states"], *given["weights"])]
+
+    def called(*values: Tensor) -> list[Tensor]:
+        parameters = Parameters.of(values[2:], given["present"])
+        return by_scan("rglru", values[0], values[1:2], parameters, None, None, None, False, False)[:2]
+
+    results, truth = outcome(called, leaves, torch.bfloat16), outcome(called, leaves, torch.float32)
+    for at, (value, true) in enumerate(zip(results, truth, strict=True)):
+        assert value.dtype == torch.bfloat16
+        assert torch.equal(value, true.bfloat16()) if at < 2 else assert_close(value, true, "gradients") is None

@@ -58,7 +58,7 @@ def _tile(w, gate, j, k, H, ACC: tl.constexpr):
 @triton.jit
 def _add(total, rows, tile, ACC: tl.constexpr):
     # in full precision: the default of float32 would round what is multiplied to tf32
-    return tl.dot(rows, tile, total, input_precision="ieee", out_dtype=ACC)
+    return tl.dot(rows, tile, total, input_precision="ieee", out_dtype=ACC)  # pyright: ignore[reportArgumentType]
 
 
 @triton.jit

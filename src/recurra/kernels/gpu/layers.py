@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 
 from recurra.kernels.derived import derived_gradient
-from recurra.kernels.gpu.launch import HOW, accumulator, flags, on_device
+from recurra.kernels.gpu.launch import HOW, accumulator, flags, on_device, wide
 from recurra.kernels.gpu.layer_kernels import backward_steps, forward_steps
 from recurra.kernels.native import ACTIVATIONS, GATES
 from recurra.kernels.reference import project
@@ -65,13 +65,22 @@ def _buffer(first: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def forward(kernel: str, inputs: dict[str, Any], block: int | None = None) -> tuple[Tensor, ...]:
-    """The results of `reference.KERNEL` for arguments by name, x[T, B, I] or a table with tokens[T, B]."""
+    """The results of `reference.KERNEL` for arguments by name, x[T, B, I] or a table with tokens[T, B].
+
+    Numbers of 16 bits are computed in float32, and results rounded once.
+    """
+    narrow = inputs["h"].dtype
+    inputs = {name: wide(value) for name, value in inputs.items()}
+    return tuple(value.to(narrow) for value in _forward(kernel, inputs, block))
+
+
+def _forward(kernel: str, inputs: dict[str, Any], block: int | None) -> tuple[Tensor, ...]:
     h, keep = inputs["h"], inputs["keep"]
     sums = project(*(inputs[name] for name in PROJECTED)).contiguous()
     (steps, batch), hidden, lstm = sums.shape[:2], h.shape[1], kernel == "lstm"
-    wide = accumulator(h.dtype).torch
-    states = _buffer(h, wide)
-    c = inputs["c"].to(wide, copy=True).contiguous() if lstm else None
+    acc = accumulator(h.dtype).torch
+    states = _buffer(h, acc)
+    c = inputs["c"].to(acc, copy=True).contiguous() if lstm else None
     outputs = h.new_empty(steps, batch, hidden)
     gates = h.new_empty((steps, batch, hidden * (1 if kernel == "elman" else 4)) if keep else 0)
     cells = h.new_empty((steps, batch, hidden) if keep else 0) if lstm else None
@@ -97,17 +106,25 @@ def backward(
     block: int | None = None,
 ) -> dict[str, Tensor]:
     """The gradients by name of all that was given, from those of outputs, last states and cells (None is zero)."""
+    narrow = inputs["h"].dtype
+    grads, inputs, kept = ({name: wide(value) for name, value in each.items()} for each in (grads, inputs, kept))
+    return {name: value.to(narrow) for name, value in _backward(kernel, grads, inputs, kept, need_x, block).items()}
+
+
+def _backward(
+    kernel: str, grads: dict[str, Any], inputs: dict[str, Any], kept: dict[str, Any], need_x: bool, block: int | None
+) -> dict[str, Tensor]:
     h, weight, outputs = inputs["h"], inputs["weight"], kept["outputs"].contiguous()
     (steps, batch, hidden), lstm = outputs.shape, kernel == "lstm"
-    wide = accumulator(h.dtype).torch
+    acc = accumulator(h.dtype).torch
 
     def given(name: str, like: Tensor) -> Tensor:
         grad = grads[name]
         return torch.zeros_like(like) if grad is None else grad.contiguous()
 
-    d_h = _buffer(given("grad_h_last", h), wide)
-    d_c = given("grad_c_last", inputs["c"]).to(wide, copy=True) if lstm else None
-    d_sums = h.new_empty(steps, batch, hidden * (1 if kernel == "elman" else 4), dtype=wide)
+    d_h = _buffer(given("grad_h_last", h), acc)
+    d_c = given("grad_c_last", inputs["c"]).to(acc, copy=True) if lstm else None
+    d_sums = h.new_empty(steps, batch, hidden * (1 if kernel == "elman" else 4), dtype=acc)
     if batch and hidden:
         with on_device(h):
             backward_steps[(triton.cdiv(batch, ROWS),)](
@@ -126,7 +143,7 @@ def backward(
         recurrent, of_inputs = torch.cat([r_z, q], dim=-1), torch.cat([r_z, n], dim=-1)
         if inputs["bias"] is not None:
             found["bias"] = q.sum(dim=(0, 1)).to(h.dtype)
-    before = states_before(outputs, h, inputs["lengths"], inputs["resets"], inputs["reverse"]).to(wide)
+    before = states_before(outputs, h, inputs["lengths"], inputs["resets"], inputs["reverse"]).to(acc)
     before = before if inputs["mask"] is None else before * inputs["mask"]
     found["weight"] = (recurrent.flatten(0, 1).T @ before.flatten(0, 1)).to(weight.dtype)
     wanted = ["x", "weight_in", "bias_in"] if need_x else ["weight_in", "bias_in"]

@@ -101,7 +101,7 @@ def _whole_chunks(
     chunk, row = place // B, place % B
     cols = tl.program_id(1) * U + tl.arange(0, U)[None, :]
     s = chunk * C + tl.arange(0, C)[:, None].to(tl.int64)
-    re_a, im_a, re_b, im_b, flag = _chunk(
+    re_a, im_a, re_b, im_b, flag = _chunk(  # pyright: ignore[reportGeneralTypeIssues]
         a, b, lengths, resets, row, s, cols, T, B, H, a_t, a_b, PAIRS, REVERSE, BACK, ACC
     )
     inside = cols < H
@@ -157,7 +157,7 @@ def _run_chunks(
     chunk, row = place // B, place % B
     cols = tl.program_id(1) * U + tl.arange(0, U)[None, :]
     s = chunk * C + tl.arange(0, C)[:, None].to(tl.int64)
-    re_a, im_a, re_b, im_b, flag = _chunk(
+    re_a, im_a, re_b, im_b, flag = _chunk(  # pyright: ignore[reportGeneralTypeIssues]
         a, b, lengths, resets, row, s, cols, T, B, H, a_t, a_b, PAIRS, REVERSE, BACK, ACC
     )
     inside = cols < H
@@ -213,7 +213,7 @@ def _launch(
     back, hidden, acc = kept is not None, width // 2 if pairs else width, accumulator(b.dtype)
     # the way back has one place more, which gives the gradient of the first state
     units = min(MOST_UNITS, triton.next_power_of_2(hidden))
-    chunks, blocks = triton.cdiv(steps + back, chunk), triton.cdiv(hidden, units)
+    chunks, blocks = -(-(steps + back) // chunk), -(-hidden // units)
     results, last = torch.empty_like(b), torch.empty_like(first)
     d_a = torch.empty_like(b) if back else None
     options = {**HOW, "PAIRS": pairs, "U": units, "ACC": acc.triton}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from recurra.kernels.gpu.launch import wide
 from recurra.kernels.gpu.scans import CHUNK, linear_scan
 from recurra.kernels.sweeps import LEAST, SWEEPS, Parameters, Rows, Tensors, sums_of
 
@@ -53,7 +54,13 @@ def by_scan(
     keep: bool,
     chunk: int = CHUNK,
 ) -> list[Tensor]:
-    """`sweeps.by_reference` of a cell of `COEFFICIENTS`, with all steps side by side. First derivatives."""
+    """`sweeps.by_reference` of a cell of `COEFFICIENTS`, with all steps side by side. First derivatives.
+
+    Numbers of 16 bits are computed in float32, and results rounded once.
+    """
+    narrow = x.dtype
+    x, states = wide(x), [wide(state) for state in states]
+    parameters = Parameters(*map(wide, parameters.all))
     sums = sums_of(x, parameters, tokens, lengths)
     numbers = () if parameters.own is None else SWEEPS[cell].numbers(parameters.own)
     a, b = COEFFICIENTS[cell](sums, numbers)
@@ -68,4 +75,4 @@ def by_scan(
             kept = torch.where(alive[..., None], sums, torch.zeros_like(sums))
     # (memory of their own, as every result of an operation has)
     parts = [part.clone() for part in last.chunk(len(states), dim=-1)]
-    return [outputs, *parts, kept, x.new_zeros(0)]
+    return [value.to(narrow) for value in (outputs, *parts, kept, x.new_zeros(0))]
