@@ -60,7 +60,7 @@ def test_the_laws_hold_where_windows_are_filled() -> None:
     whole, after = probes(x, begin)
     assert after.counts.view(3, 2, 84, 3)[:, 0, 1::2].any()
     # split, at every tenth step
-    state = begin
+    state, said = begin, whole
     for part in x.split(10):
         said, state = probes(part, state)
     assert torch.equal(said, whole) and all(map(torch.equal, vars(state).values(), vars(after).values()))

@@ -208,6 +208,7 @@ def test_forecasts_are_not_learnt_by_heart_however_many_the_minutes(monkeypatch:
     monkeypatch.setattr("recurra.fitting.kinds.forecast.USUAL_FORECASTS", 8_000)
     series, _, _ = read(frame(400), task="forecast", frame=FrameChoices(horizon=6))
     assert isinstance(series, SeriesDataset)
+    assert isinstance(series, SeriesDataset)
     for lookback in (12, None):
         recipe = Forecast().build(series, FitOptions(hidden=8, minutes=60.0, lookback=lookback))[1]
         assert (recipe.minutes, recipe.epochs) == (60.0, 10)
@@ -220,4 +221,5 @@ def test_many_series_are_gone_over_more_often_where_there_is_time(
     monkeypatch.setattr("recurra.fitting.kinds.forecast.USUAL_FORECASTS", 1)
     monkeypatch.setattr("recurra.fitting.kinds.forecast.MANY", 2)
     series, _, _ = read(frame(400), task="forecast", frame=FrameChoices(horizon=6))
+    assert isinstance(series, SeriesDataset)
     assert Forecast().build(series, FitOptions(hidden=8, minutes=minutes))[1].epochs == passes

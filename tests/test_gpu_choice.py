@@ -28,6 +28,18 @@ PLAIN: dict[str, Any] = {"inputs": 3, "bias_in": True, "keep": False}
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
+@pytest.fixture(autouse=True)
+def _turned_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "ENABLED", True)
+
+
+def test_nothing_that_has_not_run_on_a_gpu_runs_there_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "ENABLED", False)
+    inputs = {"h": torch.zeros(2, 3), "x": torch.zeros(4, 2, 9)}
+    assert gpu.choose("gru", inputs) == ("reference", gpu.NOT_ASKED)
+    assert gpu.sweep("mingru", torch.float32) is by_reference
+
+
 @pytest.fixture
 def everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine that has cuDNN and Triton."""
@@ -94,6 +106,8 @@ def test_the_doctor_tells(monkeypatch: pytest.MonkeyPatch) -> None:
         "cuDNN for plain calls without gates, else Triton; never run on a GPU so far",
     )
     assert rows()["linear"] == ("reference", "one product of torch")
+    monkeypatch.setattr(gpu, "ENABLED", False)
+    assert rows()["gru"] == ("reference", gpu.NOT_ASKED)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert set(rows().values()) == {("reference", "no such device here")}
 

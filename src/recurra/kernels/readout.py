@@ -71,8 +71,8 @@ class _Readout(torch.autograd.Function):
                 through = through * (outputs.flatten(0, 1)[rows] > 0)
             torch.mm(through, weight, out=by_states.flatten(0, 1)[rows])
             by_weight.addmm_(through.T, states.flatten(0, 1)[rows])
-            if by_inputs is not None:
+            if by_inputs is not None and skip is not None:
                 torch.mul(through, skip, out=by_inputs.flatten(0, 1)[rows])
-            if by_skip is not None:
+            if by_skip is not None and inputs is not None:
                 by_skip += (through * inputs.flatten(0, 1)[rows]).sum(0)
         return by_states, by_weight, by_inputs, by_skip, None

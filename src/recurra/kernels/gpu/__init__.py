@@ -1,12 +1,13 @@
 """The backend of CUDA devices: cuDNN where it can serve a call, Triton where that can, else the reference, with the reason.
 
 What is chosen depends on what was asked for alone, never on sizes or on what happened before. Nothing here imports Triton
-before a call needs it. These kernels were checked in Triton's interpreter and by its compiler, not yet on a GPU; see
-docs/gpu.md.
+before a call needs it. These kernels were checked in Triton's interpreter and by its compiler, not yet on a GPU: they run
+only where `RECURRA_GPU=1` stands in the environment. See docs/gpu.md.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -20,6 +21,9 @@ from recurra.kernels.sweeps import by_reference
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 LINEAR = frozenset({"mingru", "minlstm", "rglru", "lru"})
 """The sweeps that are scans."""
+ENABLED = os.environ.get("RECURRA_GPU") == "1"
+"""Whether anything but the reference runs on a GPU: what nobody has seen run on one is nobody's default."""
+NOT_ASKED = "our kernels for GPUs have not run on one yet; RECURRA_GPU=1 in the environment lets them"
 _DIFFERENTIABLE = ("x", "h", "c", "weight", "bias", "weight_in", "bias_in", "peepholes", "projection")
 
 
@@ -70,6 +74,8 @@ def choose(kernel: str, inputs: dict[str, Any]) -> tuple[str, str]:
     """What runs such a call on a GPU, "cudnn", "triton" or "reference", and why."""
     if native.chosen() == "reference":
         return "reference", "the backend 'reference' was chosen"
+    if not ENABLED:
+        return "reference", NOT_ASKED
     reason = not_by_cudnn(kernel, inputs)
     if reason is None:
         return "cudnn", "a dense call of the plain cell, without gates"
@@ -89,6 +95,8 @@ def summary(kernel: str) -> tuple[str, str]:
     """For `recurra doctor`: the backends of a kernel on a GPU, and what is to be known of them."""
     if kernel == "linear":
         return "reference", "one product of torch"
+    if not ENABLED:
+        return "reference", NOT_ASKED
     checked = "never run on a GPU so far"
     if not triton_there():
         return "cudnn, reference", f"cuDNN for plain calls without gates; Triton is not installed; {checked}"
@@ -96,7 +104,7 @@ def summary(kernel: str) -> tuple[str, str]:
 
 
 def _slow(kernel: str, why: str) -> None:
-    if native.chosen() != "reference":
+    if native.chosen() != "reference" and ENABLED:
         native.warn_once(f"the reference runs '{kernel}' on the GPU, because {why}")
 
 
@@ -132,7 +140,7 @@ def backward(
         grads: dict[str, Any] = dict(zip(grad_names, args, strict=False))
         inputs: dict[str, Any] = dict(zip(names, args[count:], strict=False))
         chosen, reason = native.chosen(), not_by_triton(kernel, inputs)
-        if args[gates] is not None or chosen == "reference" or reason is not None:
+        if args[gates] is not None or chosen == "reference" or reason is not None or not ENABLED:
             return derived(*args)
         from recurra.kernels.gpu import layers
 
@@ -149,6 +157,7 @@ def sweep(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]]:
     """What runs a sweep on a GPU, with the arguments and results of `sweeps.by_reference`."""
     reasons = [
         (native.chosen() == "reference", "the backend 'reference' was chosen"),
+        (not ENABLED, NOT_ASKED),
         (cell not in LINEAR, "its steps are no scan"),
         (not triton_there(), "Triton is not installed"),
         (dtype not in _DTYPES, f"the scan has no {str(dtype).removeprefix('torch.')}"),
