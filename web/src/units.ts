@@ -84,5 +84,6 @@ function stretches(found: Stretch[]): HTMLElement {
 /** A stretch with the token at its place marked: a word, or one sign of a script that has no spaces. */
 function marked({ text, at }: Stretch): (string | HTMLElement)[] {
   const token = /^[\p{Script=Latin}\d'’-]+|^./su.exec(text.slice(at))?.[0] ?? "";
-  return [seen(text.slice(0, at)), h("mark", {}, seen(token)), seen(text.slice(at + token.length))];
+  const around = (part: string): string => (part === "" ? "" : seen(part));
+  return [around(text.slice(0, at)), h("mark", {}, seen(token)), around(text.slice(at + token.length))];
 }
