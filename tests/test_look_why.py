@@ -117,7 +117,8 @@ def test_integrated_gradients_add_up(name: str) -> None:
     found = explain(one, target)
     whole = found.value - found.without
     assert abs(found.integrated.sum() - whole) == pytest.approx(found.error, abs=1e-9)
-    assert found.error <= max(why.EXACT * abs(whole), 0.02) and found.points in why.STEPS
+    # points in the middle of their stretches: the error falls with the square of their number
+    assert found.error <= max(2e-3, 5e-3 * abs(whole)) and found.points in why.STEPS
 
 
 def test_a_long_input_is_explained_by_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
