@@ -17,6 +17,7 @@ from recurra.cli.talk import printable, say_json, show_answer, tell
 from recurra.cli.using import Given, decoded, given_in, piece_of
 from recurra.errors import RecurraError, UsageError
 from recurra.fitting.fitted import corpus_of
+from recurra.inspection.measures import plural
 from recurra.look import ENDINGS, Look, live
 from recurra.models import Forecaster
 from recurra.state import State
@@ -114,7 +115,7 @@ def _brief(found: Look) -> dict[str, Any]:
 def _say(found: Look) -> None:
     """What a person reads in a terminal: answers, reasons, and how far the signal reaches."""
     for scene in _brief(found)["scenes"]:
-        print(printable(f"{scene['title']}  ({scene['steps']} steps)").replace("\n", "⏎"))
+        print(printable(f"{scene['title']}  ({plural(scene['steps'], 'step')})").replace("\n", "⏎"))
         print(f"  {show_answer(scene['answer'])}")
         # the last one is of the answer itself
         for each in scene["why"][-3:]:
