@@ -136,6 +136,7 @@ def test_every_task_has_a_page(bench: Bench, kind: str, strips: int) -> None:
         shares = [float(cell.get_attribute("title")) for cell in page.locator("#attention tbody td").all()]
         np.testing.assert_allclose(shares, [] if attention is None else attention.ravel(), rtol=1e-3)
         page.click("summary")
+        page.wait_for_selector(".table tbody tr", state="attached")
         rows = page.locator(".table tbody tr").count()
         assert rows == (looked.scenes[0].steps if kind != "forecast-lookback" else rows) > 0
 
