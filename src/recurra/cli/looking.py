@@ -47,6 +47,8 @@ def look(
         say_json(found.to_dict() if out is None else {"out": str(out), **_brief(found)})
     else:
         _say(found)
+        if out is None:
+            tell("note: --out FILE.html keeps all of it as a page, --open shows it")
     if show and out is not None:
         import webbrowser
 
@@ -66,11 +68,8 @@ def _given(model: recurra.Model, inputs: list[str], rows: list[int], text: str |
         raise UsageError("Two inputs come of one file with two --row, or of two files", got=f"{len(rows)} rows of two")
     found = []
     for one in inputs:
-        if not os.path.isfile(one):
-            # of a text that is no file, `given_in` says so too
-            found += _first(_all(model, one, text), [1], one)
-        else:
-            found += _first(_all(model, one, text), rows or [1], one)
+        wanted = rows if rows and os.path.isfile(one) else [1]
+        found += _first(_all(model, one, text), wanted, one)
     return found
 
 
@@ -122,7 +121,6 @@ def _say(found: Look) -> None:
             print(printable(f"  {each['en']}").replace("\n", "⏎"))
         if scene["flow"] is not None:
             print(f"  {scene['flow']['en']}")
-    tell("note: --out FILE.html keeps all of it as a page, --open shows it")
 
 
 # ---- while a stream comes in

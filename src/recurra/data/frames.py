@@ -14,7 +14,7 @@ import numpy as np
 from recurra.data.checking import Problem, left_out, places
 from recurra.data.dates import Step, moments_of, step_of
 from recurra.data.layouts import FrameChoices, Layout
-from recurra.data.numbers import is_blank, numbers_of
+from recurra.data.numbers import ENDLESS, is_blank, numbers_of
 from recurra.data.seasons import find_season
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.tables import Table
@@ -122,7 +122,7 @@ def _moments(raw: Table, layout: Layout) -> tuple[np.ndarray, bool, list[Problem
 def _numbers(raw: Table, column: str) -> tuple[np.ndarray, list[Problem]]:
     """As `numbers_of`; what is infinite is named too, and taken for missing."""
     found, problems = numbers_of(raw, column)
-    endless = np.flatnonzero(np.isinf(found) | (np.abs(found) > 1e30))
+    endless = np.flatnonzero(np.isinf(found) | (np.abs(found) > ENDLESS))
     if len(endless):
         where = [raw.lines[place] for place in endless]
         message = f"{column!r} is infinite ({places(where, raw.unit)}), taken for missing"

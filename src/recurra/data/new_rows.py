@@ -13,12 +13,9 @@ import numpy as np
 
 from recurra.data.dates import Step, moments_of
 from recurra.data.layouts import Layout
-from recurra.data.numbers import is_blank
+from recurra.data.numbers import ENDLESS, is_blank
 from recurra.data.series_codec import ForecastCodec
 from recurra.data.sources import frame_columns
-
-_ENDLESS = 1e30
-"""From here on `frames` takes a value for infinite."""
 
 
 class NewRows:
@@ -94,4 +91,4 @@ def _following(given: list[Any] | None, places: list[int], last: Sequence[int], 
 
 def _are_plain(values: list[Any]) -> bool:
     """Whether all are finite numbers, and not so large that they count as infinite."""
-    return all(isinstance(value, (float, int)) and math.isfinite(value) and abs(value) <= _ENDLESS for value in values)
+    return all(isinstance(value, (float, int)) and math.isfinite(value) and abs(value) <= ENDLESS for value in values)

@@ -10,6 +10,8 @@ from recurra.data.checking import Problem, places
 from recurra.data.columns import has_parts
 from recurra.data.tables import Table
 
+ENDLESS = 1e30
+"""Values beyond it, on either side, count as infinite in series to forecast."""
 _WORDS = ("", "na", "n/a", "nan", "null", "none", "?", "-")
 """What is written for nothing."""
 

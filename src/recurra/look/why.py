@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from recurra.cells import spelled_out
 from recurra.look.kinds import Asker, Target
 from recurra.models import Task
+from recurra.models.task import frozen_weights
 from recurra.state import select
 
 WINDOW = 2048
@@ -83,18 +84,14 @@ def explain(asker: Asker, target: Target) -> Why:
 
 @contextmanager
 def frozen(task: Task) -> Iterator[None]:
-    """Evaluation mode, without gradients of the weights: those would cost more than all the rest."""
-    learnt = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    """Evaluation mode, without gradients of the weights."""
     training = task.training
-    for parameter in learnt:
-        parameter.requires_grad_(False)
     task.eval()
     try:
-        yield
+        with frozen_weights(task):
+            yield
     finally:
         task.train(training)
-        for parameter in learnt:
-            parameter.requires_grad_(True)
 
 
 def _value(asker: Asker, target: Target) -> Tensor:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -223,6 +224,19 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
             last = outputs
         assert last is not None
         return last, state
+
+
+@contextmanager
+def frozen_weights(task: nn.Module) -> Iterator[None]:
+    """Where gradients of states or inputs alone are asked for: those of the weights would cost more than all the rest."""
+    learnt = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    for parameter in learnt:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learnt:
+            parameter.requires_grad_(True)
 
 
 def time_first(resets: Tensor | None) -> Tensor | None:

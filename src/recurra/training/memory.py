@@ -5,8 +5,7 @@ It knows tasks, batches and states, no data and no files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from recurra.data.batches import Batch
 from recurra.models import Task
+from recurra.models.task import frozen_weights
 from recurra.state import detach, leaves, map_state
 
 SHARE = 0.01
@@ -38,7 +38,7 @@ def state_gradients(task: Task, batch: Batch, state: Any = None) -> list[Any]:
     current = task.initial_state(rows) if state is None else state
     chain: list[tuple[Any, Any]] = []
     found: list[Any] = []
-    with _frozen(task), torch.enable_grad():
+    with frozen_weights(task), torch.enable_grad():
         outputs: Tensor | None = None
         for step in range(steps):
             before = map_state(lambda leaf: leaf.detach().requires_grad_(leaf.is_floating_point()), current)
@@ -72,19 +72,6 @@ def _handed_back(ends: Sequence[Tensor], weights: Sequence[Tensor], before: Any)
         )
     )
     return map_state(lambda leaf: next(gradients) if leaf.requires_grad else torch.zeros_like(leaf), before)
-
-
-@contextmanager
-def _frozen(task: Task) -> Iterator[None]:
-    """The gradients of states alone are asked for: those of the weights would cost more than all the rest."""
-    learnt = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    for parameter in learnt:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learnt:
-            parameter.requires_grad_(True)
 
 
 def gradient_norms(task: Task, batch: Batch, state: Any = None) -> list[float]:

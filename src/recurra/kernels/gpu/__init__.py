@@ -70,12 +70,18 @@ def not_by_triton(kernel: str, inputs: dict[str, Any]) -> str | None:
     return next((reason for holds, reason in reasons if holds), None)
 
 
+def _withheld() -> str | None:
+    """Why nothing but the reference is to run, or None."""
+    if native.chosen() == "reference":
+        return "the backend 'reference' was chosen"
+    return None if ENABLED else NOT_ASKED
+
+
 def choose(kernel: str, inputs: dict[str, Any]) -> tuple[str, str]:
     """What runs such a call on a GPU, "cudnn", "triton" or "reference", and why."""
-    if native.chosen() == "reference":
-        return "reference", "the backend 'reference' was chosen"
-    if not ENABLED:
-        return "reference", NOT_ASKED
+    withheld = _withheld()
+    if withheld is not None:
+        return "reference", withheld
     reason = not_by_cudnn(kernel, inputs)
     if reason is None:
         return "cudnn", "a dense call of the plain cell, without gates"
@@ -104,7 +110,7 @@ def summary(kernel: str) -> tuple[str, str]:
 
 
 def _slow(kernel: str, why: str) -> None:
-    if native.chosen() != "reference" and ENABLED:
+    if _withheld() is None:
         native.warn_once(f"the reference runs '{kernel}' on the GPU, because {why}")
 
 
@@ -139,8 +145,7 @@ def backward(
     def implementation(*args: Any) -> tuple[Tensor, ...]:
         grads: dict[str, Any] = dict(zip(grad_names, args, strict=False))
         inputs: dict[str, Any] = dict(zip(names, args[count:], strict=False))
-        chosen, reason = native.chosen(), not_by_triton(kernel, inputs)
-        if args[gates] is not None or chosen == "reference" or reason is not None or not ENABLED:
+        if args[gates] is not None or (_withheld() or not_by_triton(kernel, inputs)) is not None:
             return derived(*args)
         from recurra.kernels.gpu import layers
 
@@ -156,13 +161,11 @@ def backward(
 def sweep(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]]:
     """What runs a sweep on a GPU, with the arguments and results of `sweeps.by_reference`."""
     reasons = [
-        (native.chosen() == "reference", "the backend 'reference' was chosen"),
-        (not ENABLED, NOT_ASKED),
         (cell not in LINEAR, "its steps are no scan"),
         (not triton_there(), "Triton is not installed"),
         (dtype not in _DTYPES, f"the scan has no {str(dtype).removeprefix('torch.')}"),
     ]
-    reason = next((reason for holds, reason in reasons if holds), None)
+    reason = _withheld() or next((reason for holds, reason in reasons if holds), None)
     if reason is None:
         from recurra.kernels.gpu.sweeps import by_scan
 
