@@ -16,6 +16,7 @@ from recurra.cells import CELLS
 from recurra.data.codecs import LabelCodec
 from recurra.data.text_codec import TextCodec
 from recurra.layers import StackConfig
+from recurra.look import packing
 from recurra.look.looking import Look, look
 from recurra.look.page import render
 from recurra.look.shapes import colours
@@ -228,6 +229,34 @@ def test_the_numbers_in_the_formula_are_those_of_the_cell(bench: Bench, cell: st
             assert float(told.removeprefix(" = ").replace("−", "-").lstrip("= ")) == pytest.approx(
                 value[3], rel=1e-3, abs=1e-5
             )
+
+
+@pytest.mark.parametrize("cell", ["gru", "mingru", "lstm"])
+def test_states_told_by_distances_are_the_model_s_to_the_last_bit(
+    bench: Bench, cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "HALF_FROM", 1)
+    looked, opened = bench.open(classifier(cell, hidden=3, bidirectional=True), ONE, why=0)
+    leaves_of = list(looked.scenes[0].layers[0]["ahead"].state)
+    assert all("near" in lane["state"][leaf] for lane in told_layer(looked).values() for leaf in leaves_of)
+    with opened:
+        page = opened.page
+        for key, direction in (("ArrowDown", "ahead"), ("ArrowUp", "back")):
+            page.focus("[data-scene='0']")
+            page.keyboard.press(key)
+            for leaf in leaves_of:
+                if len(leaves_of) > 1:
+                    page.select_option("#leaf", leaf)
+                for unit in range(3):
+                    page.fill("#unit-number", str(unit))
+                    page.press("#unit-number", "Enter")
+                    told = page.locator("#units .coloured span").evaluate_all("all => all.map(e => e.dataset.value)")
+                    wanted = looked.scenes[0].layers[0][direction].state[leaf][:, unit]
+                    assert np.array(told, np.float64).astype(np.float32).tobytes() == wanted.tobytes()
+
+
+def told_layer(looked: Look) -> dict[str, Any]:
+    return looked.to_page()["scenes"][0]["layers"][0]
 
 
 def test_a_pixel_of_the_strip_is_the_colour_of_its_number(bench: Bench) -> None:

@@ -75,12 +75,12 @@ class Page {
       }
     });
     this.follow();
-    document.documentElement.dataset.painted = String(Math.round(performance.now()));
     // what stands below the strip comes after it is painted
     await painted();
+    await idle();
     units.render();
     await Promise.all([cell.show(), why.show(), whatIf.load(), time.show()]);
-    document.documentElement.dataset.ready = "true";
+    document.documentElement.dataset.ready = told();
   }
 
   private framed(strips: Strip[], index: number): HTMLElement {
@@ -215,11 +215,29 @@ class Page {
   }
 }
 
-/** Until the browser has shown what was drawn, and has nothing more urgent to do. */
-function painted(): Promise<unknown> {
-  const idle = (done: () => void): unknown =>
-    "requestIdleCallback" in window ? requestIdleCallback(done, { timeout: 400 }) : setTimeout(done, 60);
-  return new Promise<void>((done) => requestAnimationFrame(() => requestAnimationFrame(() => idle(() => done()))));
+/** Milliseconds since the address was asked for, as they are noted on the document for who measures. */
+function told(): string {
+  return String(Math.round(performance.now()));
+}
+
+/** Until what was drawn has been handed to the screen. */
+function painted(): Promise<void> {
+  return new Promise((done) =>
+    requestAnimationFrame(() =>
+      requestAnimationFrame(() => {
+        document.documentElement.dataset.painted = told();
+        done();
+      }),
+    ),
+  );
+}
+
+/** Until the browser has nothing more urgent to do. */
+function idle(): Promise<void> {
+  return new Promise((done) => {
+    if ("requestIdleCallback" in window) requestIdleCallback(() => done(), { timeout: 400 });
+    else setTimeout(done, 60);
+  });
 }
 
 /** The unit of a layer that is furthest from zero at a step: a good one to begin with. */

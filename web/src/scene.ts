@@ -1,6 +1,6 @@
 /** One scene, its states decoded and ready to be drawn; what is rarely asked for is decoded when it is. */
 
-import { grid, grids, type Grid } from "./decode";
+import { grid, grids, leafOf, type Grid } from "./decode";
 import { seen } from "./dom";
 import { Heat } from "./heat";
 import type { Direction, Lane, Layer, Output, Scene } from "./types";
@@ -47,12 +47,13 @@ export class Loaded {
 
   private async load(layer: number, direction: Direction, leaves: string[]): Promise<void> {
     const lane = this.lane(layer, direction);
-    for (const leaf of leaves) {
-      const values = await grid(leaf === OUTPUTS ? lane.outputs! : lane.state[leaf]!);
+    const one = async (leaf: string): Promise<void> => {
+      const values = await (leaf === OUTPUTS ? grid(lane.outputs!) : leafOf(lane, leaf, direction));
       this.heats.set(`${layer}/${direction}/${leaf}`, new Heat(values));
       const initial = lane.initial[leaf];
       if (initial) this.initials.set(`${layer}/${direction}/${leaf}`, (await grid(initial)).data);
-    }
+    };
+    await Promise.all(leaves.map(one));
   }
 
   private grouped(): Group[] {

@@ -1,6 +1,14 @@
 /** The shape of a look, as Python writes it (`Look.to_dict`), with arrays packed or as nested lists. */
 
-export type Numbers = { $array: "f4" | "f2"; shape: number[]; data: string } | unknown[];
+export interface Packed {
+  $array: "f4" | "f2";
+  shape: number[];
+  data: string;
+  /** The rule by which the numbers are guessed; what is told is then how far they lie from that. */
+  near?: string;
+}
+
+export type Numbers = Packed | unknown[];
 
 export type Direction = "ahead" | "back";
 

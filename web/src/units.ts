@@ -43,7 +43,7 @@ export class UnitsPanel {
     const text = h("p", { class: letters ? "coloured" : "coloured apart", dir: "auto" });
     for (let step = from; step < to; step++) {
       const value = heat.value(step, unit);
-      const token = h("span", { title: `${step + 1}: ${number(value)}`, class: step === now.step ? "chosen" : null }, loaded.read(group, step) || String(step + 1));
+      const token = h("span", { title: `${step + 1}: ${number(value)}`, "data-value": value, class: step === now.step ? "chosen" : null }, loaded.read(group, step) || String(step + 1));
       token.style.background = css(value / heat.scale);
       token.style.color = ink(value / heat.scale);
       text.append(token);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from recurra.cells import CELLS
 from recurra.errors import UsageError
 from recurra.files import write_file
 from recurra.look.corpus import Corpus, search
 from recurra.look.drawing import png, svg
 from recurra.look.flow import MOST, flow_of, saturation
+from recurra.look.foretold import RULES
 from recurra.look.kinds import Target, asker
-from recurra.look.packing import Rough, packed, plain
+from recurra.look.packing import Foretold, Rough, packed, plain
 from recurra.look.page import render
 from recurra.look.page.weights import embedded
 from recurra.look.parts import Part, parts_of
@@ -282,10 +284,13 @@ def _exact(value: Any) -> Any:
 
 
 def _told(one: Direction, terms: bool, outputs: bool) -> dict[str, Any]:
+    inner: dict[str, np.ndarray | Rough] = {
+        name: Rough(value) for name, value in one.inner.items() if outputs or name not in one.state
+    }
     found: dict[str, Any] = {
         "initial": dict(one.initial),
-        "state": {name: value for name, value in one.state.items() if not _is_matrix(one, name)},
-        "inner": {name: Rough(value) for name, value in one.inner.items() if outputs or name not in one.state},
+        "state": {name: _leaf(one, name, inner) for name in one.state if not _is_matrix(one, name)},
+        "inner": inner,
     }
     if outputs or one.formula.output not in one.formula.state.values():
         found["outputs"] = one.outputs
@@ -295,6 +300,16 @@ def _told(one: Direction, terms: bool, outputs: bool) -> dict[str, Any]:
             name: Rough(value[0] if name.endswith(".b") else value) for name, value in one.terms.items() if len(value)
         }
     return found
+
+
+def _leaf(one: Direction, name: str, inner: Mapping[str, np.ndarray | Rough]) -> np.ndarray | Foretold:
+    """A leaf of the state, with what a page can guess it from where there is a rule for it."""
+    values, cell = one.state[name], next((key for key, kind in CELLS.items() if type(one.cell) is kind), None)
+    rule = f"{cell}.{name}"
+    beside = {**inner, **{leaf: value for leaf, value in one.state.items() if leaf != name}}
+    if rule not in RULES or one.apart != 1 or values.dtype != np.float32 or not set(RULES[rule].of) <= set(beside):
+        return values
+    return Foretold(values, rule, {each: beside[each] for each in RULES[rule].of}, one.initial[name], one.reverse)
 
 
 def _why(why: Why, said: Words) -> dict[str, Any]:
