@@ -12,9 +12,11 @@ std::vector<const KernelTable*> runnable_tables() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#if defined(RECURRA_AVX512)
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx512) tables.push_back(&avx512::table);
+#endif
   if (avx2) tables.push_back(&avx2::table);
 #endif
   tables.push_back(&portable::table);
@@ -50,8 +52,10 @@ const KernelTable& chosen_kernels() {
 
 const SweepTable& chosen_sweeps() {
   static const KernelTable* chosen = &chosen_kernels();
-#if defined(__x86_64__)
+#if defined(RECURRA_AVX512)
   if (chosen == &avx512::table) return avx512::sweeps;
+#endif
+#if defined(__x86_64__)
   if (chosen == &avx2::table) return avx2::sweeps;
 #endif
   return portable::sweeps;
@@ -59,8 +63,10 @@ const SweepTable& chosen_sweeps() {
 
 const SweepTable& chosen_matrices() {
   static const KernelTable* chosen = &chosen_kernels();
-#if defined(__x86_64__)
+#if defined(RECURRA_AVX512)
   if (chosen == &avx512::table) return avx512::matrices;
+#endif
+#if defined(__x86_64__)
   if (chosen == &avx2::table) return avx2::matrices;
 #endif
   return portable::matrices;

@@ -27,7 +27,7 @@ expect() { # NAME GOT: the same hash as the first one
     g++ $flags -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512 -Wno-maybe-uninitialized \
       -c "native/${part}_avx512.cpp" -o "$build/${part}_avx512.o"
   done
-  g++ $flags $common "$build/avx2.o" "$build/avx512.o" "$build"/sweeps_*.o "$build"/matrices_*.o -o "$build/here" -ldl
+  g++ $flags -DRECURRA_AVX512 $common "$build/avx2.o" "$build/avx512.o" "$build"/sweeps_*.o "$build"/matrices_*.o -o "$build/here" -ldl
   aarch64-linux-gnu-g++ $flags $common -o "$build/arm" -ldl -static-libstdc++
 }
 for simd in portable avx2 avx512; do

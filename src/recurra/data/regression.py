@@ -10,9 +10,10 @@ from collections import Counter
 from dataclasses import replace
 
 from recurra.data.checking import Problem, left_out, too_few_left
-from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, is_missing, require
+from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, require
 from recurra.data.datasets import RegressionDataset
 from recurra.data.inputs import inputs_of, kept_of, named_of
+from recurra.data.numbers import number_of
 from recurra.data.sources import Documents
 from recurra.data.tables import LABEL_NAMES, Table
 from recurra.errors import DataError
@@ -112,13 +113,8 @@ def _listed(names: list[str]) -> str:
 
 
 def _number(value: object) -> float | None:
-    if is_missing(value) or has_parts(value) or isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        found = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return found if math.isfinite(found) else None
+    found = None if has_parts(value) or isinstance(value, bool) else number_of(value)
+    return None if found is None or not math.isfinite(found) else found
 
 
 def _are_numbers(values: list) -> bool:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from recurra.data.columns import Columns, by_name, is_missing
+from recurra.data.columns import Columns, by_name
+from recurra.data.numbers import is_blank, number_of
 from recurra.data.tables import LABEL_NAMES, Table
 
 SERIES = "series"
 FEWEST = 8
 """Columns of numbers from which a table of numbers alone is a series a row, and not a table of unlike things."""
-_MISSING = {"", "?", "na", "nan", "null", "none"}
 
 
 def gathered(raw: Table, columns: Columns) -> tuple[Table, str | None]:
@@ -65,15 +65,10 @@ def _numbers(values: list) -> np.ndarray | None:
     """A column as float32 [N], NaN where a value is missing; None where it is no column of numbers."""
     found = np.empty(len(values), dtype=np.float64)
     for place, value in enumerate(values):
-        if is_missing(value) or (isinstance(value, str) and value.strip().lower() in _MISSING):
-            found[place] = np.nan
-            continue
-        if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+        number = np.nan if is_blank(value) else None if isinstance(value, bool) else number_of(value)
+        if number is None:
             return None
-        try:
-            found[place] = float(value)
-        except (ValueError, OverflowError):
-            return None
+        found[place] = number
     if np.isnan(found).all():
         return None
     with np.errstate(over="ignore"):
