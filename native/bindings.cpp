@@ -284,6 +284,7 @@ NB_MODULE(_native, m) {
   recurra::define_networks(m);
   recurra::define_programs(m);
   recurra::define_sweeps(m);
+  recurra::define_smoothing(m);
   m.def("simd", [] { return std::string(recurra::chosen_kernels().name); }, "The instruction set in use.");
   m.def("be_patient", &recurra::be_patient,
         "For tests: use threads even where other programs are in the way.");

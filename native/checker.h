@@ -96,9 +96,10 @@ class Checker {
   const char* function_;
 };
 
-// The bindings of Network and Stepper, of Program, and of sweeps.
+// The bindings of Network and Stepper, of Program, of sweeps and of smoothing.
 void define_networks(nb::module_& m);
 void define_programs(nb::module_& m);
 void define_sweeps(nb::module_& m);
+void define_smoothing(nb::module_& m);
 
 }  // namespace recurra

@@ -201,7 +201,7 @@ def _forecaster(cell: str = "gru", **options: Any) -> Callable[[], Forecaster]:
 FORECASTERS: dict[str, dict[str, Any]] = {
     "plain": {"segment": 1, "lags": 0},
     "residual": {"beside": False},
-    "smoothed": {"smoothing": True, "season": 4, "output": "laplace"},
+    "smoothed": {"smoothing": True, "season": 4, "longer": 8, "output": "laplace"},
     "lookback": {"lookback": 8},
     "stepwise": {"block": 2, "chunk": 2, "output": "quantiles"},
     "logarithm": {"logarithm": True},

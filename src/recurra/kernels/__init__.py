@@ -21,6 +21,7 @@ from recurra.kernels.native import (
     usable,
 )
 from recurra.kernels.ops import KERNELS, cross_entropy, linear, recording
+from recurra.kernels.ops_smoothing import smoothing
 from recurra.kernels.ops_sweep import sweep
 from recurra.kernels.readout import readout
 from recurra.kernels.recompute import recomputed
@@ -66,6 +67,7 @@ __all__ = [
     "scan",
     "scan_traced",
     "sizes_of",
+    "smoothing",
     "sweep",
     "traced_step",
     "transformed",

@@ -105,7 +105,7 @@ class Forecaster(Task[ForecasterConfig]):
 
     def initial_state(self, batch: int) -> ForecasterState:
         config, like = self.config, self.head_bias
-        level = 1 + config.season if config.smoothing else 0
+        level = 1 + sum(config.seasons) if config.smoothing else 0
         carried = config.lookback is None
         return ForecasterState(
             self.dilated.initial_state(batch) if carried else (),
@@ -278,15 +278,13 @@ class Forecaster(Task[ForecasterConfig]):
         summary = state.summary
         if config.lookback is not None:
             summary = self._looked_back(state.values, centre, scale)
-        centres = self._with_season(centre, state.level[:, 1:])
+        centres = self._with_season(centre, self.reader.rings(state.level))
         return centres, scale, self._decoded(summary, state.values, centre, scale, state.series, ahead)
 
-    def _with_season(self, centre: Tensor, season: Tensor) -> Tensor:
+    def _with_season(self, centre: Tensor, rings: Sequence[Tensor]) -> Tensor:
+        """centre[...] and the seasonal parts to come [..., m] -> what the next values stand around, [..., block]."""
         block = self.config.block
-        if not self.config.smoothing:
-            return centre[..., None].expand(*centre.shape, block)
-        places = torch.arange(block, device=centre.device) % season.shape[-1]
-        return centre[..., None] + season[..., places]
+        return centre[..., None].expand(*centre.shape, block) + self.reader.to_come(rings, block)
 
     def _looked_back(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
         """values[N, L] -> what the recurrent part gives after them alone, [N, H]."""
@@ -383,14 +381,17 @@ class Forecaster(Task[ForecasterConfig]):
         # the values after an anchor begin one behind it in the context
         windows = found.context.unfold(1, config.kept, 1)
         values = windows[torch.arange(rows)[:, None], at + 1].flatten(0, 1)
-        season = found.seasons[torch.arange(rows)[:, None], at].flatten(0, 1)
+        rings = [
+            season.unfold(1, size, 1)[torch.arange(rows)[:, None], at + 1].flatten(0, 1)
+            for season, size in zip(found.seasons, config.seasons, strict=True)
+        ]
         centre, scale = centre.flatten(), scale.flatten()
         if hidden is None:
             summary = self._looked_back(values, centre, scale)
         else:
             summary = hidden[torch.arange(rows)[:, None], at].flatten(0, 1)
         outputs = self._decoded(summary, values, centre, scale, series, ahead)
-        return self._with_season(centre, season), scale, outputs, after
+        return self._with_season(centre, rings), scale, outputs, after
 
     def _one_phase(self, found: Reading, batch: WindowBatch) -> Tensor:
         """What the recurrent part gives [B, T, H] at the steps of each row's anchors, and zeros at all others."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from recurra import kernels
 from recurra.config import Config
 from recurra.errors import UsageError
 from recurra.layers import StackConfig
@@ -37,7 +38,8 @@ class ForecasterState:
     - values[B, R]: the last values, the newest last, without their season; before the beginning the first value.
     - series[B], read[B]: int64, the number of the series (-1: new) and of rows read.
     - sums[B, 3]: float64, the first value and the sums of distances from it and of their squares: a new series' scale.
-    - level[B, 1 + m]: the smoothed level and the m seasonal parts to come; no columns where nothing is smoothed.
+    - level[B, 1 + m]: the smoothed level and the m seasonal parts to come, of all seasons; no columns where nothing is
+      smoothed.
     """
 
     stack: State
@@ -57,7 +59,8 @@ class ForecasterConfig(Config):
     - lags: last values that the linear part reads, 0 for none. beside: the network learns the whole by itself, and the linear
       part stands beside it, by shares that validation gives; otherwise the network learns what the linear part leaves.
     - season: known from the data, 1 for none.
-    - smoothing: level and season are smoothed exponentially, each series at rates of its own (Smyl 2020, ES-RNN).
+    - smoothing: level and season are smoothed exponentially, each series at rates of its own (Smyl 2020, ES-RNN); longer: a
+      second, longer season that is smoothed beside it (a week, where a season is a day), 0 for none.
     - lookback: a forecast depends on so many last rows and nothing before; None: on all that was read.
     - series: of the training data, each with numbers of its own; columns: beside the values; ahead: of these known ahead.
     - embedding: numbers that tell a future place, and a series.
@@ -65,6 +68,7 @@ class ForecasterConfig(Config):
     - logarithm: of the values, which are all positive.
     """
 
+    later = frozenset({"longer"})
     stack: StackConfig = StackConfig()
     horizon: int = Field(gt=0, le=1 << 16)
     block: int = Field(gt=0, le=1 << 16)
@@ -74,6 +78,7 @@ class ForecasterConfig(Config):
     beside: bool = True
     season: int = Field(default=1, gt=0, le=1 << 16)
     smoothing: bool = False
+    longer: int = Field(default=0, ge=0, le=1 << 16)
     lookback: int | None = Field(default=None, gt=1, le=1 << 16)
     series: int = Field(default=0, ge=0)
     columns: int = Field(default=0, ge=0)
@@ -90,11 +95,18 @@ class ForecasterConfig(Config):
             raise ValueError("what is smoothed depends on all rows: leave out lookback, or smoothing")
         if self.lookback is not None and max(self.segment + 1, self.lags) > self.lookback:
             raise ValueError("segment and lags must lie within lookback")
+        if self.longer and not (self.smoothing and self.longer > self.season > 1):
+            raise ValueError("a longer season stands beside a season that is smoothed, and is longer")
         if self.stack.bidirectional:
             raise ValueError("a forecaster reads forward only")
         if self.ahead > self.columns:
             raise ValueError("what is known ahead stands among the columns")
         return self
+
+    @property
+    def seasons(self) -> list[int]:
+        """The seasons that are smoothed, the shorter one first."""
+        return [size for size in (self.season, self.longer) if size > 1] if self.smoothing else []
 
     @property
     def kept(self) -> int:
@@ -112,13 +124,14 @@ class Reading:
     """What reading T rows after a state brings to light, before the recurrent part.
 
     context[B, R + T]: the values kept and read, without season; centre[B, T], scale[B, T]: where the series stands and its
-    scale after each row; seasons[B, T, m]: the seasonal parts to come; series[B, T].
+    scale after each row; series[B, T]; seasons[B, m + T] of each season: its ring before the first row, and then the part
+    that each row wrote, so that m places from t + 1 on are the parts to come after row t.
     """
 
     context: Tensor
     centre: Tensor
     scale: Tensor
-    seasons: Tensor
+    seasons: tuple[Tensor, ...]
     series: Tensor
     values: Tensor
     read: Tensor
@@ -137,8 +150,9 @@ class Reader(nn.Module):
         self.config = config
         self.register_buffer("scales", torch.ones(config.series))
         if config.smoothing:
-            # about 0.1 for the level, 0.3 for the season: sigmoids, the last row for new series
-            self.rates = nn.Parameter(torch.tensor([-2.2, -0.85]).repeat(config.series + 1, 1))
+            # about 0.1 for the level, 0.3 for each season: sigmoids, the last row for new series
+            begin = torch.tensor([-2.2, *[-0.85] * len(config.seasons)])
+            self.rates = nn.Parameter(begin.repeat(config.series + 1, 1))
 
     def forward(self, inputs: Tensor, state: ForecasterState, lengths: Tensor | None) -> Reading:
         """inputs[B, T, F] after `state`; T is 1 or more."""
@@ -150,7 +164,7 @@ class Reader(nn.Module):
         y = torch.where(valid, y, y.new_zeros(()))
         series = self._numbers(inputs[..., 1], valid)
         begins = (state.read == 0) & (ends > 0)
-        level, cleaned, centre, seasons = self._smoothed(y, series, state, valid, begins)
+        level, cleaned, centre, seasons = self._smoothed(y, series, state, lengths, begins)
         kept = torch.where(begins[:, None], cleaned[:, :1], state.values)
         context = torch.cat([kept, cleaned], dim=1)
         size = config.kept
@@ -210,33 +224,40 @@ class Reader(nn.Module):
         scale = self._known(series, running_scale(running, counts, y.dtype))
         return torch.stack([first, plain[:, -1], squares[:, -1]], dim=1), scale
 
+    def rings(self, level: Tensor) -> list[Tensor]:
+        """The seasonal parts to come of `ForecasterState.level`: one ring [..., m] for each season."""
+        return list(level[..., 1:].split(self.config.seasons, dim=-1)) if self.config.smoothing else []
+
+    def to_come(self, rings: Sequence[Tensor], steps: int) -> Tensor | float:
+        """What the seasons of these rings [..., m] add to each of the next values: [..., steps]."""
+        places = torch.arange(steps)
+        return sum((ring[..., places % ring.shape[-1]] for ring in rings), 0.0)
+
     def _smoothed(
-        self, y: Tensor, series: Tensor, state: ForecasterState, valid: Tensor, begins: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """(level and season after the last row, values without season, the level after each row, seasons to come)."""
+        self, y: Tensor, series: Tensor, state: ForecasterState, lengths: Tensor | None, begins: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
+        """(level and seasons after the last row, values without season, the level after each row, `Reading.seasons`)."""
         config = self.config
         if not config.smoothing:
-            return state.level.clone(), y, None, y.new_zeros(*y.shape, 0)
-        rates = self.rates[series].sigmoid()  # -1 is the last row
-        ring = torch.where(begins[:, None], torch.zeros_like(state.level), state.level)
-        level, ring = torch.where(begins, y[:, 0], ring[:, 0]), ring[:, 1:]
-        levels, cleaned, seasons = [], [], []
-        for step in range(y.shape[1]):
-            fast, slow = rates[:, step, 0], rates[:, step, 1]
-            here, value, season = valid[:, step], y[:, step], ring[:, 0]
-            count = (state.read + step + 1).to(y.dtype)
-            # at the beginning both are means of all that was seen
-            share = torch.maximum(fast, 1 / count)
-            now = level + share * (value - season - level)
-            turn = torch.maximum(slow, 1 / (1 + (count - 1).div(config.season, rounding_mode="floor")))
-            part = season + turn * (value - now - season)
-            level = torch.where(here, now, level)
-            ring = torch.where(here[:, None], torch.cat([ring[:, 1:], part[:, None]], dim=1), ring)
-            levels.append(level)
-            cleaned.append(value - part)
-            seasons.append(ring)
-        whole = torch.cat([level[:, None], ring], dim=1)
-        return whole, torch.stack(cleaned, dim=1), torch.stack(levels, dim=1), torch.stack(seasons, dim=1)
+            return state.level.clone(), y, None, ()
+        rates = self.rates.sigmoid()[series]  # -1 is the last row
+        before = torch.where(begins[:, None], torch.zeros_like(state.level), state.level)
+        level = torch.where(begins, y[:, 0], before[:, 0])
+        # at the beginning all are means of what was seen; a longer season is what the shorter ones before it leave
+        count = state.read[:, None] + torch.arange(1, y.shape[1] + 1, device=y.device)
+        share = torch.maximum(rates[..., 0], 1 / count.to(y.dtype))
+        turns, shorter = [], 0
+        for number, size in enumerate(config.seasons, start=1):
+            since = count - 1 - shorter
+            least = 1 / (1 + since.div(size, rounding_mode="floor")).to(y.dtype)
+            turns.append(torch.where(since < 0, 0.0, torch.maximum(rates[..., number], least)))
+            shorter = size
+        levels, seasons, last, rings = kernels.smoothing(
+            y.T, level, self.rings(before), share.T, [turn.T for turn in turns], lengths
+        )
+        parts = [season[len(season) - y.shape[1] :].T for season in seasons]
+        cleaned = y - sum(parts, torch.zeros_like(y))
+        return torch.cat([last[:, None], *rings], dim=1), cleaned, levels.T, tuple(season.T for season in seasons)
 
 
 def running_scale(sums: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:

@@ -86,8 +86,10 @@ def _windows(model: Forecaster, rows, values):
         centre, scale = found.centre[0, at].to(dtype)[:, None], found.scale[0, at].to(dtype)[:, None]
         x = (windows[at][:, -lags:].to(dtype) - centre) / scale
         y = aim[at[:, None] + 1 + places] - centre
-        if config.smoothing:
-            y = y - found.seasons[0, at].to(dtype)[:, places % config.season]
+        rings = [
+            season[0].unfold(0, size, 1)[at + 1] for season, size in zip(found.seasons, config.seasons, strict=True)
+        ]
+        y = y - model.reader.to_come([ring.to(dtype) for ring in rings], block)
         y = y / scale
         good = (x.abs().amax(dim=1) < FAR) & (y.abs().amax(dim=1) < FAR)
         x = torch.cat([x, torch.ones(len(x), 1, dtype=dtype)], dim=1)

@@ -13,6 +13,7 @@ from torch import Tensor
 from recurra.baselines import BaselineResult, forecast_baselines
 from recurra.data.checking import Problem
 from recurra.data.facts import unit_of
+from recurra.data.seasons import longer_season
 from recurra.data.series import SeriesDataset
 from recurra.data.series_codec import ForecastCodec
 from recurra.errors import DataError, UsageError
@@ -192,6 +193,7 @@ def _config(dataset: SeriesDataset, codec: ForecastCodec, options: FitOptions) -
         beside=parts != "residual",
         season=season,
         smoothing=parts == "smoothed",
+        longer=longer_season([one.values for one in dataset.series], season) if parts == "smoothed" else 0,
         lookback=lookback,
         series=len(codec.names),
         columns=len(codec.centres),
@@ -226,7 +228,7 @@ def _better_as_logarithm(dataset: SeriesDataset, codec: ForecastCodec, config: F
         # a network of one unit, whose share is nothing: the line is all that counts
         stack = config.stack.model_copy(update={"hidden": 1, "layers": 1})
         trial = Forecaster(
-            config.model_copy(update={"logarithm": logarithm, "stack": stack, "smoothing": False}), codec
+            config.model_copy(update={"logarithm": logarithm, "stack": stack, "smoothing": False, "longer": 0}), codec
         )
         trial.reader.scales.copy_(torch.from_numpy(_scales(early, trial.config)))
         trial.share.zero_()
