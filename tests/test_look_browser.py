@@ -16,7 +16,7 @@ from recurra.cells import CELLS
 from recurra.data.codecs import LabelCodec
 from recurra.data.text_codec import TextCodec
 from recurra.layers import StackConfig
-from recurra.look import packing
+from recurra.look import looking, packing
 from recurra.look.looking import Look, look
 from recurra.look.page import render
 from recurra.look.shapes import colours
@@ -133,6 +133,11 @@ def test_every_task_has_a_page(bench: Bench, kind: str, strips: int) -> None:
         for part in ("cell", "why", "time", "units"):
             assert len(opened.text(f"#{part}")) > 80
         assert page.locator("#why [data-method]").count() == 3
+        # a translation is explained by its source
+        inputs = looked.scenes[0].inputs
+        if "texts" in inputs:
+            heads = page.locator("#reasons thead th[data-step]").evaluate_all("all => all.map(e => e.firstChild.data)")
+            assert heads == inputs.get("source", inputs["texts"])
         attention = looked.scenes[0].attention
         shares = [float(cell.get_attribute("title")) for cell in page.locator("#attention tbody td").all()]
         np.testing.assert_allclose(shares, [] if attention is None else attention.ravel(), rtol=1e-3)
@@ -185,7 +190,7 @@ def test_the_page_runs_each_cell_as_the_model_does(bench: Bench, model: tuple[st
 
 def same_answer(opened: Opened, where: str, task: Any, text: str) -> None:
     expected = task.decode(task(task.encode([text]).inputs)[0])[0]["probabilities"]
-    rows = opened.page.locator(f"{where} li")
+    rows = opened.page.locator(f"{where} .guesses li")
     found = {row.locator("span").first.inner_text(): float(row.get_attribute("data-p")) for row in rows.all()}
     assert found == pytest.approx(expected, abs=EXACT)
 
@@ -199,7 +204,7 @@ def test_order_changes_the_answer_of_a_language_model_as_in_python(bench: Bench)
         page.click("[data-place='0']")
         page.click("[data-do='later']")
         moved = task(task.encode(["ot be"]).inputs)[0][0, -1].double().softmax(-1)
-        found = [float(row.get_attribute("data-p")) for row in page.locator("#newState li").all()]
+        found = [float(row.get_attribute("data-p")) for row in page.locator("#newState .guesses li").all()]
         assert found == pytest.approx(moved.topk(5).values.tolist(), abs=EXACT)
         assert opened.number("#distance", "distance") > 0
         page.fill("#free-text", "to be")
@@ -229,6 +234,31 @@ def test_the_numbers_in_the_formula_are_those_of_the_cell(bench: Bench, cell: st
             assert float(told.removeprefix(" = ").replace("−", "-").lstrip("= ")) == pytest.approx(
                 value[3], rel=1e-3, abs=1e-5
             )
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"bidirectional": True, "layers": 2, "cell": "lstm"}], ids=["gru", "both-ways"]
+)
+def test_parts_of_sums_that_were_left_out_are_computed_in_the_page(
+    bench: Bench, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "SMALL", 0)
+    looked, opened = bench.open(classifier(**{"cell": "gru", **options}), ONE, why=0)
+    assert "terms" not in told_layer(looked)["ahead"]
+    with opened:
+        page = opened.page
+        page.locator("#unit").fill("3")
+        place, step = len(looked.parts) - 1, looked.scenes[0].steps - 1
+        shown = looked.shown(place, step)
+        opened.reads("#cell", "were computed in this page")
+        lines = page.locator("#cell .numbers[data-terms]")
+        told = dict(lines.evaluate_all("all => all.map(e => [e.parentElement.dataset.name, e.dataset.terms])"))
+        # what is computed on the way, such as r * q, is a term too
+        formula = {line.name: line for line in looked.scenes[0].layers[place]["ahead"].formula.lines}
+        assert {"r", "z", "q", "n"} <= set(told) or {"i", "f", "g", "o"} <= set(told)
+        for name, values in told.items():
+            wanted = [shown[term][3] for term in formula[name].terms]
+            assert [float(value) for value in values.split()] == pytest.approx(wanted, rel=1e-4, abs=1e-6), name
 
 
 @pytest.mark.parametrize("cell", ["gru", "mingru", "lstm"])

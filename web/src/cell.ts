@@ -5,6 +5,7 @@ import { css } from "./colour";
 import type { Grid } from "./decode";
 import { h, put, sized } from "./dom";
 import { Heat } from "./heat";
+import type { Reruns } from "./reruns";
 import { leavesOf, OUTPUTS, type Loaded } from "./scene";
 import { changed, type Store } from "./store";
 import type { Formula } from "./types";
@@ -16,17 +17,15 @@ export type Numbers = Map<string, Float32Array>;
 /** What the page knows of a step: inner values, the state now and before. */
 export function numbersAt(loaded: Loaded, inner: Record<string, Grid>, where: {
   layer: number; direction: "ahead" | "back"; step: number;
-}): Numbers {
+}, terms: Numbers): Numbers {
   const { layer, direction, step } = where;
-  const found: Numbers = new Map();
+  const found: Numbers = new Map(terms);
   for (const [name, values] of Object.entries(inner)) {
     const width = values.shape.at(-1) ?? 0;
     // parameters that are the same at each step stand there once
     const from = values.shape.length > 1 ? step * width : 0;
     found.set(name, values.data.subarray(from, from + width));
   }
-  const apart = loaded.layers[layer]!.apart ?? 1;
-  const before = direction === "ahead" ? step - apart : step + apart;
   for (const leaf of leavesOf(loaded.layers[layer]!)) {
     const heat = loaded.heat(layer, direction, leaf);
     if (leaf === OUTPUTS) {
@@ -34,8 +33,7 @@ export function numbersAt(loaded: Loaded, inner: Record<string, Grid>, where: {
       continue;
     }
     found.set(leaf, heat.row(step));
-    const inside = apart > 0 && before >= 0 && before < heat.steps;
-    found.set(`${leaf}[t-1]`, inside ? heat.row(before) : loaded.initial(layer, direction, leaf));
+    found.set(`${leaf}[t-1]`, loaded.before(layer, direction, leaf, step));
   }
   for (const line of loaded.layers[layer]!.formula) {
     if (found.has(line.name) || !line.terms.length) continue;
@@ -85,11 +83,14 @@ function escape(text: string): string {
 export class CellPanel {
   readonly element = h("section", { id: "cell", "aria-labelledby": "cell-title" });
   private numbers: Numbers = new Map();
+  /** Whether parts of sums were computed here. */
+  private computed = false;
   private turn = 0;
 
   constructor(
     private readonly store: Store,
     private readonly scenes: Loaded[],
+    private readonly reruns: Reruns,
   ) {
     store.on((now, before) => {
       if (changed(now, before, "scene", "layer", "direction", "step", "language")) void this.show();
@@ -102,9 +103,14 @@ export class CellPanel {
     const turn = ++this.turn;
     const now = this.store.now;
     const loaded = this.scenes[now.scene]!;
-    const inner = await loaded.inner(now.layer, now.direction);
+    const told = loaded.lane(now.layer, now.direction).terms !== undefined;
+    const [inner, terms] = await Promise.all([
+      loaded.inner(now.layer, now.direction),
+      told ? new Map<string, Float32Array>() : this.reruns.terms(now.scene, now),
+    ]);
     if (turn !== this.turn) return;
-    this.numbers = numbersAt(loaded, inner, now);
+    this.computed = terms.size > 0;
+    this.numbers = numbersAt(loaded, inner, now, terms);
     this.render();
   }
 
@@ -138,7 +144,7 @@ export class CellPanel {
       lines.length
         ? h("ol", { class: "formula" }, ...lines.map((line) => this.line(line, unit, units)))
         : h("p", { class: "quiet" }, say("noInner")),
-      h("p", { class: "quiet small" }, say("exact")),
+      h("p", { class: "quiet small" }, `${say("exact")}${this.computed ? ` ${say("computed")}` : ""}`),
     );
     if (held) chooser.focus();
   }
@@ -146,11 +152,12 @@ export class CellPanel {
   private line(line: Formula, unit: number, units: number): HTMLElement {
     const value = ofUnit(this.numbers.get(line.name), unit, units);
     const result = value === null ? "" : ` = ${number(value)}`;
+    const terms = line.terms.map((term) => ofUnit(this.numbers.get(term.name), unit, units));
     return h(
       "li",
       { "data-name": line.name },
       h("code", { class: "symbols" }, line.text),
-      h("code", { class: "numbers" }, `= ${filled(line, this.numbers, unit, units)}`, h("b", {}, result)),
+      h("code", { class: "numbers", "data-terms": terms.length ? terms.join(" ") : null }, `= ${filled(line, this.numbers, unit, units)}`, h("b", {}, result)),
     );
   }
 

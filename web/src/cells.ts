@@ -62,7 +62,8 @@ function add(one: Vector, other: ArrayLike<number>): Vector {
   return one.map((value, i) => value + other[i]!);
 }
 
-function rows(weight: Matrix, from: number, to: number): Matrix {
+/** Some rows of a matrix. */
+export function rows(weight: Matrix, from: number, to: number): Matrix {
   const width = weight.shape[1] ?? 1;
   return { data: weight.data.subarray(from * width, to * width), shape: [to - from, ...weight.shape.slice(1)] };
 }

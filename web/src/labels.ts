@@ -4,7 +4,7 @@ import { css, ink } from "./colour";
 import { h } from "./dom";
 import type { Group, Loaded } from "./scene";
 import type { View } from "./view";
-import { say } from "./words";
+import { say, speaks } from "./words";
 
 interface Pair {
   input: HTMLElement;
@@ -60,7 +60,7 @@ export class Labels {
         part.classList.toggle("chosen", step === chosen);
       }
     }
-    const room = view.edge >= 44 && view.fold === 0;
+    const room = view.edge >= (speaks() === "zh" ? 24 : 34) && view.fold === 0;
     [-1, view.steps].forEach((at, i) => {
       const side = this.sides[i]!;
       side.hidden = !room;
@@ -92,8 +92,8 @@ export class Labels {
     let output: HTMLElement | null = null;
     if (said) {
       output = h("span", { class: "out", "data-step": step, dir: "auto", title: this.loaded.outputInFull(step) });
-      output.textContent = said;
-      output.style.top = `${this.view.top - 42}px`;
+      output.append(h("span", {}, said));
+      output.style.top = `${this.view.top - 50}px`;
       output.addEventListener("pointerenter", () => this.hands.hover(step));
       output.addEventListener("pointerleave", () => this.hands.hover(null));
       output.addEventListener("click", () => this.hands.choose(step));

@@ -4,8 +4,9 @@ import { onScheme } from "./colour";
 import { CellPanel } from "./cell";
 import { fromBase64, grids } from "./decode";
 import { h, put, save, seen } from "./dom";
+import { Reruns } from "./reruns";
 import { leavesOf, Loaded } from "./scene";
-import { changed, Store } from "./store";
+import { changed, Store, type Chosen } from "./store";
 import { Strip } from "./strip";
 import { TimePanel } from "./time";
 import { Tour } from "./tour";
@@ -46,34 +47,38 @@ class Page {
       scene: 0, step: last, layer, direction, unit: strongest(scenes[0]!, layer, last), leaf: leavesOf(first)[0]!,
       ordered: true, folded: false,
     });
-    speak(this.store.now.language);
-    document.documentElement.lang = this.store.now.language === "zh" ? "zh-CN" : "en";
+    const inLanguage = ({ language }: Chosen): void => {
+      speak(language);
+      document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+    };
+    inLanguage(this.store.now);
+    // before anything that is drawn in words
+    this.store.on(inLanguage);
     for (const scene of scenes) scene.reorder(true);
     const tell = (text: string): void => void (this.live.textContent = text);
     this.strips = scenes.map((scene, i) => scene.groups.map((group) => new Strip(this.store, scene, i, group, tell)));
+    for (const [i, strips] of this.strips.entries()) {
+      const about = strips[scenes[i]!.groups.indexOf(scenes[i]!.explained)]!;
+      for (const strip of strips) strip.explainer = about;
+    }
     this.tour = new Tour(this.store);
   }
 
   async start(): Promise<void> {
     const { store, scenes } = this;
-    const cell = new CellPanel(store, scenes);
+    const reruns = new Reruns(this.look, scenes);
+    const cell = new CellPanel(store, scenes, reruns);
     const why = new WhyPanel(store, scenes);
-    const whatIf = new WhatIfPanel(store, scenes);
+    const whatIf = new WhatIfPanel(store, scenes, reruns);
     const time = new TimePanel(store, scenes);
     const units = new UnitsPanel(store, scenes);
     const stage = h("div", { class: scenes.length > 1 ? "scenes two" : "scenes" }, ...this.strips.map((strips, i) => this.framed(strips, i)));
     const strip = h("section", { id: "strip", "aria-labelledby": "strip-title" }, this.about, this.controls, stage, this.table);
     const main = h("main", {}, strip, 
-      h("div", { class: "panels" }, h("div", {}, cell.element, whatIf.element, units.element), h("div", {}, why.element, time.element)),
+      h("div", { class: "panels" }, h("div", {}, cell.element, whatIf.element, units.element, time.path), h("div", {}, why.element, time.element)),
     );
     document.body.prepend(this.top, main, this.foot, this.live);
     this.word();
-    store.on((now, before) => {
-      if (changed(now, before, "language")) {
-        speak(now.language);
-        document.documentElement.lang = now.language === "zh" ? "zh-CN" : "en";
-      }
-    });
     this.follow();
     // what stands below the strip comes after it is painted
     await painted();
@@ -253,11 +258,26 @@ function answerText(answer: unknown): string {
   if (typeof answer === "string") return seen(answer);
   if (Array.isArray(answer)) return answer.slice(0, 12).map(answerText).join(", ") + (answer.length > 12 ? " …" : "");
   const found = answer as Record<string, unknown>;
+  if (typeof found.translation === "string") return seen(found.translation);
+  if (Array.isArray(found.spans)) return [spans(found.spans as Span[]), ...(found.probabilities ? [answerText({ probabilities: found.probabilities })] : [])].join("; ");
   if (found.probabilities && typeof found.probabilities === "object") return shares(Object.entries(found.probabilities));
   if (Array.isArray(found.next)) return shares(found.next.map((each) => [each.token, each.probability]));
   return Object.entries(found)
     .map(([name, value]) => `${name} ${answerText(value)}`)
     .join("; ");
+}
+
+interface Span {
+  type: string;
+  text?: string;
+  start: number;
+  end: number;
+}
+
+/** What a tagger found, each with its type. */
+function spans(found: Span[]): string {
+  if (!found.length) return say("noSpans");
+  return found.map((span) => `${span.text === undefined ? `${span.start + 1}–${span.end}` : seen(span.text)} ${span.type}`).join(", ");
 }
 
 function shares(named: [string, number][]): string {

@@ -1,14 +1,16 @@
-/** A small model run in the page: embedding, stack, pooling and head, from the weights that the page carries. */
+/** A small model run in the page: what reads its inputs, its stack, and its head, from the weights that the page carries. */
 
-import { affine, CELLS, type Arrays, type Cell, type Matrix, type State, type Vector } from "./cells";
-import { grid, grids } from "./decode";
-import type { CellWeights, Direction, Guess, Weights } from "./types";
+import { CELLS, type Arrays, type Cell, type State, type Vector } from "./cells";
+import { grids } from "./decode";
+import { headOf, type Answers, type Head } from "./heads";
+import { joined, reader, type Item, type Reader } from "./reading";
+import type { CellWeights, Direction, Weights } from "./types";
 
-/** What a run comes to: the states of each layer and direction at every step, and the likeliest answers. */
-export interface Run {
+/** What a run comes to: the states of each layer and direction at every step, and the answers. */
+export interface Run extends Answers {
   states: Partial<Record<Direction, State[]>>[];
-  /** Of each step for a language model, otherwise one for the whole. */
-  answers: Guess[][];
+  /** What each layer read. */
+  inputs: Vector[][];
 }
 
 interface Layer {
@@ -23,16 +25,12 @@ async function made(weights: CellWeights): Promise<Cell> {
 }
 
 export class Network {
-  private readonly ids: Map<string, number>;
-
   private constructor(
-    private readonly weights: Weights,
-    private readonly embedding: Matrix,
+    readonly weights: Weights,
+    private readonly reader: Reader,
     private readonly layers: Layer[],
-    private readonly head: { narrow: Matrix | null; weight: Matrix; bias: Matrix },
-  ) {
-    this.ids = new Map(weights.vocabulary.map((text, id) => [text, id]));
-  }
+    private readonly head: Head,
+  ) {}
 
   static async of(weights: Weights): Promise<Network> {
     const layers = await Promise.all(
@@ -43,35 +41,29 @@ export class Network {
         return { cells, residual: layer.residual };
       }),
     );
-    const { narrow, weight, bias } = weights.head;
-    const head = { narrow: narrow ? await grid(narrow) : null, weight: await grid(weight), bias: await grid(bias) };
-    return new Network(weights, await grid(weights.embedding), layers, head);
+    const { read, head } = weights;
+    const labels = head.kind === "next" && read.kind === "tokens" ? read.vocabulary : weights.labels;
+    return new Network(weights, await reader(read), layers, await headOf(head, labels));
   }
 
-  /** The id of a text, or null where the vocabulary has it not. */
-  id(text: string): number | null {
-    const found = this.ids.get(text) ?? (this.weights.lowercase ? this.ids.get(text.toLowerCase()) : undefined);
-    return found ?? null;
-  }
-
-  /** Whether the model has something that stands for texts it does not know. */
-  get knowsUnknown(): boolean {
-    return this.weights.unknown !== null;
-  }
-
+  /** The texts that can be read; none where numbers are. */
   get vocabulary(): string[] {
-    return this.weights.vocabulary;
+    return this.weights.read.kind === "tokens" ? this.weights.read.vocabulary : [];
   }
 
-  run(texts: string[]): Run {
-    const width = this.embedding.shape[1]!;
-    let inputs: Vector[] = texts.map((text): Vector => {
-      const id = this.id(text) ?? this.weights.unknown ?? 0;
-      return Float64Array.from(this.embedding.data.subarray(id * width, (id + 1) * width));
-    });
+  unknown(item: Item): boolean {
+    return this.reader.unknown(item);
+  }
+
+  run(items: Item[]): Run {
+    let inputs = this.reader.vectors(items);
+    // behind what convolutions tell, a head reads it once more
+    const seen = this.weights.read.kind === "rows" && (this.weights.read.convolutions.length || this.weights.read.filling) ? inputs : null;
     const states: Run["states"] = [];
+    const read: Vector[][] = [];
     for (const layer of this.layers) {
       const done: Run["states"][number] = {};
+      read.push(inputs);
       const sides: Vector[][] = [];
       for (const way of ["ahead", "back"] as const) {
         const cell = layer.cells[way];
@@ -85,27 +77,8 @@ export class Network {
       if (layer.residual) inputs = inputs.map((output, t) => output.map((value, k) => value + before[t]![k]!));
       states.push(done);
     }
-    return { states, answers: this.answer(inputs) };
-  }
-
-  private answer(outputs: Vector[]): Guess[][] {
-    const { summary, both_ways: both } = this.weights.head;
-    if (summary === null) return outputs.map((output) => this.guesses(output));
-    if (!outputs.length) return [];
-    const read = { last: () => last(outputs, both), max: () => greatest(outputs), all: () => all(outputs, both) };
-    return [this.guesses(read[summary]())];
-  }
-
-  private guesses(read: Vector): Guess[] {
-    const { narrow, weight, bias } = this.head;
-    const logits = affine(weight, narrow ? affine(narrow, read) : read, bias);
-    const most = Math.max(...logits);
-    const shares = logits.map((logit) => Math.exp(logit - most));
-    const total = shares.reduce((sum, share) => sum + share, 0);
-    const names = this.weights.labels ?? this.weights.vocabulary;
-    return Array.from(shares, (share, k) => ({ text: names[k]!, p: share / total }))
-      .sort((a, b) => b.p - a.p)
-      .slice(0, 5);
+    if (seen) inputs = inputs.map((output, t) => joined([output, seen[t]!]));
+    return { states, inputs: read, ...this.head(inputs, this.reader.ids(items)) };
   }
 }
 
@@ -122,24 +95,4 @@ function walk(cell: Cell, inputs: Vector[], reverse: boolean): { outputs: Vector
     each[t] = state;
   }
   return { outputs, each };
-}
-
-function joined(parts: Vector[]): Vector {
-  if (parts.length === 1) return parts[0]!;
-  return Float64Array.from(parts.flatMap((part) => Array.from(part)));
-}
-
-/** The last output; the half that reads backwards has seen everything at the first step. */
-function last(outputs: Vector[], both: number): Vector {
-  const end = outputs.at(-1)!;
-  return both ? end.map((value, k) => (k >= both / 2 && k < both ? outputs[0]![k]! : value)) : end;
-}
-
-function greatest(outputs: Vector[]): Vector {
-  return outputs[0]!.map((_, k) => outputs.reduce((most, output) => Math.max(most, output[k]!), 0));
-}
-
-function all(outputs: Vector[], both: number): Vector {
-  const mean = outputs[0]!.map((_, k) => outputs.reduce((sum, output) => sum + output[k]!, 0) / outputs.length);
-  return joined([last(outputs, both), mean, greatest(outputs)]);
 }

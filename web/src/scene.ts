@@ -111,6 +111,25 @@ export class Loaded {
     return found ?? new Float32Array(heat.units);
   }
 
+  /** What a step was read from: the state before it. */
+  before(layer: number, direction: Direction, leaf: string, step: number): Float32Array {
+    const apart = this.layers[layer]!.apart ?? 1;
+    const at = direction === "ahead" ? step - apart : step + apart;
+    const heat = this.heat(layer, direction, leaf);
+    return apart > 0 && at >= 0 && at < heat.steps ? heat.row(at) : this.initial(layer, direction, leaf);
+  }
+
+  /** The texts that reasons are about: a translation is explained by its source. */
+  explaining(step: number): string {
+    const inputs = this.scene.inputs;
+    return inputs.kind === "tokens" && inputs.source ? seen(inputs.source[step] ?? "") : this.input(step);
+  }
+
+  /** The strip whose inputs reasons are about, and how many these are. */
+  get explained(): Group {
+    return this.groups.find((group) => group.reads === "source") ?? this.groups.find((group) => group.reads === "inputs") ?? this.groups[0]!;
+  }
+
   /** Inner values of a lane, and the terms of its sums where the page has them. */
   inner(layer: number, direction: Direction): Promise<Record<string, Grid>> {
     const lane = this.lane(layer, direction);
@@ -126,6 +145,14 @@ export class Loaded {
 
   recolour(): void {
     for (const heat of this.heats.values()) heat.forget();
+  }
+
+  /** What comes in at every step, as it can be changed. */
+  items(): (string | number[])[] {
+    const inputs = this.scene.inputs;
+    if (inputs.kind === "tokens") return [...inputs.texts];
+    const width = this.rows?.shape[1] ?? 1;
+    return Array.from({ length: this.steps }, (_, t) => Array.from(this.rows?.data.subarray(t * width, (t + 1) * width) ?? []));
   }
 
   /** What comes in at a step, in words. */

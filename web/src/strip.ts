@@ -40,7 +40,7 @@ export class Strip {
     this.view = new View(group.steps, inside, units, group.speaks);
     this.labels = new Labels(loaded, this.view, group, {
       choose: (step) => this.choose({ step }),
-      hover: (step) => (step === null ? this.relight() : void this.light(step)),
+      hover: (step) => this.hover(step),
     });
     this.window = h(
       "div",
@@ -165,10 +165,19 @@ export class Strip {
     put(this.legend, block > 1 ? say("scale", { scale, block }) : say("scaleOne", { scale }));
   }
 
+  /** Who lights the inputs that an output of this strip is explained by: of a translation another strip. */
+  explainer: Strip = this;
+
+  private hover(step: number | null): void {
+    if (step === null) this.explainer.relight();
+    else void this.explainer.light(step);
+  }
+
   /** The chosen step's reasons; of another scene those of its end. */
   private relight(): void {
     const now = this.store.now;
-    if (this.group.reads === "inputs") void this.light(this.holds(now) ? now.step : this.loaded.steps - 1);
+    const here = now.scene === this.index && this.loaded.groupOf(now.layer).speaks;
+    if (this.group === this.loaded.explained) void this.light(here ? now.step : this.loaded.steps - 1);
   }
 
   /** Colour the inputs by what they counted for the output of a step, where that is known. */

@@ -13,6 +13,8 @@ const MOST = 4000;
 
 export class TimePanel {
   readonly element = h("section", { id: "time", "aria-labelledby": "time-title" });
+  /** The path of the state: a panel of its own. */
+  readonly path = h("section", { id: "trajectory", "aria-labelledby": "trajectory-title" });
   private turn = 0;
 
   constructor(
@@ -47,8 +49,10 @@ export class TimePanel {
       );
     }
     const paths = await Promise.all(this.scenes.map((each) => each.scene.trajectory[now.layer]).filter((each) => each !== undefined).map(grid));
-    if (paths.length === this.scenes.length) parts.push(this.paths(paths));
-    if (turn === this.turn) put(this.element, ...parts);
+    if (turn !== this.turn) return;
+    put(this.element, ...parts);
+    this.path.hidden = paths.length !== this.scenes.length;
+    if (!this.path.hidden) put(this.path, ...this.paths(paths));
   }
 
   private part(title: "flow" | "norms", help: "flowHelp" | "normsHelp", sentence: string, lines: Line[], log: boolean): HTMLElement {
@@ -89,7 +93,7 @@ export class TimePanel {
   }
 
   /** The paths of all scenes in the one plane that they share. */
-  private paths(paths: Grid[]): HTMLElement {
+  private paths(paths: Grid[]): Element[] {
     const [wide, high, edge] = [640, 380, 40];
     const ends = [Infinity, -Infinity, Infinity, -Infinity];
     for (const { data } of paths) {
@@ -102,40 +106,49 @@ export class TimePanel {
     }
     const [x0, x1, y0, y1] = ends as [number, number, number, number];
     const span = Math.max((x1 - x0) / (wide - 2 * edge), (y1 - y0) / (high - 2 * edge)) || 1;
+    const taken: [number, number][] = [];
     const root = s("svg", { viewBox: `0 0 ${wide} ${high}`, class: "chart path", role: "img", "aria-label": say("trajectory") });
     paths.forEach(({ data, shape }, i) => {
       const at = (step: number): [number, number] => [
         wide / 2 + (data[2 * step]! - (x0 + x1) / 2) / span,
         high / 2 - (data[2 * step + 1]! - (y0 + y1) / 2) / span,
       ];
-      root.append(onePath(shape[0] ?? 0, at, (step) => this.scenes[i]!.read(this.scenes[i]!.groupOf(this.store.now.layer), step), i));
+      root.append(onePath(shape[0] ?? 0, at, (step) => this.scenes[i]!.read(this.scenes[i]!.groupOf(this.store.now.layer), step), i, taken));
     });
-    return h(
-      "div",
-      { class: "part", id: "trajectory" },
-      h("h3", {}, `${say("trajectory")}: ${say("layer")} ${layerName(this.store.look.model.layers[this.store.now.layer]!)}`),
+    return [
+      h("h2", { id: "trajectory-title" }, `${say("trajectory")}: ${say("layer")} ${layerName(this.store.look.model.layers[this.store.now.layer]!)}`),
       h("p", { class: "quiet" }, say("trajectoryHelp")),
       root,
-    );
+    ];
   }
 }
 
-function onePath(steps: number, at: (step: number) => [number, number], name: (step: number) => string, scene: number): SVGElement {
+/** `taken`: where names stand already; one that would lie over another is left out, and is told when its dot is pointed at. */
+function onePath(
+  steps: number, at: (step: number) => [number, number], name: (step: number) => string, scene: number, taken: [number, number][],
+): SVGElement {
   const each = Math.max(1, Math.ceil(steps / MOST));
   const shown = Array.from({ length: Math.ceil(steps / each) }, (_, i) => i * each);
   if (steps && shown.at(-1) !== steps - 1) shown.push(steps - 1);
   const group = s("g", { class: `p${scene}` });
   const line = shown.map((step) => at(step).map((value) => value.toFixed(1)).join(",")).join(" ");
   group.append(s("polyline", { class: `stroke c${scene}`, points: line, "stroke-dasharray": scene ? "5 3" : null }));
-  // names only where there is room for them
-  const names = Math.max(1, Math.ceil(shown.length / 24));
-  shown.forEach((step, i) => {
+  // both ends have their names before others
+  const free = ([x, y]: [number, number]): boolean => taken.every(([a, b]) => Math.abs(a - x) > 54 || Math.abs(b - y) > 13);
+  const named = new Set<number>();
+  for (const step of [steps - 1, 0, ...shown]) {
+    if (steps && !named.has(step) && free(at(step))) {
+      taken.push(at(step));
+      named.add(step);
+    }
+  }
+  shown.forEach((step) => {
     if (shown.length > 400 && step !== 0 && step !== steps - 1) return;
     const [x, y] = at(step);
     const end = step === 0 ? "first" : step === steps - 1 ? "last" : "dot";
     const dot = s("circle", { cx: x, cy: y, r: end === "dot" ? 3 : 5.5, class: end }, s("title", {}, `${step + 1} ${name(step)}`));
     group.append(dot);
-    if (i % names === 0 || end !== "dot") group.append(s("text", { x: x + 8, y: y - 6 }, `${step + 1} ${name(step)}`));
+    if (named.has(step)) group.append(s("text", { x: x + 8, y: y - 6 }, `${step + 1} ${name(step)}`));
   });
   return group;
 }
@@ -163,21 +176,21 @@ function memories(about: Layer[], flow: Flow): string {
     .join("; ");
 }
 
-/** Shares of values near the ends of their range, of each gate and value. */
+/** Shares of values near the ends of their range: a row for each layer and direction, low and high of each gate and value. */
 function saturated(about: Layer[], flow: Flow): HTMLElement {
-  const rows = flow.saturation.flatMap((ways, layer) =>
-    Object.entries(ways).flatMap(([way, values]) =>
-      Object.entries(values).map(([name, share]) =>
-        h(
-          "tr",
-          {},
-          h("th", { scope: "row" }, `${laneName(about[layer]!, way)}, ${name}`),
-          h("td", {}, percent(share.shut ?? share.low ?? 0)),
-          h("td", {}, percent(share.open ?? share.high ?? 0)),
-        ),
-      ),
-    ),
+  const lanes = flow.saturation.flatMap((ways, layer) => Object.entries(ways).map(([way, values]) => ({ name: laneName(about[layer]!, way), values })));
+  const names = [...new Set(lanes.flatMap(({ values }) => Object.keys(values)))];
+  const rows = lanes.map(({ name, values }) =>
+    h("tr", {}, h("th", { scope: "row" }, name), ...names.flatMap((each) => {
+      const share = values[each];
+      const told = share ? [share.shut ?? share.low ?? 0, share.open ?? share.high ?? 0] : [null, null];
+      return told.map((one) => h("td", {}, one === null ? "" : percent(one)));
+    })),
   );
-  const head = h("tr", {}, h("th", { scope: "col" }, say("gate")), h("th", { scope: "col" }, say("low")), h("th", { scope: "col" }, say("high")));
-  return h("div", { class: "scroll" }, h("table", { id: "saturation" }, h("thead", {}, head), h("tbody", {}, ...rows)));
+  const head = [
+    h("tr", {}, h("td", {}), ...names.map((name) => h("th", { scope: "colgroup", colspan: 2 }, name))),
+    h("tr", {}, h("td", {}), ...names.flatMap(() => [say("low"), say("high")].map((word) => h("th", { scope: "col", class: "quiet" }, word)))),
+  ];
+  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("saturation") },
+    h("table", { id: "saturation" }, h("thead", {}, ...head), h("tbody", {}, ...rows)));
 }

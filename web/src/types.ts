@@ -120,20 +120,58 @@ export interface CellWeights {
   arrays: Record<string, Numbers>;
 }
 
+/** What stands before the stack. */
+export type ReadWeights =
+  | {
+      kind: "tokens";
+      embedding: Numbers;
+      vocabulary: string[];
+      unknown: number | null;
+      lowercase: boolean;
+      /** Full-width signs and what they are read as. */
+      widths: Record<string, string>;
+      /** Whether all digits are one. */
+      digits: boolean;
+      letters: { parts: string[]; width: number; embedding: Numbers; filters: Numbers; bias: Numbers } | null;
+      pairs: { parts: string[]; ends: string[]; embedding: Numbers } | null;
+    }
+  | {
+      kind: "rows";
+      mean: number[];
+      scale: number[];
+      /** Whether each number is a step of its own. */
+      single: boolean;
+      filling: { fill: "previous" | "zero" | "mean"; marked: boolean; nothing: number[] } | null;
+      convolutions: { pairs: [number, number][]; weights: Numbers[]; bias: Numbers; gain: Numbers; shift: Numbers }[];
+    };
+
+/** What stands behind it: for what comes next, for the whole, or for each token. */
+export type HeadWeights =
+  | { kind: "next"; narrow: Numbers | null; weight: Numbers; bias: Numbers }
+  | {
+      kind: "whole";
+      summary: "last" | "max" | "attention" | "all";
+      both_ways: number;
+      attention: { bound: number; weight: Numbers; score: Numbers } | null;
+      weight: Numbers;
+      bias: Numbers;
+      ngrams: { longest: number; lines: number; filled: number[]; table: Numbers; bias: Numbers; shares: number[] } | null;
+      numbers: { names: string[]; mean: number[]; scale: number[] } | null;
+    }
+  | {
+      kind: "tags";
+      tags: string[];
+      weight: Numbers;
+      bias: Numbers;
+      field: { transitions: Numbers; start: Numbers; end: Numbers } | null;
+      label: { weight: Numbers; bias: Numbers } | null;
+    };
+
 export interface Weights {
   task: string;
+  read: ReadWeights;
   layers: { ahead?: CellWeights; back?: CellWeights; residual: boolean }[];
-  embedding: Numbers;
-  head: {
-    summary: "last" | "max" | "all" | null;
-    both_ways: number;
-    narrow: Numbers | null;
-    weight: Numbers;
-    bias: Numbers;
-  };
-  vocabulary: string[];
-  unknown: number | null;
-  lowercase: boolean;
+  head: HeadWeights;
   labels: string[] | null;
 }
 
@@ -150,6 +188,8 @@ export interface Look {
     labels: string[] | null;
   };
   weights: Weights | null;
+  /** Why there are none. */
+  unrun: Both | null;
   scenes: Scene[];
   corpus: Corpus | null;
 }

@@ -1,80 +1,104 @@
 /** What if: the inputs can be changed, and the network runs again in the page. Old and new states stand one above the other. */
 
 import { h, put, seen, sized } from "./dom";
+import { editor, shown, type Editing } from "./editors";
 import { Heat } from "./heat";
-import { Network, type Run } from "./network";
+import type { Network, Run } from "./network";
+import type { Item } from "./reading";
+import { MOST, type Reruns } from "./reruns";
 import { leavesOf, OUTPUTS, type Loaded } from "./scene";
 import { changed, type Store } from "./store";
 import type { Guess } from "./types";
-import { layerName, number, percent, say } from "./words";
-
-/** Steps that are run again at most. */
-const MOST = 400;
+import { both, layerName, number, percent, say } from "./words";
 
 export class WhatIfPanel {
   readonly element = h("section", { id: "whatif", "aria-labelledby": "whatif-title" });
-  private readonly edited: string[][];
+  private readonly originals: Item[][];
+  private readonly edited: Item[][];
+  private readonly checked = new Set<number>();
   private network: Network | null = null;
-  private failure: string | null = null;
-  private focus = "";
   private place = 0;
 
   constructor(
     private readonly store: Store,
     private readonly scenes: Loaded[],
+    private readonly reruns: Reruns,
   ) {
-    this.edited = scenes.map((each) => (each.scene.inputs.kind === "tokens" ? [...each.scene.inputs.texts] : []));
+    this.originals = scenes.map((each) => each.items());
+    this.edited = this.originals.map((each) => [...each]);
     store.on((now, before) => {
       if (changed(now, before, "scene", "language", "layer", "direction")) this.render();
     });
   }
 
   async load(): Promise<void> {
-    const weights = this.store.look.weights;
-    const runs = this.scenes.every((each) => each.scene.inputs.kind === "tokens" && each.steps <= MOST);
-    if (weights && runs) this.network = await Network.of(weights);
+    this.network = await this.reruns.network();
     this.render();
   }
 
-  private texts(): string[] {
-    return this.edited[this.store.now.scene]!;
-  }
-
-  private change(edit: (texts: string[]) => void, focus = ""): void {
-    edit(this.texts());
-    this.focus = focus;
-    this.render();
-  }
-
-  render(): void {
+  render(focus = ""): void {
     const title = h("h2", { id: "whatif-title" }, say("whatif"));
     const network = this.network;
     if (!network) {
-      put(this.element, title, h("p", { class: "quiet" }, say("whatifNone")));
+      put(this.element, title, h("p", { class: "quiet" }, this.refusal()));
       return;
     }
-    const loaded = this.scenes[this.store.now.scene]!;
-    const inputs = loaded.scene.inputs;
-    const original = inputs.kind === "tokens" ? inputs.texts : [];
-    const [old, run] = [network.run(original), network.run(this.texts())];
-    const unknown = this.texts().filter((text) => network.id(text) === null && network.knowsUnknown);
+    const scene = this.store.now.scene;
+    const loaded = this.scenes[scene]!;
+    const [original, items] = [this.originals[scene]!, this.edited[scene]!];
+    const old = this.reruns.run(network, scene);
+    if (!this.checked.has(scene)) this.check(loaded, old);
+    this.checked.add(scene);
+    const run = network.run(items);
+    const unknown = items.filter((item) => network.unknown(item)).map(String);
+    const scrolled = this.element.querySelector(".numbers-table")?.scrollTop ?? 0;
     put(
       this.element,
       title,
-      h("p", { class: "quiet" }, say("whatifHelp")),
-      this.editor(network, original),
+      h("p", { class: "quiet" }, say(typeof original[0] === "string" ? "whatifHelp" : "whatifRows")),
+      editor(this.editing(network, original, items)),
       ...[...new Set(unknown)].map((text) => h("p", { class: "quiet small", dir: "auto" }, say("unknownWord", { text: seen(text) }))),
-      h("div", { class: "answers", "aria-live": "polite" }, this.answers("oldState", old), this.answers("newState", run)),
+      run.tags.length ? h("p", { class: "quiet small" }, say("tagsHelp")) : null,
+      h("div", { class: "answers", "aria-live": "polite" }, answers("oldState", old, original), answers("newState", run, items, old)),
       this.states(loaded, old, run),
     );
-    this.check(loaded, old);
-    if (this.focus) this.element.querySelector<HTMLElement>(this.focus)?.focus();
-    this.focus = "";
+    const region = this.element.querySelector(".numbers-table");
+    if (region) region.scrollTop = scrolled;
+    if (!focus) return;
+    const wanted = this.element.querySelector<HTMLButtonElement>(focus);
+    // what can no longer be done gives way to what was done it to
+    (wanted?.disabled ? this.element.querySelector<HTMLElement>(`[data-place="${this.place}"]`) : wanted)?.focus();
+  }
+
+  private refusal(): string {
+    const { weights, unrun } = this.store.look;
+    const reason = weights ? say("whatifLong", { most: MOST }) : unrun ? both(unrun) : "";
+    return say("whatifNone", { reason });
+  }
+
+  private editing(network: Network, original: Item[], items: Item[]): Editing {
+    this.place = Math.max(0, Math.min(this.place, items.length - 1));
+    const { read } = network.weights;
+    const inputs = this.scenes[this.store.now.scene]!.scene.inputs;
+    return {
+      items, original, place: this.place, vocabulary: network.vocabulary, most: MOST,
+      columns: inputs.kind === "rows" ? inputs.columns : [],
+      holes: read.kind === "rows" && read.filling !== null,
+      choose: (place, focus) => {
+        this.place = place;
+        this.render(focus);
+      },
+      change: (edit, place, focus) => {
+        edit(items);
+        this.place = place;
+        this.render(focus);
+      },
+    };
   }
 
   /** How far this page's own arithmetic is from the model's: said on the element, and aloud where it is too far. */
   private check(loaded: Loaded, run: Run): void {
-    let most = 0;
+    let most = Number(this.element.dataset.difference ?? 0);
     loaded.layers.forEach((layer, index) => {
       for (const way of layer.directions) {
         for (const leaf of leavesOf(layer)) {
@@ -88,111 +112,55 @@ export class WhatIfPanel {
       }
     });
     this.element.dataset.difference = String(most);
-    if (most > 1e-3 && !this.failure) {
-      this.failure = String(most);
-      console.error(`the page computes other states than the model: ${most}`);
-    }
-  }
-
-  private editor(network: Network, original: string[]): HTMLElement {
-    const texts = this.texts();
-    this.place = Math.max(0, Math.min(this.place, texts.length - 1));
-    const items = texts.map((text, i) =>
-      h("li", {}, h(
-        "button",
-        {
-          class: text === original[i] ? null : "altered", "aria-pressed": String(i === this.place), "data-place": i, dir: "auto",
-          "aria-label": `${say("input")} ${i + 1}: ${text}`,
-          onclick: () => {
-            this.place = i;
-            this.change(() => undefined, `[data-place="${i}"]`);
-          },
-        },
-        seen(text),
-      )),
-    );
-    const reset = h("button", { id: "reset", onclick: () => this.change((all) => void all.splice(0, all.length, ...original)) }, say("reset"));
-    const letters = network.vocabulary.every((text, id) => [...text].length === 1 || id === 0);
-    return h("div", {}, letters ? this.free() : null, h("ol", { class: "editor", "aria-label": say("inputsNow") }, ...items), this.tools(network, reset));
-  }
-
-  /** A line to type in, for models that read character by character. */
-  private free(): HTMLElement {
-    const line = h("input", {
-      id: "free-text", value: this.texts().join(""), maxlength: MOST, dir: "auto",
-      onchange: (event: Event) => {
-        const now = [...(event.target as HTMLInputElement).value];
-        if (now.length) this.change((all) => void all.splice(0, all.length, ...now), "#free-text");
-      },
-    });
-    return h("label", { class: "free" }, say("freeText"), line);
-  }
-
-  /** What can be done with the chosen input. */
-  private tools(network: Network, reset: HTMLElement): HTMLElement {
-    const [texts, i] = [this.texts(), this.place];
-    const act = (word: "earlier" | "remove" | "add" | "later", sign: string, can: boolean, to: number, edit: (all: string[]) => void): HTMLElement =>
-      h("button", {
-        "data-do": word, disabled: !can,
-        onclick: () => {
-          this.place = to;
-          this.change(edit, can ? `[data-do="${word}"]` : "");
-        },
-      }, `${sign} ${say(word)}`);
-    const swap = (to: number) => (all: string[]) => void ([all[i], all[to]] = [all[to]!, all[i]!]);
-    const few = network.vocabulary.length <= 3000;
-    return h(
-      "div",
-      { class: "tools", role: "group", "aria-label": say("atPlace", { n: i + 1, text: seen(texts[i] ?? "") }) },
-      h("span", { class: "quiet", dir: "auto" }, say("atPlace", { n: i + 1, text: seen(texts[i] ?? "") })),
-      act("earlier", "◀", i > 0, i - 1, swap(i - 1)),
-      act("later", "▶", i < texts.length - 1, i + 1, swap(i + 1)),
-      act("remove", "✕", texts.length > 1, Math.max(0, i - 1), (all) => void all.splice(i, 1)),
-      act("add", "＋", texts.length < MOST, i + 1, (all) => void all.splice(i + 1, 0, all[i]!)),
-      h("label", { class: "quiet" }, `${say("replace")} `, h("input", {
-        id: "replace", value: texts[i], list: few ? "vocabulary" : null, dir: "auto",
-        onchange: (event: Event) => {
-          const now = (event.target as HTMLInputElement).value;
-          if (now) this.change((all) => void all.splice(i, 1, now), "#replace");
-        },
-      })),
-      few ? h("datalist", { id: "vocabulary" }, ...network.vocabulary.map((text) => h("option", { value: text }))) : null,
-      reset,
-    );
-  }
-
-  private answers(title: "oldState" | "newState", run: Run): HTMLElement {
-    const guesses: Guess[] = run.answers.at(-1) ?? [];
-    return h(
-      "div",
-      { class: "answer", id: title },
-      h("h4", {}, say(title)),
-      h("ul", {}, ...guesses.map((guess) => {
-        const bar = h("i", {});
-        bar.style.width = `${guess.p * 100}%`;
-        return h("li", { "data-p": guess.p }, h("span", { dir: "auto" }, seen(guess.text)), h("span", { class: "bar" }, bar), percent(guess.p));
-      })),
-    );
+    if (most > 1e-3) console.error(`the page computes other states than the model: ${most}`);
   }
 
   private states(loaded: Loaded, old: Run, run: Run): HTMLElement {
     const { layer, direction } = this.store.now;
-    const leaves = leavesOf(loaded.layers[layer]!);
-    const leaf = leaves[0]!;
+    const leaf = leavesOf(loaded.layers[layer]!)[0]!;
     if (leaf === OUTPUTS) return h("div", {});
-    const both = [old, run].map((each) => each.states[layer]![direction]!.map((state) => state[leaf]!));
+    const pair = [old, run].map((each) => each.states[layer]![direction]!.map((state) => state[leaf]!));
     const scale = loaded.heat(layer, direction, leaf).scale;
-    const ends = both.map((each) => each[direction === "ahead" ? each.length - 1 : 0]!);
+    const ends = pair.map((each) => each[direction === "ahead" ? each.length - 1 : 0]!);
     const distance = Math.sqrt(ends[0]!.reduce((sum, value, k) => sum + (value - ends[1]![k]!) ** 2, 0));
     const before = Math.sqrt(ends[0]!.reduce((sum, value) => sum + value * value, 0));
     return h(
       "div",
       {},
       h("h4", {}, `${say("oldNew")}: ${say("layer")} ${layerName(loaded.layers[layer]!)}`),
-      ...both.map((each, i) => picture(each, scale, say(i ? "newState" : "oldState"), Math.max(...both.map((one) => one.length)))),
+      ...pair.map((each, i) => picture(each, scale, say(i ? "newState" : "oldState"), Math.max(...pair.map((one) => one.length)))),
       h("p", { id: "distance", "data-distance": distance }, say("difference", { distance: number(distance), before: number(before) })),
     );
   }
+}
+
+/** What the network said: likely answers as bars, numbers, and of a tagger a tag under each token. */
+function answers(title: "oldState" | "newState", run: Run, items: Item[], old?: Run): HTMLElement {
+  const numbers = run.numbers.map(({ name, value }) => h("li", { "data-value": value }, h("span", { dir: "auto" }, name), h("span", {}, number(value))));
+  const tags = run.tags.map((guesses, i) => {
+    const best = guesses[0]!;
+    const other = old && old.tags.length === run.tags.length && old.tags[i]![0]!.text !== best.text;
+    return h("li", { "data-tag": best.text, "data-p": best.p, class: other ? "altered" : null, title: guesses.map(guessed).join(", ") },
+      h("span", { dir: "auto" }, shown(items[i]!)), h("b", { dir: "auto" }, seen(best.text)), h("small", {}, percent(best.p)));
+  });
+  return h(
+    "div",
+    { class: "answer", id: title },
+    h("h4", {}, say(title)),
+    numbers.length ? h("ul", { class: "values" }, ...numbers) : null,
+    run.guesses.length ? h("ul", { class: "guesses" }, ...run.guesses.map(bar)) : null,
+    tags.length ? h("ol", { class: "tagged" }, ...tags) : null,
+  );
+}
+
+function guessed(guess: Guess): string {
+  return `${seen(guess.text)} ${percent(guess.p)}`;
+}
+
+function bar(guess: Guess): HTMLElement {
+  const share = h("i", {});
+  share.style.width = `${guess.p * 100}%`;
+  return h("li", { "data-p": guess.p }, h("span", { dir: "auto" }, seen(guess.text)), h("span", { class: "bar" }, share), percent(guess.p));
 }
 
 function picture(rows: Float64Array[], scale: number, label: string, most: number): HTMLElement {

@@ -76,12 +76,23 @@ export class WhyPanel {
       looked,
     );
     if (held) select.focus();
+    this.reveal(methods);
+  }
+
+  /** Bring what counted most into the window of a table that is wider than it. */
+  private reveal(methods: Record<string, Grid>): void {
+    const values = (methods.integrated ?? Object.values(methods)[0])?.data ?? [];
+    let most = 0;
+    for (let i = 0; i < values.length; i++) if (Math.abs(values[i]!) > Math.abs(values[most]!)) most = i;
+    const region = this.element.querySelector<HTMLElement>("#reasons");
+    const head = region?.querySelector<HTMLElement>(`th[data-step="${most}"]`);
+    if (region && head) region.scrollLeft = head.offsetLeft - region.clientWidth / 2;
   }
 
   private agreement(why: Why): string {
     if (!why.disagree.length) return say("agree");
     const loaded = this.scenes[this.store.now.scene]!;
-    const named = why.disagree.slice(0, 12).map((step) => `${step + 1} ${loaded.input(step)}`);
+    const named = why.disagree.slice(0, 12).map((step) => `${step + 1} ${loaded.explaining(step)}`);
     return say("disagree", { steps: named.join(", ") + (why.disagree.length > 12 ? " …" : "") });
   }
 
@@ -125,8 +136,11 @@ export class WhyPanel {
 
   private table(why: Why, methods: Record<string, Grid>): HTMLElement {
     const loaded = this.scenes[this.store.now.scene]!;
-    const steps = loaded.steps;
-    const from = Math.max(0, Math.min(steps - MOST, why.target.step - MOST + 20));
+    const about = loaded.explained;
+    // a translation is explained by its source, which the target is none of
+    const target = about.reads === "source" ? -1 : why.target.step;
+    const steps = about.steps;
+    const from = Math.max(0, Math.min(steps - MOST, target - MOST + 20));
     const to = Math.min(steps, from + MOST);
     const disagree = new Set(why.disagree);
     const range = Array.from({ length: to - from }, (_, i) => from + i);
@@ -137,8 +151,8 @@ export class WhyPanel {
       ...range.map((step) =>
         h(
           "th",
-          { scope: "col", dir: "auto", class: step === why.target.step ? "target" : null, title: loaded.inputInFull(step) },
-          loaded.input(step),
+          { scope: "col", dir: "auto", "data-step": step, class: step === target ? "target" : null, title: about.reads === "source" ? null : loaded.inputInFull(step) },
+          loaded.explaining(step),
           disagree.has(step) ? h("i", { class: "unequal", title: say("disagree", { steps: step + 1 }) }, "≠") : null,
         ),
       ),
@@ -166,7 +180,7 @@ export class WhyPanel {
       {},
       h(
         "div",
-        { class: "scroll", tabindex: 0, role: "region", "aria-label": say("why") },
+        { class: "scroll", id: "reasons", tabindex: 0, role: "region", "aria-label": say("why") },
         h("table", { class: "why" }, h("thead", {}, head), h("tbody", {}, ...rows)),
       ),
       cut,

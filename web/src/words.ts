@@ -82,6 +82,14 @@ export const WORDS = {
   now: { en: "now", zh: "现在" },
   noInner: { en: "This cell shows no inner values.", zh: "该单元没有可显示的内部数值。" },
   exact: { en: "Numbers shown are rounded; gates are kept in half precision where the page would grow too large.", zh: "所示数字经过舍入；页面过大时，门的数值以半精度保存。" },
+  computed: {
+    en: "The parts of sums were computed in this page from its weights and the exact state before the step.",
+    zh: "和式的各项由本页用其权重与该步之前的精确状态算出。",
+  },
+  encoder: { en: "encoder {n}", zh: "编码器 {n}" },
+  decoder: { en: "decoder {n}", zh: "解码器 {n}" },
+  member: { en: "{n} of network {m}", zh: "{n}（网络 {m}）" },
+  noSpans: { en: "nothing found", zh: "未找到" },
   why: { en: "Why this output?", zh: "为什么是这个输出？" },
   whyHelp: {
     en: "Which inputs mattered, asked in three ways. Orange speaks for the output, blue against it. Where the ways differ by much of the greatest value, the step is marked ≠.",
@@ -105,8 +113,17 @@ export const WORDS = {
     zh: "修改输入，网络会用自己的权重在本页重新运行。移动一个词，就能看到顺序的作用。",
   },
   whatifNone: {
-    en: "This model is not run in the page: it is too large, or of a kind that the page does not compute. Run recurra look with another input instead.",
-    zh: "该模型不能在页面中运行：它太大，或者属于页面不计算的类型。请用别的输入再次运行 recurra look。",
+    en: "This model is not run in the page: {reason} Run recurra look with another input instead.",
+    zh: "该模型不能在页面中运行：{reason}请用别的输入再次运行 recurra look。",
+  },
+  whatifRows: {
+    en: "Change the numbers, or the order of the rows; the network runs again in this page, with its own weights.",
+    zh: "修改数字或行的顺序，网络会用自己的权重在本页重新运行。",
+  },
+  whatifLong: { en: "a sequence has more than {most} steps.", zh: "序列超过 {most} 步。" },
+  tagsHelp: {
+    en: "Under each token stands its likeliest tag by itself, with its share over all ways to tag the others; the answer chooses all tags together.",
+    zh: "每个词下面是它自己最可能的标签，以及对其余各词所有标法求和后的份额；答案则是整体选出的标签。",
   },
   freeText: { en: "Type another text", zh: "输入另一段文本" },
   atPlace: { en: "at {n}: {text}", zh: "第 {n} 个：{text}" },
@@ -206,9 +223,15 @@ export function both(text: Both): string {
   return text[language];
 }
 
-/** A layer as it is named: those that have only a number are counted from one. */
+/** A layer as it is named: those that have only a number are counted from one, and so are those of parts that people know. */
 export function layerName(layer: { name: string }): string {
-  return /^\d+$/.test(layer.name) ? String(Number(layer.name) + 1) : layer.name;
+  const found = /^(?:(encoder|first|rest|members\.(\d+))\.)?(\d+)$/.exec(layer.name);
+  if (!found) return layer.name;
+  const n = Number(found[3]) + 1;
+  if (found[2] !== undefined) return say("member", { n, m: Number(found[2]) + 1 });
+  if (found[1] === "encoder") return say("encoder", { n });
+  // a translator looks back at its source between its first layer and the rest
+  return found[1] ? say("decoder", { n: found[1] === "rest" ? n + 1 : n }) : String(n);
 }
 
 /** A number as it is read: few digits, none wasted. */
@@ -222,6 +245,8 @@ export function number(value: number): string {
 
 export function percent(share: number): string {
   const value = share * 100;
+  if (value > 0 && value < 0.01) return "< 0.01 %";
+  if (value >= 99.95 && value < 100) return "> 99.9 %";
   return `${value > 99 && value < 100 ? value.toFixed(1) : value < 1 && value > 0 ? value.toPrecision(2) : Math.round(value)} %`;
 }
 

@@ -23,7 +23,7 @@ from recurra.look.foretold import RULES
 from recurra.look.kinds import Target, asker
 from recurra.look.packing import Foretold, Rough, packed, plain
 from recurra.look.page import render
-from recurra.look.page.weights import embedded
+from recurra.look.page.weights import embedded, unsupported
 from recurra.look.parts import Part, parts_of
 from recurra.look.scene import Direction, Scene, record
 from recurra.look.units import Plane, order_of, plane_of
@@ -133,6 +133,7 @@ class Look:
             "version": VERSION,
             "model": self._model(),
             "weights": embedded(self.task),
+            "unrun": unsupported(self.task),
             "scenes": [self._scene(scene, terms, outputs) for scene in self.scenes],
             "corpus": None if self.corpus is None else asdict(self.corpus),
         }

@@ -1,77 +1,114 @@
 """The weights of a small model as a page takes them to run the network again: named arrays, and what they are used with.
 
 The page has one function for each cell (`web/src/cells.ts`), which mirrors `kernels/steps.py` and `kernels/sweeps.py`; a test
-runs both on the same weights. Models that the page does not compute have none.
+runs both on the same weights. Of a model that the page does not compute `unsupported` says why.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
 from recurra.cells import CELLS, GRU, LRU, MLSTM, Cell, Elman, FeedForward
-from recurra.data.text_codec import TextCodec
 from recurra.layers import Bidirectional, Block, Stack
-from recurra.models.classifier import Classifier
-from recurra.models.language import LanguageModel
+from recurra.look.page.reading import (
+    array,
+    next_head,
+    numbers,
+    tagged,
+    tags_head,
+    tokens,
+    whole_head,
+    written_lines,
+)
+from recurra.models import Classifier, Ensemble, Forecaster, LanguageModel, Regressor, Tagger, Translator
 from recurra.models.whole import Whole
 
 MOST = 1 << 18
 """Parameters of a model that is run in a page, at most: a megabyte and a half of text."""
+COLUMNS = 24
+"""Numbers of a row that can be changed in a page, at most."""
 ACTIVATIONS = frozenset({"tanh", "relu", "sigmoid", "identity"})
 """Those that the page knows."""
 
+Both = dict[str, str]
+
+
+def unsupported(model: Any) -> Both | None:
+    """Why a page does not run this model, in English and Chinese; None where it does."""
+    for kind, words in _KINDS:
+        if isinstance(model, kind):
+            return words
+    if not isinstance(model, LanguageModel | Tagger | Classifier | Regressor):
+        return {"en": "it does not compute models of this task.", "zh": "页面不计算这类任务的模型。"}
+    size = _size(model)
+    if size > MOST:
+        return {
+            "en": f"it has {size:,} parameters, and a page holds {MOST:,} at most.",
+            "zh": f"它有 {size:,} 个参数，而页面最多容纳 {MOST:,} 个。",
+        }
+    if isinstance(model, Whole) and model.embedding is None:
+        if model.config.flat is not None:
+            return {
+                "en": "each of its pictures is one step, whose numbers are too many to be changed by hand.",
+                "zh": "它把每幅图当作一步，数太多，无法手工修改。",
+            }
+        wide = model.config.features or 0
+        if wide > COLUMNS:
+            return {
+                "en": f"its rows have {wide} numbers, and at most {COLUMNS} can be changed by hand.",
+                "zh": f"它的每一行有 {wide} 个数，手工最多修改 {COLUMNS} 个。",
+            }
+    if _layers(model.stack) is None:
+        return {
+            "en": "its cells are none that the page has equations for.",
+            "zh": "页面没有它的单元的公式。",
+        }
+    return None
+
+
+_KINDS: tuple[tuple[type, Both], ...] = (
+    (Ensemble, {
+        "en": "several networks answer together, and the page runs one.",
+        "zh": "它由多个网络共同回答，而页面只运行一个。",
+    }),
+    (Translator, {
+        "en": "a translation is searched for word by word among many, which the page does not do.",
+        "zh": "翻译要在许多候选中逐词搜索，页面不做这件事。",
+    }),
+    (Forecaster, {
+        "en": "a forecast is read off levels, seasons and a smoothing beside the network, which the page does not compute.",
+        "zh": "预测还取决于网络之外的水平、季节与平滑，页面不计算这些。",
+    }),
+)  # fmt: skip
+
 
 def embedded(model: Any) -> dict[str, Any] | None:
-    """Everything that the answer to a text is computed from, or None for a model that the page does not compute.
+    """Everything that the answer to an input is computed from, or None for a model that the page does not run.
 
-    Such are language models and classifiers over tokens, by plain stacks of the cells in `CELLS`, of `MOST` parameters. The
-    arrays are those of the state dictionary: `layers[i].ahead.arrays` by the names that the cell gives them.
+    The arrays of cells are those of the state dictionary: `layers[i].ahead.arrays` by the names that the cell gives them.
     """
-    if not isinstance(model, LanguageModel | Classifier) or model.parameter_count > MOST or model.embedding is None:
+    if unsupported(model) is not None:
         return None
-    head = _whole_head(model) if isinstance(model, Whole) else _language_head(model)
-    layers = _layers(model.stack)
-    if head is None or layers is None:
-        return None
-    codec = model.codec
-    assert isinstance(codec, TextCodec)
+    if isinstance(model, Tagger):
+        read, head = tagged(model), tags_head(model)
+    elif isinstance(model, LanguageModel):
+        read, head = tokens(model), next_head(model)
+    else:
+        read, head = numbers(model) if model.embedding is None else tokens(model), whole_head(model)
+    labels = model.codecs.labels if isinstance(model, Tagger) else getattr(model, "labels", None)
     return {
         "task": model.kind,
-        "layers": layers,
-        "embedding": _array(model.embedding),
+        "read": read,
+        "layers": _layers(model.stack),
         "head": head,
-        "vocabulary": [codec.token(token) for token in range(codec.size)],
-        "unknown": codec.unknown,
-        "lowercase": codec.lowercase,
-        "labels": list(model.labels.labels) if isinstance(model, Classifier) else None,
+        "labels": None if labels is None else list(labels.labels),
     }
 
 
-def _language_head(model: LanguageModel) -> dict[str, Any]:
-    return {
-        "summary": None,
-        "both_ways": 0,
-        "narrow": _array(model.narrow),
-        "weight": _array(model.embedding if model.head is None else model.head),
-        "bias": _array(model.bias),
-    }
-
-
-def _whole_head(model: Classifier) -> dict[str, Any] | None:
-    if model.letters is not None or model.front is not None or model.ngrams is not None:
-        return None
-    if model.config.summary == "attention":
-        return None
-    return {
-        "summary": model.config.summary,
-        "both_ways": 0 if model.causal else model.stack.hidden,
-        "narrow": None,
-        "weight": _array(model.head),
-        "bias": _array(model.bias),
-    }
+def _size(model: Any) -> int:
+    """Numbers that a page would have to hold: parameters, and what n-grams have learnt."""
+    ngrams = getattr(model, "ngrams", None)
+    return model.parameter_count + (0 if ngrams is None else len(written_lines(ngrams)) * (1 + ngrams.table.shape[1]))
 
 
 def _layers(stack: Stack) -> list[dict[str, Any]] | None:
@@ -102,9 +139,5 @@ def _cell(cell: Any) -> dict[str, Any] | None:
         options["reset_after"] = cell.reset_after
     if isinstance(cell, MLSTM):
         options["heads"] = cell.heads
-    arrays = {key: _array(value) for key, value in cell.named_parameters()}
+    arrays = {key: array(value) for key, value in cell.named_parameters()}
     return {"cell": name, "hidden": cell.hidden, "options": options, "arrays": arrays}
-
-
-def _array(values: Tensor | None) -> np.ndarray | None:
-    return None if values is None else values.detach().float().cpu().numpy()
