@@ -121,9 +121,8 @@ void backward_function(const Maybe<const T>& grad_outputs, const std::vector<May
   call.kept = common.sequence("kept", kept, call.sums());
   call.marks = common.marks(marks);
   const bool recurrent = sweep_counts(call.cell).recurrent;
-  if (!tokens && !call.kept) check.fail("kept is missing");
-  if (recurrent && (tokens || !call.marks))
-    check.fail("a recurrent cell's gradients take marks and no tokens");
+  if (recurrent && !(call.kept && call.marks)) check.fail("kept or marks are missing");
+  if (!recurrent && tokens && call.kept) check.fail("sums of tokens are made again and not kept");
   const Dimension depth{"I", call.inputs};
   call.grad_x = tokens ? check.data("grad_x", grad_x, {{"V", call.symbols}, depth})
                        : check.data("grad_x", grad_x, {{"T", call.steps}, {"B", call.batch}, depth});

@@ -116,7 +116,7 @@ struct SweepBackwardCall : SweepCall<T> {
   const T* grad_outputs;      // [T, B, width] or null
   const T* const* grad_last;  // each [B, leaf] or null
   const T* outputs;           // [T, B, width]
-  const T* kept;              // [T, B, S]; not with tokens, whose sums are made again
+  const T* kept;              // [T, B, S], or null: made again (a linear cell's; always with tokens)
   const T* marks;             // of a recurrent cell
   // Results, all of them overwritten.
   T* grad_x;  // the shape of x, or null

@@ -2,10 +2,13 @@
 //
 // Chunks from the last to the first: each worker takes its units backwards through the steps and leaves the
 // gradients of their sums; then the team turns those of all rows of the chunk into gradients of inputs and
-// weights. With tokens they are added up for each symbol instead, and a symbol is a row at the end. The order
-// of additions is that of groups, chunks and the rows of a chunk, whatever the number of threads.
+// weights. With tokens the gradients of the terms (or of the sums, where these are a recurrent cell's) are
+// added up for each symbol instead, and a symbol is a row at the end. Where the sums were not kept they are
+// made again, a chunk at a time. The order of additions is that of groups, chunks and the rows of a chunk,
+// whatever the number of threads.
 #pragma once
 
+#include "narrow.h"
 #include "outer.h"
 #include "sweep_chunks.h"
 #include "sweep_forward.h"
@@ -15,6 +18,7 @@ namespace recurra::RECURRA_ISA {
 template <class T>
 struct SweepBackwardSpace {
   static constexpr int64_t kRows = 512, kSlots = 32;  // of a chunk
+  static constexpr int64_t kNarrow = 16;  // inputs up to which the weights' gradients are made transposed
   static constexpr int64_t kTileRows = 4 * kBlockRows;
 
   // One row of what becomes gradients of weights.
@@ -25,33 +29,41 @@ struct SweepBackwardSpace {
   };
 
   SweepPlan plan;
-  SweepSums<T> sums;           // with tokens the sums of the symbols are made again
+  bool again;  // sums are made again: those of the symbols, or of inputs whose sums were not kept
+  SweepSums<T> sums;
   int64_t row, units;          // numbers from one row of sums to the next, padded H
   T *own, *own_grads;          // [own, units]
   T* symbols;                  // [symbols, row]
-  T* symbol_grads;             // [symbols, row]
+  T* symbol_terms;             // [symbols, row]
+  T* symbol_grads;             // [symbols, row]: of their terms, and at the end of their sums
   T *in_panels, *gate_panels;  // the transposed weights
   T* zeros;                    // [units]
   T* grad_state;               // [leaves, B, units]
   T* grads;                    // [rows of a chunk, row]: gradients of the sums
+  T* made;                     // [rows of a chunk, row]: sums that are made again
+  const T** inputs;            // [rows of a chunk]: of what
   T *x_panels, *first_panels;  // what the weights multiplied: inputs, and first sums block by block
-  T* history;                  // [rows of a chunk, leaves, units]: a recurrent cell's states before the steps
-  Line* lines;                 // [rows of a chunk]
-  const T** read;              // [rows of a chunk]: the sums
-  int64_t* places;             // [rows of a chunk]: in [T, B]
-  T* tile;                     // one worker's
+  T* narrow;        // [I + 1, row]: gradients of few inputs' weights, transposed, and of the biases
+  T* history;       // [rows of a chunk, leaves, units]: a recurrent cell's states before the steps
+  Line* lines;      // [rows of a chunk]
+  const T** read;   // [rows of a chunk]: the sums
+  int64_t* places;  // [rows of a chunk]: in [T, B]
+  T* tile;          // one worker's
 
   SweepBackwardSpace(const SweepBackwardCall<T>& call, int size, int worker, Arena& arena)
       : plan(call.batch, call.steps, kSlots, kRows, call.mark_steps()),
-        sums(call, nullptr, nullptr, call.tokens != nullptr, arena) {
+        again(!call.kept),
+        sums(call, nullptr, nullptr, again, arena) {
     row = sums.row;
     units = padded<T>(call.units);
-    const bool looks_up = call.tokens != nullptr;
-    const int64_t rows = looks_up ? (call.symbols < kRows ? call.symbols : kRows) : plan.rows();
+    const bool recurrent = call.mark_steps() > 0, looks_up = call.tokens && !recurrent;
+    const int64_t most = call.symbols < kRows ? call.symbols : kRows;
+    const int64_t rows = looks_up || most > plan.rows() ? most : plan.rows();
     const int64_t own_numbers = sweep_counts(call.cell).own * units, w = call.gate_blocks() ? call.block : 0;
     own = arena.take<T>(own_numbers), own_grads = arena.take<T>(own_numbers);
     symbols = looks_up ? arena.take<T>(call.symbols * row) : nullptr;
-    symbol_grads = looks_up ? arena.take<T>(call.symbols * row) : nullptr;
+    symbol_terms = looks_up ? arena.take<T>(call.symbols * row) : nullptr;
+    symbol_grads = call.tokens ? arena.take<T>(call.symbols * row) : nullptr;
     in_panels = call.grad_x && call.parameters.weight_in
                     ? arena.take<T>(packed_size<T>(call.inputs, call.read()))
                     : nullptr;
@@ -61,14 +73,18 @@ struct SweepBackwardSpace {
     grads = looks_up ? nullptr : arena.take<T>(rows * row);
     const SweepCounts counts = sweep_counts(call.cell);
     history = counts.recurrent ? arena.take<T>(rows * counts.leaves * units) : nullptr;
-    x_panels = call.parameters.weight_in ? arena.take<T>(packed_size<T>(call.inputs, rows)) : nullptr;
+    const bool few = call.parameters.weight_in && call.inputs > 0 && call.inputs <= kNarrow;
+    narrow = few ? arena.take<T>((call.inputs + 1) * row) : nullptr;
+    x_panels = call.parameters.weight_in && !few ? arena.take<T>(packed_size<T>(call.inputs, rows)) : nullptr;
+    made = again && !looks_up ? arena.take<T>(rows * row) : nullptr;
     first_panels = w ? arena.take<T>(call.units / w * packed_size<T>(w, rows)) : nullptr;
     lines = arena.take<Line>(rows);
     for (int i = 0; i < size; ++i) {
       const T** mine_read = arena.take<const T*>(plan.rows());
+      const T** mine_inputs = arena.take<const T*>(again && !looks_up ? plan.rows() : 0);
       int64_t* mine_places = arena.take<int64_t>(plan.rows());
       T* mine = arena.take<T>(kTileRows * panel_width<T>());
-      if (i == 0 || i == worker) read = mine_read, places = mine_places, tile = mine;
+      if (i == 0 || i == worker) read = mine_read, inputs = mine_inputs, places = mine_places, tile = mine;
     }
   }
 };
@@ -92,7 +108,7 @@ class SweepBackward {
         space_(call, worker.size, worker.index, arena_) {
     // what is added up for a symbol, or for a unit's own numbers, comes from all rows: the units alone are
     // shared out
-    const bool by_units = call.tokens || Cell::own > 0;
+    const bool by_units = space_.symbols || Cell::own > 0;
     if (by_units && part_.row_index > 0) part_.units.first = part_.units.last = 0;
     if (by_units) part_.down = 1;
   }
@@ -100,9 +116,10 @@ class SweepBackward {
   void run() {
     prepare();
     worker_.meet();
-    if (call_.tokens) {
-      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, worker_);
+    if (space_.symbols) {
+      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, space_.row, worker_);
       worker_.meet();
+      terms_of_symbols();
     }
     for (int64_t slot = 0; slot < call_.batch; slot += space_.plan.slots) {
       const int64_t left = call_.batch - slot, slots = left < space_.plan.slots ? left : space_.plan.slots;
@@ -110,13 +127,12 @@ class SweepBackward {
       for (int64_t c = chunks - 1; c >= 0; --c) {
         const SweepChunk chunk{slot, slots, c * steps, steps};
         const int64_t rows = lay_out(chunk);
+        make_sums(rows);
         sweep(chunk, rows);
-        if (call_.tokens) continue;
-        worker_.meet();
-        lines_of_chunk(rows);
-        spread(space_.grads, rows);
+        if (!space_.symbols) spread_chunk(rows);
       }
     }
+    if (space_.symbols) derive_symbols();
     if (call_.tokens) {
       worker_.meet();
       spread_symbols();
@@ -154,11 +170,11 @@ class SweepBackward {
       clear_share(call_.grad_weight_gates, call_.gate_blocks() * w * w);
       if (!Cell::recurrent) clear_share(call_.grad_bias_gates, call_.gate_blocks() * w);
     }
-    if (call_.tokens) {
-      space_.sums.pack(worker_);
-      clear_share(space_.symbol_grads, call_.symbols * space_.row);
-    }
-    if (p.weight_in) {
+    if (space_.again) space_.sums.pack(worker_);
+    if (call_.tokens) clear_share(space_.symbol_grads, call_.symbols * space_.row);
+    if (space_.narrow) {
+      clear_share(space_.narrow, (call_.inputs + 1) * space_.row);
+    } else if (p.weight_in) {
       clear_share(call_.grad_weight_in, read * call_.inputs);
       clear_share(call_.grad_bias_in, read);
     }
@@ -187,9 +203,62 @@ class SweepBackward {
   int64_t lay_out(const SweepChunk& chunk) {
     return time_.for_rows(chunk, call_.mark_steps() > 0, [&](int64_t n, int64_t at) {
       space_.places[n] = at;
-      space_.read[n] =
-          call_.tokens ? space_.symbols + call_.tokens[at] * space_.row : call_.kept + at * space_.sums.sums;
+      if (space_.made) {
+        space_.inputs[n] = call_.x + at * call_.inputs;
+        space_.read[n] = space_.made + n * space_.row;
+      } else {
+        space_.read[n] = space_.symbols ? space_.symbol_terms + call_.tokens[at] * space_.row
+                                        : call_.kept + at * space_.sums.sums;
+      }
     });
+  }
+
+  // The terms of every symbol, this worker's share of them.
+  void terms_of_symbols() {
+    if constexpr (Cell::terms > 0) {
+      const Share share(call_.symbols, worker_.index, worker_.size);
+      for (int64_t v = share.first; v < share.last; ++v)
+        terms_of_row<Cell>(space_.symbols + v * space_.row, space_.own, space_.units, call_.units,
+                           Share(call_.units, 0, 1), space_.symbol_terms + v * space_.row);
+      worker_.meet();
+    }
+  }
+
+  // Gradients of the symbols' terms -> gradients of their sums, of this worker's units.
+  void derive_symbols() {
+    if constexpr (Cell::terms > 0) {
+      const int64_t h = call_.units;
+      for (int64_t v = 0; v < call_.symbols; ++v) {
+        const T* sums = space_.symbols + v * space_.row;
+        T* grads = space_.symbol_grads + v * space_.row;
+        for (int64_t j = part_.units.first; j < part_.units.last; j += kLanes) {
+          const int64_t left = part_.units.last - j;
+          Vector<T> given[Cell::gates], by[Cell::terms], found[Cell::gates], own[Cell::own + 1];
+          Vector<T> own_grads[Cell::own + 1];
+          for (int g = 0; g < Cell::gates; ++g) given[g] = load(sums + g * h + j, left);
+          for (int i = 0; i < Cell::terms; ++i) by[i] = load(grads + i * h + j, left);
+          for (int i = 0; i < Cell::own; ++i) {
+            own[i] = load(space_.own + i * space_.units + j, left);
+            own_grads[i] = load(space_.own_grads + i * space_.units + j, left);
+          }
+          Cell::derive(typename Cell::Parts(given, own), by, found, own, own_grads);
+          for (int g = 0; g < Cell::gates; ++g) store(grads + g * h + j, found[g], left);
+          for (int i = 0; i < Cell::own; ++i)
+            store(space_.own_grads + i * space_.units + j, own_grads[i], left);
+        }
+      }
+    }
+  }
+
+  // The sums of the n rows of a chunk, where they were not kept.
+  void make_sums(int64_t n) {
+    if (!space_.made) return;
+    const int64_t stride = apart(n, [&](int64_t k) { return space_.inputs[k]; });
+    if (stride)
+      space_.sums.make(n, Lines<T>{space_.inputs[0], stride}, space_.made, space_.row, worker_);
+    else
+      space_.sums.make(n, LinesAnywhere<T>{space_.inputs, 0}, space_.made, space_.row, worker_);
+    worker_.meet();
   }
 
   // ---- this worker's units backwards through the steps of a chunk
@@ -197,11 +266,21 @@ class SweepBackward {
   void sweep(const SweepChunk& chunk, int64_t n) {
     const Share rows = part_.rows(chunk.slots);
     if (part_.units.first == part_.units.last) return;
-    if constexpr (Cell::recurrent) return sweep_together(chunk, rows);
+    if constexpr (Cell::recurrent) {
+      sweep_together(chunk, rows);
+    } else if (call_.tokens) {
+      alone<true>(chunk, rows, n);
+    } else {
+      alone<false>(chunk, rows, n);
+    }
+  }
+
+  template <bool Looked>
+  void alone(const SweepChunk& chunk, Share rows, int64_t n) {
     for (int64_t s = chunk.steps - 1; s >= 0; --s) {
       const int64_t active = time_.active(chunk, s), last = active < rows.last ? active : rows.last;
       n -= active;
-      for (int64_t i = rows.first; i < last; ++i) step(chunk.slot + i, chunk.first + s, n + i);
+      for (int64_t i = rows.first; i < last; ++i) step<Looked>(chunk.slot + i, chunk.first + s, n + i);
     }
   }
 
@@ -221,7 +300,7 @@ class SweepBackward {
     for (int64_t s = chunk.steps - 1; s >= 0; --s) {
       int64_t last = rows.first;
       for (; last < rows.last && time_.count(chunk, chunk.slot + last) > s; ++last)
-        step(chunk.slot + last, chunk.first + s, starts[last] + s);
+        step<false>(chunk.slot + last, chunk.first + s, starts[last] + s);
       for (int64_t i = rows.first; i < last; ++i) {
         const T* sums = space_.grads + (starts[i] + s) * space_.row;
         gathered[i] = sums;
@@ -271,54 +350,102 @@ class SweepBackward {
     return call_.outputs + time_.at(slot, s - 1) * call_.width() + i * call_.units;
   }
 
+  // One step of a row. `Looked`: from the terms of its symbol, whose gradients are added up.
+  template <bool Looked>
   RECURRA_INLINE void step(int64_t slot, int64_t s, int64_t n) {
-    const int64_t h = call_.units, leaf = call_.batch * space_.units, at = space_.places[n];
-    const T *sums = space_.read[n], *from[Cell::leaves];
+    const int64_t at = space_.places[n];
+    Rows r;
 #pragma GCC unroll 8
-    for (int i = 0; i < Cell::leaves; ++i) from[i] = before(i, slot, s, at, n);
-    const T* came = call_.grad_outputs ? call_.grad_outputs + at * call_.width() : nullptr;
-    const bool adds = call_.tokens != nullptr, fresh = !Cell::recurrent && time_.reset(at);
-    T* into = adds ? space_.symbol_grads + call_.tokens[at] * space_.row : space_.grads + n * space_.row;
-    T* grad = grad_of(0, slot);
-    for (int64_t j = part_.units.first; j < part_.units.last; j += kLanes) {
-      const int64_t left = part_.units.last - j;
-      Vector<T> given[Cell::gates], previous[Cell::leaves], carried[Cell::leaves], found[Cell::gates];
-      Vector<T> own[Cell::own + 1], own_grads[Cell::own + 1];
+    for (int i = 0; i < Cell::leaves; ++i) r.before[i] = before(i, slot, s, at, n);
+    r.given = space_.read[n], r.grad = grad_of(0, slot);
+    r.came = call_.grad_outputs ? call_.grad_outputs + at * call_.width() : nullptr;
+    r.into = Looked ? space_.symbol_grads + call_.tokens[at] * space_.row : space_.grads + n * space_.row;
+    r.fresh = !Cell::recurrent && time_.reset(at);
+    int64_t j = part_.units.first;
+    for (; j + kLanes <= part_.units.last; j += kLanes) step_of<Looked, true>(j, r);
+    if (j < part_.units.last) step_of<Looked, false>(j, r);
+  }
+
+  // Where a step's numbers are: sums or terms, the state before, gradients that came, those of the state, and
+  // those to be made.
+  struct Rows {
+    const T *given, *before[Cell::leaves + 1], *came;
+    T *grad, *into;
+    bool fresh;
+  };
+
+  template <bool Looked, bool Whole>
+  RECURRA_INLINE void step_of(int64_t j, const Rows& r) {
+    const int64_t h = call_.units, leaf = call_.batch * space_.units, left = part_.units.last - j;
+    constexpr int reads = Looked ? Cell::terms : Cell::gates;
+    Vector<T> given[Cell::gates], previous[Cell::leaves], carried[Cell::leaves], found[Cell::gates];
+    Vector<T> own[Cell::own + 1], own_grads[Cell::own + 1];
 #pragma GCC unroll 8
-      for (int g = 0; g < Cell::gates; ++g) given[g] = load(sums + g * h + j, left);
+    for (int g = 0; g < reads; ++g) given[g] = load_part<Whole>(r.given + g * h + j, left);
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::own; ++i) {
-        own[i] = load(space_.own + i * space_.units + j, left);
-        own_grads[i] = load(space_.own_grads + i * space_.units + j, left);
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < Cell::leaves; ++i) {
-        previous[i] = load(from[i] + j, left);
-        carried[i] = load(grad + i * leaf + j, left);
-        if (came && i < Cell::emits) carried[i] = carried[i] + load(came + i * h + j, left);
-      }
-      Cell::backward(given, previous, carried, found, own, own_grads);
-#pragma GCC unroll 8
-      for (int g = 0; g < Cell::gates; ++g) {
-        T* to = into + g * h + j;
-        store(to, adds ? load(to, left) + found[g] : found[g], left);
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < Cell::own; ++i) store(space_.own_grads + i * space_.units + j, own_grads[i], left);
-#pragma GCC unroll 8
-      for (int i = 0; i < Cell::leaves; ++i)
-        store(grad + i * leaf + j, fresh ? Vector<T>{} : carried[i], left);
+    for (int i = 0; i < Cell::own; ++i) {
+      own[i] = load_part<Whole>(space_.own + i * space_.units + j, left);
+      own_grads[i] = load_part<Whole>(space_.own_grads + i * space_.units + j, left);
     }
+#pragma GCC unroll 8
+    for (int i = 0; i < Cell::leaves; ++i) {
+      previous[i] = load_part<Whole>(r.before[i] + j, left);
+      carried[i] = load_part<Whole>(r.grad + i * leaf + j, left);
+      if (r.came && i < Cell::emits) carried[i] = carried[i] + load_part<Whole>(r.came + i * h + j, left);
+    }
+    if constexpr (Looked) {
+      Cell::backward(given, previous, carried, found, own, own_grads);
+    } else if constexpr (Cell::recurrent) {
+      Cell::backward(given, previous, carried, found);
+    } else {
+      Vector<T> terms[Cell::terms], by[Cell::terms];
+      const typename Cell::Parts parts(given, own);
+      Cell::terms_of(parts, terms);
+      Cell::backward(terms, previous, carried, by, own, own_grads);
+      Cell::derive(parts, by, found, own, own_grads);
+    }
+#pragma GCC unroll 8
+    for (int g = 0; g < reads; ++g) {
+      T* to = r.into + g * h + j;
+      store_part<Whole>(to, Looked ? load_part<Whole>(to, left) + found[g] : found[g], left);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < Cell::own; ++i)
+      store_part<Whole>(space_.own_grads + i * space_.units + j, own_grads[i], left);
+#pragma GCC unroll 8
+    for (int i = 0; i < Cell::leaves; ++i)
+      store_part<Whole>(r.grad + i * leaf + j, r.fresh ? Vector<T>{} : carried[i], left);
   }
 
   // ---- gradients of rows of sums -> gradients of inputs and weights
 
-  void lines_of_chunk(int64_t n) {
+  // Of the n rows of a chunk.
+  void spread_chunk(int64_t n) {
+    worker_.meet();
     const Share rows(n, worker_.index, worker_.size, kBlockRows);
     for (int64_t k = rows.first; k < rows.last; ++k) {
-      const int64_t at = space_.places[k] * call_.inputs;
+      const int64_t at = call_.tokens ? 0 : space_.places[k] * call_.inputs;
       space_.lines[k] = {call_.x + at, call_.grad_x ? call_.grad_x + at : nullptr,
                          Cell::recurrent ? space_.history + k * Cell::leaves * space_.units : space_.read[k]};
+    }
+    if (call_.tokens) {
+      add_to_symbols(n);
+      spread(space_.grads, n, false, true);
+    } else {
+      spread(space_.grads, n, true, true);
+    }
+  }
+
+  // Gradients of rows of sums, to those of their symbols; this worker's share of the columns.
+  void add_to_symbols(int64_t n) {
+    const Share share(call_.read(), worker_.index, worker_.size, kLanes);
+    for (int64_t k = 0; k < n; ++k) {
+      const T* from = space_.grads + k * space_.row;
+      T* to = space_.symbol_grads + call_.tokens[space_.places[k]] * space_.row;
+      for (int64_t j = share.first; j < share.last; j += kLanes) {
+        const int64_t left = share.last - j;
+        store(to + j, load(to + j, left) + load(from + j, left), left);
+      }
     }
   }
 
@@ -330,28 +457,36 @@ class SweepBackward {
       for (int64_t k = rows.first; k < rows.last; ++k) {
         const int64_t at = (first + k) * call_.inputs;
         space_.lines[k] = {call_.x + at, call_.grad_x ? call_.grad_x + at : nullptr,
-                           space_.symbols + (first + k) * space_.row};
+                           Cell::terms ? space_.symbols + (first + k) * space_.row : nullptr};
       }
-      spread(space_.symbol_grads + first * space_.row, n);
+      spread(space_.symbol_grads + first * space_.row, n, true, !Cell::recurrent);
     }
   }
 
-  // n rows of gradients; lines[k] are laid out by whoever packs row k.
-  void spread(T* grads, int64_t n) {
+  // n rows of gradients; lines[k] are laid out by whoever packs row k. Which weights' gradients are to be
+  // made.
+  void spread(T* grads, int64_t n, bool of_inputs, bool of_gates) {
     const Share rows(n, worker_.index, worker_.size, kBlockRows);
-    const int64_t read = call_.read(), w = call_.gate_blocks() ? call_.block : 0, gated = call_.gated();
+    const int64_t read = call_.read(), w = of_gates && call_.gate_blocks() ? call_.block : 0;
+    const int64_t gated = call_.gated();
+    const bool x_panels = of_inputs && space_.x_panels;
     if (w && !Cell::recurrent) through_gates(grads, rows);
     for (int64_t k = rows.first; k < rows.last; ++k) {
-      if (call_.parameters.weight_in) pack_panels(space_.lines[k].x, call_.inputs, n, k, space_.x_panels);
+      if (x_panels) pack_panels(space_.lines[k].x, call_.inputs, n, k, space_.x_panels);
       for (int64_t b = 0; w && b < call_.units; b += w)
         pack_panels(space_.lines[k].sums + b, w, n, k, space_.first_panels + b / w * packed_size<T>(w, n));
     }
-    if (call_.grad_x) inputs_of(grads, rows);
+    if (of_inputs && call_.grad_x) inputs_of(grads, rows);
     if (w && !Cell::recurrent) worker_.meet();  // others have changed first sums
-    if (call_.parameters.weight_in) add_columns(call_.grad_bias_in, grads, read, n);
+    if (x_panels) add_columns(call_.grad_bias_in, grads, read, n);
     if (w && !Cell::recurrent) add_columns(call_.grad_bias_gates, grads + read, space_.sums.sums - read, n);
     worker_.meet();
-    if (call_.parameters.weight_in) {
+    if (of_inputs && space_.narrow) {
+      const auto x = [&](int64_t k) { return space_.lines[k].x; };
+      add_narrow(grads, space_.row, n, Share(read, worker_.index, worker_.size, kLanes), x, call_.inputs,
+                 space_.narrow, space_.row);
+    }
+    if (x_panels) {
       Pieces<T, PlainColumns<T>> pieces({grads, space_.row}, n);
       pieces.add(0, read, space_.x_panels, call_.inputs, call_.grad_weight_in);
       pieces.run(worker_);
@@ -428,6 +563,18 @@ class SweepBackward {
 
   // ---- after the first step
 
+  // The transposed gradients of few inputs' weights -> those of the weights; this worker's share of the sums.
+  void weights_of_few() {
+    if (!space_.narrow) return;
+    const Share share(call_.read(), worker_.index, worker_.size, kLanes);
+    for (int64_t j = share.first; j < share.last; ++j) {
+      const T* column = space_.narrow + j;
+      for (int64_t i = 0; i < call_.inputs; ++i)
+        call_.grad_weight_in[j * call_.inputs + i] = column[i * space_.row];
+      call_.grad_bias_in[j] = column[call_.inputs * space_.row];
+    }
+  }
+
   void end() {
     const Share units = part_.units;
     for (int64_t slot = 0; slot < call_.batch; ++slot) {
@@ -438,6 +585,7 @@ class SweepBackward {
         copy(call_.grad_states[leaf] + call_.order.row[slot] * call_.units + units.first,
              grad_of(leaf, slot) + units.first, units.last - units.first);
     }
+    weights_of_few();
     if constexpr (Cell::own > 0) {
       for (int64_t j = units.first; j < units.last; ++j) {
         T* grads = space_.own_grads + j;

@@ -3,10 +3,17 @@
 //
 // A cell is: `gates` blocks of sums, `leaves` of its state, the first `emits` of which are its output, `own`
 // numbers of a unit that stay the same at all steps, and its functions. `prepare` makes the own numbers of a
-// unit from its parameters. `forward` replaces the state. `backward` is given the state before the step;
-// `grad` is the gradient of the state after the step on entry and of the one before on return, `sums` the
-// gradients of the sums, and the gradients of the own numbers are added to `own_grads`. `finish` turns those
-// of a unit, once all steps are in, into gradients of its parameters.
+// unit from its parameters; `finish` turns gradients of them, once all steps are in, into those of the
+// parameters.
+//
+// A linear cell's step is linear in the state, with factors (`terms` of them) that its sums give: the parts
+// that `Parts` makes of the sums, of which `terms_of` hands out those that the step needs. `forward` replaces
+// the state. `backward` is given the state before the step; `grad` is the gradient of the state after the
+// step on entry and of the one before on return, `by` the gradients of the terms. These add up over the steps
+// whose sums are the same; `derive` makes of them, once for all, the gradients of the sums. Both add to
+// `own_grads` what is the own numbers'.
+//
+// A recurrent cell's sums are never the same: its `forward` and `backward` go from the sums and back to them.
 #pragma once
 
 #include "simd.h"
@@ -38,55 +45,79 @@ RECURRA_INLINE V square_root(V x) {
 }
 #endif
 
-// z = sigmoid(s0), S' = (1 - z) S + z s1 (Feng et al. 2024).
+// z = sigmoid(s0), S' = (1 - z) S + z s1 (Feng et al. 2024). Terms: z, s1.
 template <class T>
 struct MinGru {
-  static constexpr int gates = 2, leaves = 1, emits = 1, own = 0;
+  static constexpr int gates = 2, leaves = 1, emits = 1, own = 0, terms = 2;
   static constexpr bool recurrent = false;
 
-  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state, const Vector<T>*) {
-    state[0] = fma(sigmoid<T>(s[0]), s[1] - state[0], state[0]);
+  struct Parts {
+    Vector<T> z, n;
+    RECURRA_INLINE Parts(const Vector<T>* s, const Vector<T>*) : z(sigmoid<T>(s[0])), n(s[1]) {}
+  };
+  static RECURRA_INLINE void terms_of(const Parts& parts, Vector<T>* terms) {
+    terms[0] = parts.z, terms[1] = parts.n;
   }
 
-  static RECURRA_INLINE void backward(const Vector<T>* s, const Vector<T>* before, Vector<T>* grad,
-                                      Vector<T>* sums, const Vector<T>*, Vector<T>*) {
-    const Vector<T> z = sigmoid<T>(s[0]), arriving = grad[0];
-    sums[0] = arriving * (s[1] - before[0]) * (z * (T(1) - z));
-    sums[1] = arriving * z;
-    grad[0] = arriving - sums[1];
+  static RECURRA_INLINE void forward(const Vector<T>* terms, Vector<T>* state, const Vector<T>*) {
+    state[0] = fma(terms[0], terms[1] - state[0], state[0]);
+  }
+
+  static RECURRA_INLINE void backward(const Vector<T>* terms, const Vector<T>* before, Vector<T>* grad,
+                                      Vector<T>* by, const Vector<T>*, Vector<T>*) {
+    const Vector<T> arriving = grad[0];
+    by[0] = arriving * (terms[1] - before[0]);
+    by[1] = arriving * terms[0];
+    grad[0] = arriving - by[1];
+  }
+
+  static RECURRA_INLINE void derive(const Parts& parts, const Vector<T>* by, Vector<T>* sums,
+                                    const Vector<T>*, Vector<T>*) {
+    sums[0] = by[0] * (parts.z * (T(1) - parts.z));
+    sums[1] = by[1];
   }
 };
 
 // f = sigmoid(s0), i = sigmoid(s1), S' = f/(f+i) S + i/(f+i) s2 (Feng et al. 2024). With a = exp(-s0) and
 // b = exp(-s1) the first share is (1 + b) / (2 + a + b); sums below -80 count as -80, so that none overflows.
+// Terms: that share, s2.
 template <class T>
 struct MinLstm {
-  static constexpr int gates = 3, leaves = 1, emits = 1, own = 0;
+  static constexpr int gates = 3, leaves = 1, emits = 1, own = 0, terms = 2;
   static constexpr bool recurrent = false;
 
-  struct Shares {
-    Vector<T> a, b, keep;
-    RECURRA_INLINE explicit Shares(const Vector<T>* s) {
+  struct Parts {
+    Vector<T> a, b, keep, n, s0, s1;
+    RECURRA_INLINE Parts(const Vector<T>* s, const Vector<T>*) : n(s[2]), s0(s[0]), s1(s[1]) {
       const Vector<T> lowest = broadcast<T>(T(-80));
-      a = exp<T>(-at_least(lowest, s[0]));
-      b = exp<T>(-at_least(lowest, s[1]));
+      a = exp<T>(-at_least(lowest, s0));
+      b = exp<T>(-at_least(lowest, s1));
       keep = (T(1) + b) / (T(2) + a + b);
     }
   };
-
-  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state, const Vector<T>*) {
-    state[0] = fma(Shares(s).keep, state[0] - s[2], s[2]);
+  static RECURRA_INLINE void terms_of(const Parts& parts, Vector<T>* terms) {
+    terms[0] = parts.keep, terms[1] = parts.n;
   }
 
-  static RECURRA_INLINE void backward(const Vector<T>* s, const Vector<T>* before, Vector<T>* grad,
-                                      Vector<T>* sums, const Vector<T>*, Vector<T>*) {
-    const Shares shares(s);
-    const Vector<T> arriving = grad[0], keep = shares.keep, zero{}, lowest = broadcast<T>(T(-80));
-    const Vector<T> ratio = arriving * (before[0] - s[2]) * (keep * (T(1) - keep));  // by log(f/i)
-    sums[0] = s[0] > lowest ? ratio * (shares.a / (T(1) + shares.a)) : zero;
-    sums[1] = s[1] > lowest ? -ratio * (shares.b / (T(1) + shares.b)) : zero;
-    sums[2] = arriving * (T(1) - keep);
-    grad[0] = arriving * keep;
+  static RECURRA_INLINE void forward(const Vector<T>* terms, Vector<T>* state, const Vector<T>*) {
+    state[0] = fma(terms[0], state[0] - terms[1], terms[1]);
+  }
+
+  static RECURRA_INLINE void backward(const Vector<T>* terms, const Vector<T>* before, Vector<T>* grad,
+                                      Vector<T>* by, const Vector<T>*, Vector<T>*) {
+    const Vector<T> arriving = grad[0];
+    by[0] = arriving * (before[0] - terms[1]);
+    by[1] = arriving * (T(1) - terms[0]);
+    grad[0] = arriving * terms[0];
+  }
+
+  static RECURRA_INLINE void derive(const Parts& parts, const Vector<T>* by, Vector<T>* sums,
+                                    const Vector<T>*, Vector<T>*) {
+    const Vector<T> zero{}, lowest = broadcast<T>(T(-80));
+    const Vector<T> ratio = by[0] * (parts.keep * (T(1) - parts.keep));  // by log(f/i)
+    sums[0] = parts.s0 > lowest ? ratio * (parts.a / (T(1) + parts.a)) : zero;
+    sums[1] = parts.s1 > lowest ? -ratio * (parts.b / (T(1) + parts.b)) : zero;
+    sums[2] = by[1];
   }
 };
 
@@ -105,10 +136,10 @@ RECURRA_LIBRARY(cos)
 #undef RECURRA_LIBRARY
 
 // v = s0, r = sigmoid(s1), i = sigmoid(s2), log a = d r, S' = a S + sqrt(1 - a^2) i v (De et al. 2024, where
-// d = -8 softplus(parameter)). What is below the root counts as 1e-12 at least.
+// d = -8 softplus(parameter)). What is below the root counts as 1e-12 at least. Terms: a, and what is added.
 template <class T>
 struct RgLru {
-  static constexpr int gates = 3, leaves = 1, emits = 1, own = 1;
+  static constexpr int gates = 3, leaves = 1, emits = 1, own = 1, terms = 2;
   static constexpr bool recurrent = false;
   static constexpr double kPower = 8.0;
 
@@ -121,44 +152,51 @@ struct RgLru {
     *grad *= T(-kPower) * ((x < T(0) ? e : T(1)) / (T(1) + e));
   }
 
-  struct Decay {
-    Vector<T> a, below, root;
-    RECURRA_INLINE Decay(Vector<T> d, Vector<T> r) {
-      const SplitExp<T> e = split_exp<T>(at_least(broadcast<T>(Simd<T>::lowest), d * r));
+  struct Parts {
+    Vector<T> v, r, i, a, below, root;
+    RECURRA_INLINE Parts(const Vector<T>* s, const Vector<T>* own)
+        : v(s[0]), r(sigmoid<T>(s[1])), i(sigmoid<T>(s[2])) {
+      const SplitExp<T> e = split_exp<T>(at_least(broadcast<T>(Simd<T>::lowest), own[0] * r));
       const Vector<T> one = broadcast<T>(T(1)), scaled = scale(one, e.n), part = scaled * e.p;
       a = scaled + part;
       below = ((one - scaled) - part) * (one + a);  // 1 - a^2, its first factor exact near zero too
       root = square_root(at_least(broadcast<T>(T(1e-12)), below));
     }
   };
-
-  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state, const Vector<T>* own) {
-    const Decay decay(own[0], sigmoid<T>(s[1]));
-    state[0] = fma(decay.a, state[0], decay.root * (sigmoid<T>(s[2]) * s[0]));
+  static RECURRA_INLINE void terms_of(const Parts& parts, Vector<T>* terms) {
+    terms[0] = parts.a, terms[1] = parts.root * (parts.i * parts.v);
   }
 
-  static RECURRA_INLINE void backward(const Vector<T>* s, const Vector<T>* before, Vector<T>* grad,
-                                      Vector<T>* sums, const Vector<T>* own, Vector<T>* own_grads) {
-    const Vector<T> r = sigmoid<T>(s[1]), i = sigmoid<T>(s[2]), arriving = grad[0];
-    const Decay decay(own[0], r);
-    const Vector<T> read = i * s[0];
-    const Vector<T> by_root = arriving * read * (decay.a * decay.a) / decay.root;
-    Vector<T> by_log = arriving * before[0] * decay.a;
-    by_log = decay.below > broadcast<T>(T(1e-12)) ? by_log - by_root : by_log;
+  static RECURRA_INLINE void forward(const Vector<T>* terms, Vector<T>* state, const Vector<T>*) {
+    state[0] = fma(terms[0], state[0], terms[1]);
+  }
+
+  static RECURRA_INLINE void backward(const Vector<T>* terms, const Vector<T>* before, Vector<T>* grad,
+                                      Vector<T>* by, const Vector<T>*, Vector<T>*) {
+    by[0] = grad[0] * before[0];
+    by[1] = grad[0];
+    grad[0] = grad[0] * terms[0];
+  }
+
+  static RECURRA_INLINE void derive(const Parts& parts, const Vector<T>* by, Vector<T>* sums,
+                                    const Vector<T>* own, Vector<T>* own_grads) {
+    const Vector<T> r = parts.r, i = parts.i;
+    const Vector<T> by_root = by[1] * (i * parts.v) * (parts.a * parts.a) / parts.root;
+    Vector<T> by_log = by[0] * parts.a;
+    by_log = parts.below > broadcast<T>(T(1e-12)) ? by_log - by_root : by_log;
     own_grads[0] = fma(by_log, r, own_grads[0]);
-    const Vector<T> through = arriving * decay.root;
+    const Vector<T> through = by[1] * parts.root;
     sums[0] = through * i;
     sums[1] = by_log * own[0] * (r * (T(1) - r));
-    sums[2] = through * s[0] * (i * (T(1) - i));
-    grad[0] = arriving * decay.a;
+    sums[2] = through * parts.v * (i * (T(1) - i));
   }
 };
 
 // A complex state, S' = l S + g (s0 + i s1), l = exp(-exp(nu) + i exp(theta)), g = exp(gamma) (Orvieto et al.
-// 2023). Parameters: nu, theta, gamma. Own numbers: the two parts of l, and g.
+// 2023). Parameters: nu, theta, gamma. Own numbers: the two parts of l, and g. Terms: g s0, g s1.
 template <class T>
 struct Lru {
-  static constexpr int gates = 2, leaves = 2, emits = 2, own = 3;
+  static constexpr int gates = 2, leaves = 2, emits = 2, own = 3, terms = 2;
   static constexpr bool recurrent = false;
 
   // (parameters, and gradients of them, are `units` apart; numbers, and gradients of them, `stride`)
@@ -176,22 +214,35 @@ struct Lru {
     grads[2 * stride] *= numbers[2 * stride];
   }
 
-  static RECURRA_INLINE void forward(const Vector<T>* s, Vector<T>* state, const Vector<T>* own) {
-    const Vector<T> re = state[0], im = state[1];
-    state[0] = fma(own[0], re, fma(-own[1], im, own[2] * s[0]));
-    state[1] = fma(own[0], im, fma(own[1], re, own[2] * s[1]));
+  struct Parts {
+    Vector<T> s0, s1, g;
+    RECURRA_INLINE Parts(const Vector<T>* s, const Vector<T>* own) : s0(s[0]), s1(s[1]), g(own[2]) {}
+  };
+  static RECURRA_INLINE void terms_of(const Parts& parts, Vector<T>* terms) {
+    terms[0] = parts.g * parts.s0, terms[1] = parts.g * parts.s1;
   }
 
-  static RECURRA_INLINE void backward(const Vector<T>* s, const Vector<T>* before, Vector<T>* grad,
-                                      Vector<T>* sums, const Vector<T>* own, Vector<T>* own_grads) {
+  static RECURRA_INLINE void forward(const Vector<T>* terms, Vector<T>* state, const Vector<T>* own) {
+    const Vector<T> re = state[0], im = state[1];
+    state[0] = fma(own[0], re, fma(-own[1], im, terms[0]));
+    state[1] = fma(own[0], im, fma(own[1], re, terms[1]));
+  }
+
+  static RECURRA_INLINE void backward(const Vector<T>*, const Vector<T>* before, Vector<T>* grad,
+                                      Vector<T>* by, const Vector<T>* own, Vector<T>* own_grads) {
     const Vector<T> re = grad[0], im = grad[1];
     own_grads[0] = fma(re, before[0], fma(im, before[1], own_grads[0]));
     own_grads[1] = fma(im, before[0], fma(-re, before[1], own_grads[1]));
-    own_grads[2] = fma(re, s[0], fma(im, s[1], own_grads[2]));
-    sums[0] = re * own[2];
-    sums[1] = im * own[2];
+    by[0] = re, by[1] = im;
     grad[0] = fma(own[0], re, own[1] * im);
     grad[1] = fma(own[0], im, -own[1] * re);
+  }
+
+  static RECURRA_INLINE void derive(const Parts& parts, const Vector<T>* by, Vector<T>* sums,
+                                    const Vector<T>*, Vector<T>* own_grads) {
+    own_grads[2] = fma(by[0], parts.s0, fma(by[1], parts.s1, own_grads[2]));
+    sums[0] = by[0] * parts.g;
+    sums[1] = by[1] * parts.g;
   }
 };
 
@@ -200,7 +251,7 @@ struct Lru {
 // greater; it cancels in every output, so no gradient goes through it. Where n is zero nothing was seen yet.
 template <class T>
 struct Slstm {
-  static constexpr int gates = 4, leaves = 4, emits = 1, own = 0;
+  static constexpr int gates = 4, leaves = 4, emits = 1, own = 0, terms = 0;
   static constexpr bool recurrent = true;
 
   struct Gates {
@@ -228,7 +279,7 @@ struct Slstm {
   }
 
   static RECURRA_INLINE void backward(const Vector<T>* s, const Vector<T>* before, Vector<T>* grad,
-                                      Vector<T>* sums, const Vector<T>*, Vector<T>*) {
+                                      Vector<T>* sums) {
     const Gates gates(s, before);
     const Vector<T> z = tanh<T>(s[0]), o = sigmoid<T>(s[3]);
     const Vector<T> c = fma(gates.keep, before[1], gates.in * z), n = fma(gates.keep, before[2], gates.in);

@@ -98,6 +98,24 @@ struct LinesAnywhere : Gathered<T> {
   const T* line(int64_t n) const { return this->row[n]; }
 };
 
+// A whole vector where that is known, otherwise its first `left` numbers.
+template <bool Whole, class T>
+RECURRA_INLINE Vector<T> load_part(const T* from, int64_t left) {
+  if constexpr (Whole) {
+    return load(from);
+  } else {
+    return load(from, left);
+  }
+}
+template <bool Whole, class T>
+RECURRA_INLINE void store_part(T* to, Vector<T> value, int64_t left) {
+  if constexpr (Whole) {
+    store(to, value);
+  } else {
+    store(to, value, left);
+  }
+}
+
 // How far apart n rows lie that lie evenly: a product reads and writes them where they are. 0 where they do
 // not; `place(k)` is where row k is, and one row alone lies evenly.
 template <class Place>

@@ -40,29 +40,29 @@ class SweepSums {
 
   const T* gate_block(int64_t b) const { return packed_gates_ + b * block_size(); }
 
-  // into[rows, row] from the rows of a: this worker's share of the rows, or of the columns where rows are
-  // few.
+  // into[rows] from the rows of a, `stride` numbers from one to the next: this worker's share of the rows, or
+  // of the columns where rows are few.
   template <class A>
-  void make(int64_t rows, const A& a, T* into, const Worker& worker) const {
+  void make(int64_t rows, const A& a, T* into, int64_t stride, const Worker& worker) const {
     const bool by_rows = rows >= 2 * kBlockRows * worker.size;
     const Share share = by_rows ? Share(rows, worker.index, worker.size, kBlockRows) : Share(rows, 0, 1);
     if (parameters_.weight_in) {
-      const int64_t stride = call_.inputs * kWidth, count = panel_count<T>(call_.read());
+      const int64_t panel_stride = call_.inputs * kWidth, count = panel_count<T>(call_.read());
       const Share panel = by_rows ? Share(count, 0, 1) : Share(count, worker.index, worker.size);
-      const Target<T> target{into, row, parameters_.bias_in, 0, call_.read()};
+      const Target<T> target{into, stride, parameters_.bias_in, 0, call_.read()};
       constexpr int64_t tile = 8 * kBlockRows;
       for (int64_t n = share.first; n < share.last; n += tile) {
         const int64_t here = share.last - n < tile ? share.last - n : tile;
-        product(here, a.from(n, 0), packed_ + panel.first * stride, stride, call_.inputs,
+        product(here, a.from(n, 0), packed_ + panel.first * panel_stride, panel_stride, call_.inputs,
                 panel.last - panel.first, target.at(n, panel.first * kWidth));
       }
     } else {
       const Share own(rows, worker.index, worker.size, by_rows ? kBlockRows : 1);
-      for (int64_t n = own.first; n < own.last; ++n) copy(into + n * row, a.line(n), call_.inputs);
+      for (int64_t n = own.first; n < own.last; ++n) copy(into + n * stride, a.line(n), call_.inputs);
     }
     if (!call_.gate_blocks() || sweep_counts(call_.cell).recurrent) return;
     if (!by_rows) worker.meet();
-    gates_of(into, by_rows ? share : Share(rows, 0, 1), by_rows ? Worker{0, 1, nullptr} : worker);
+    gates_of(into, stride, by_rows ? share : Share(rows, 0, 1), by_rows ? Worker{0, 1, nullptr} : worker);
   }
 
  private:
@@ -71,12 +71,12 @@ class SweepSums {
   int64_t block_size() const { return packed_size<T>(call_.block, call_.block); }
 
   // The gates' sums of these rows, from the first sums of their blocks; this worker's share of the blocks.
-  void gates_of(T* into, Share rows, const Worker& worker) const {
+  void gates_of(T* into, int64_t stride, Share rows, const Worker& worker) const {
     const int64_t w = call_.block, read = call_.read(), each = call_.units / w;
     const Share share(call_.gate_blocks(), worker.index, worker.size);
     for (int64_t b = share.first; b < share.last; ++b) {
-      const Target<T> target{into + read + b * w, row, parameters_.bias_gates + b * w, 0, w};
-      product(rows.last - rows.first, Strided<T>{into + rows.first * row + b % each * w, row},
+      const Target<T> target{into + read + b * w, stride, parameters_.bias_gates + b * w, 0, w};
+      product(rows.last - rows.first, Strided<T>{into + rows.first * stride + b % each * w, stride},
               packed_gates_ + b * block_size(), w * kWidth, w, panel_count<T>(w), target.at(rows.first, 0));
     }
   }
@@ -139,6 +139,24 @@ int64_t sweep_forward_scratch(const SweepForwardCall<T>& call, int size) {
   return arena.used();
 }
 
+// The terms of rows of sums, `from` and `into` a row of each: units [first, last). They may be the same row.
+template <class Cell, class T>
+RECURRA_INLINE void terms_of_row(const T* from, const T* own, int64_t own_stride, int64_t h, Share units,
+                                 T* into) {
+  constexpr int64_t lanes = Simd<T>::lanes;
+  for (int64_t j = units.first; j < units.last; j += lanes) {
+    const int64_t left = units.last - j;
+    Vector<T> s[Cell::gates], numbers[Cell::own + 1], terms[Cell::terms];
+#pragma GCC unroll 8
+    for (int g = 0; g < Cell::gates; ++g) s[g] = load(from + g * h + j, left);
+#pragma GCC unroll 8
+    for (int i = 0; i < Cell::own; ++i) numbers[i] = load(own + i * own_stride + j, left);
+    Cell::terms_of(typename Cell::Parts(s, numbers), terms);
+#pragma GCC unroll 8
+    for (int i = 0; i < Cell::terms; ++i) store(into + i * h + j, terms[i], left);
+  }
+}
+
 template <class T, template <class> class CellOf>
 class SweepForward {
  public:
@@ -154,15 +172,17 @@ class SweepForward {
     prepare();
     worker_.meet();
     if (space_.symbols) {
-      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, worker_);
+      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, space_.sums.row,
+                       worker_);
       worker_.meet();
+      terms_of_symbols();
     }
     for (int64_t slot = 0; slot < call_.batch; slot += space_.plan.slots) {
       const int64_t left = call_.batch - slot, slots = left < space_.plan.slots ? left : space_.plan.slots;
       const int64_t longest = time_.length(slot);  // the longest rows come first
       for (int64_t s = 0; s < longest; s += space_.plan.steps) {
         const SweepChunk chunk{slot, slots, s, space_.plan.steps};
-        make_sums(lay_out(chunk));
+        make_sums(chunk, lay_out(chunk));
         sweep(chunk);
         if (space_.chunk) worker_.meet();
       }
@@ -200,6 +220,18 @@ class SweepForward {
     return space_.state + (leaf * call_.batch + slot) * space_.units;
   }
 
+  // The terms of every symbol in place of its sums: no step makes them again. This worker's share of them.
+  void terms_of_symbols() {
+    if constexpr (Cell::terms > 0) {
+      const Share share(call_.symbols, worker_.index, worker_.size);
+      for (int64_t v = share.first; v < share.last; ++v) {
+        T* row = space_.symbols + v * space_.sums.row;
+        terms_of_row<Cell>(row, space_.own, space_.units, call_.units, Share(call_.units, 0, 1), row);
+      }
+      worker_.meet();
+    }
+  }
+
   // Where the rows of a chunk read; gives how many they are.
   int64_t lay_out(const SweepChunk& chunk) {
     return time_.for_rows(chunk, call_.mark_steps() > 0, [&](int64_t n, int64_t at) {
@@ -214,14 +246,35 @@ class SweepForward {
     });
   }
 
-  // The sums of the n rows of a chunk; nothing to do where they are looked up.
-  void make_sums(int64_t n) {
+  // The sums of the n rows of a chunk; nothing to do where they are looked up. Sums to be kept that lie
+  // evenly are made where they are kept.
+  void make_sums(const SweepChunk& chunk, int64_t n) {
     if (!space_.chunk) return;
+    T* into = space_.chunk;
+    int64_t each = space_.sums.row;
+    in_place_ = false;
+    if (call_.kept && Cell::terms > 0) {
+      const int64_t s = space_.sums.sums;
+      // (the same rows as those of the inputs)
+      T* first = nullptr;
+      int64_t last = 0, gap = 0;
+      bool even = true;
+      time_.for_rows(chunk, false, [&](int64_t k, int64_t at) {
+        if (k == 0) first = call_.kept + at * s;
+        if (k == 1) gap = at - last;
+        if (k > 1 && at - last != gap) even = false;
+        last = at;
+      });
+      if (even && n > 0) {
+        into = first, each = (n > 1 ? gap : 1) * s, in_place_ = true;
+        for (int64_t k = 0; k < n; ++k) space_.read[k] = into + k * each;
+      }
+    }
     const int64_t stride = apart(n, [&](int64_t k) { return space_.inputs[k]; });
     if (stride)
-      space_.sums.make(n, Lines<T>{space_.inputs[0], stride}, space_.chunk, worker_);
+      space_.sums.make(n, Lines<T>{space_.inputs[0], stride}, into, each, worker_);
     else
-      space_.sums.make(n, LinesAnywhere<T>{space_.inputs, 0}, space_.chunk, worker_);
+      space_.sums.make(n, LinesAnywhere<T>{space_.inputs, 0}, into, each, worker_);
     worker_.meet();
   }
 
@@ -229,16 +282,26 @@ class SweepForward {
   void sweep(const SweepChunk& chunk) {
     const Share rows = part_.rows(chunk.slots), units = part_.units;
     if (units.first == units.last) return;
-    if constexpr (Cell::recurrent) return sweep_together(chunk, rows);
+    if constexpr (Cell::recurrent) {
+      sweep_together(chunk, rows);
+    } else if (space_.symbols) {
+      alone<true>(chunk, rows);
+    } else {
+      alone<false>(chunk, rows);
+    }
+    finish_those_done(chunk, rows);
+  }
+
+  template <bool Looked>
+  void alone(const SweepChunk& chunk, Share rows) {
     int64_t n = 0;
     for (int64_t s = 0; s < chunk.steps; ++s) {
       const int64_t active = time_.active(chunk, s), last = active < rows.last ? active : rows.last;
       if (active == 0) break;
       for (int64_t i = rows.first; i < last; ++i)
-        step(chunk.slot + i, time_.at(chunk.slot + i, chunk.first + s), space_.read[n + i]);
+        step<Looked>(chunk.slot + i, time_.at(chunk.slot + i, chunk.first + s), space_.read[n + i]);
       n += active;
     }
-    finish_those_done(chunk, rows);
   }
 
   // The same step after step, some rows at once: each step begins with products.
@@ -270,9 +333,9 @@ class SweepForward {
                   add_to(space_.totals + rows.first * space_.sums.row + g * h + b * w, space_.sums.row, w));
       }
       for (int64_t i = rows.first; i < last; ++i)
-        step(chunk.slot + i, time_.at(chunk.slot + i, chunk.first + s), space_.totals + i * space_.sums.row);
+        step<false>(chunk.slot + i, time_.at(chunk.slot + i, chunk.first + s),
+                    space_.totals + i * space_.sums.row);
     }
-    finish_those_done(chunk, rows);
   }
 
   // The state that a row begins a chunk with.
@@ -289,30 +352,45 @@ class SweepForward {
       clear(state_of(i, slot) + part_.units.first, part_.units.last - part_.units.first);
   }
 
+  // One step of a row, from its sums or (`Looked`) from the terms of its symbol.
+  template <bool Looked>
   RECURRA_INLINE void step(int64_t slot, int64_t at, const T* sums) {
-    const int64_t h = call_.units, leaf = call_.batch * space_.units;
+    const int64_t h = call_.units;
     T* state = state_of(0, slot);
     if (!Cell::recurrent && time_.reset(at)) forget(slot);
     T *output = call_.outputs + at * call_.width(),
-      *kept = call_.kept ? call_.kept + at * space_.sums.sums : nullptr;
-    for (int64_t j = part_.units.first; j < part_.units.last; j += kLanes) {
-      const int64_t left = part_.units.last - j;
-      Vector<T> s[Cell::gates], values[Cell::leaves], own[Cell::own + 1];
+      *kept = call_.kept && !in_place_ ? call_.kept + at * space_.sums.sums : nullptr;
+    int64_t j = part_.units.first;
+    for (; j + kLanes <= part_.units.last; j += kLanes)
+      step_of<Looked, true>(j, h, state, sums, kept, output);
+    if (j < part_.units.last) step_of<Looked, false>(j, h, state, sums, kept, output);
+  }
+
+  template <bool Looked, bool Whole>
+  RECURRA_INLINE void step_of(int64_t j, int64_t h, T* state, const T* sums, T* kept, T* output) {
+    const int64_t leaf = call_.batch * space_.units, left = part_.units.last - j;
+    Vector<T> s[Cell::gates], values[Cell::leaves], own[Cell::own + 1];
+    constexpr int given = Looked ? Cell::terms : Cell::gates;
 #pragma GCC unroll 8
-      for (int g = 0; g < Cell::gates; ++g) {
-        s[g] = load(sums + g * h + j, left);
-        if (kept) store(kept + g * h + j, s[g], left);
-      }
+    for (int g = 0; g < given; ++g) {
+      s[g] = load_part<Whole>(sums + g * h + j, left);
+      if (!Looked && kept) store_part<Whole>(kept + g * h + j, s[g], left);
+    }
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::own; ++i) own[i] = load(space_.own + i * space_.units + j, left);
+    for (int i = 0; i < Cell::own; ++i) own[i] = load_part<Whole>(space_.own + i * space_.units + j, left);
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::leaves; ++i) values[i] = load(state + i * leaf + j, left);
+    for (int i = 0; i < Cell::leaves; ++i) values[i] = load_part<Whole>(state + i * leaf + j, left);
+    if constexpr (Looked || Cell::recurrent) {
       Cell::forward(s, values, own);
+    } else {
+      Vector<T> terms[Cell::terms];
+      Cell::terms_of(typename Cell::Parts(s, own), terms);
+      Cell::forward(terms, values, own);
+    }
 #pragma GCC unroll 8
-      for (int i = 0; i < Cell::leaves; ++i) {
-        store(state + i * leaf + j, values[i], left);
-        if (i < Cell::emits) store(output + i * h + j, values[i], left);
-      }
+    for (int i = 0; i < Cell::leaves; ++i) {
+      store_part<Whole>(state + i * leaf + j, values[i], left);
+      if (i < Cell::emits) store_part<Whole>(output + i * h + j, values[i], left);
     }
   }
 
@@ -337,6 +415,7 @@ class SweepForward {
   SweepPart part_;
   Arena arena_;
   const SweepForwardSpace<T> space_;
+  bool in_place_ = false;  // a chunk's sums are made where they are kept
 };
 
 }  // namespace recurra::RECURRA_ISA

@@ -16,7 +16,7 @@ namespace recurra::RECURRA_ISA {
 // What the generic part of a sweep knows of it: nothing that goes through time.
 template <class T>
 struct Mlstm {
-  static constexpr int gates = 4, leaves = 0, emits = 1, own = 0;
+  static constexpr int gates = 4, leaves = 0, emits = 1, own = 0, terms = 0;
   static constexpr bool recurrent = false;
 };
 
@@ -87,14 +87,15 @@ class MatrixForward : SweepForward<T, Mlstm> {
     begin();
     worker_.meet();
     if (space_.symbols) {
-      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, worker_);
+      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, space_.sums.row,
+                       worker_);
       worker_.meet();
     }
     for (int64_t slot = 0; slot < call_.batch; slot += space_.plan.slots) {
       const int64_t left = call_.batch - slot, slots = left < space_.plan.slots ? left : space_.plan.slots;
       for (int64_t s = 0; s < time_.length(slot); s += space_.plan.steps) {
         const SweepChunk chunk{slot, slots, s, space_.plan.steps};
-        this->make_sums(this->lay_out(chunk));
+        this->make_sums(chunk, this->lay_out(chunk));
         through(chunk);
         if (space_.chunk) worker_.meet();
       }
@@ -249,12 +250,11 @@ class MatrixBackward : SweepBackward<T, Mlstm> {
         const SweepChunk chunk{slot, slots, c * steps, steps};
         const int64_t rows = this->lay_out(chunk);
         through(chunk);
-        worker_.meet();
-        this->lines_of_chunk(rows);
-        this->spread(space_.grads, rows);
+        this->spread_chunk(rows);
       }
     }
     worker_.meet();
+    if (call_.tokens) this->spread_symbols();
     finish();
   }
 
@@ -275,6 +275,7 @@ class MatrixBackward : SweepBackward<T, Mlstm> {
   }
 
   void finish() {
+    this->weights_of_few();
     const Share share(call_.batch, worker_.index, worker_.size);
     for (int64_t slot = share.first; slot < share.last; ++slot)
       for (int i = 0; i < 3; ++i)

@@ -26,4 +26,5 @@ export ASAN_OPTIONS=detect_leaks=0:max_malloc_fill_size=1073741824:malloc_fill_b
 export UBSAN_OPTIONS=print_stacktrace=1
 "$build/python/bin/python" -c 'from recurra import _native; assert _native.sanitized'
 # captured in Python alone: a report must not end with the process that was to show it
-exec "$build/python/bin/python" -m pytest --noconftest -p no:cacheprovider --capture=sys -q tests/test_native.py tests/test_native_programs.py tests/test_native_smoothing.py
+exec "$build/python/bin/python" -m pytest --noconftest -p no:cacheprovider --capture=sys -q tests/test_native.py \
+  tests/test_native_programs.py tests/test_native_smoothing.py tests/test_native_sweeps.py

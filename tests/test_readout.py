@@ -11,27 +11,34 @@ from torch import Tensor
 from recurra import kernels
 from tolerances import assert_close
 
+ADDED = ("nothing", "numbers", "tokens")
 
-def arguments(steps: int, dtype: torch.dtype, added: bool) -> list[Any]:
+
+def arguments(steps: int, dtype: torch.dtype, added: str) -> list[Any]:
+    """states, weight, inputs or their table, skip, tokens."""
     random = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random, dtype=torch.float64).to(dtype).requires_grad_()
 
-    return [draw(steps, 3, 4), draw(5, 4), draw(steps, 3, 5) if added else None, draw(5) if added else None]
+    inputs = {"nothing": None, "numbers": draw(steps, 3, 5), "tokens": draw(7, 5)}[added]
+    tokens = torch.randint(0, 7, (steps, 3), generator=random) if added == "tokens" else None
+    return [draw(steps, 3, 4), draw(5, 4), inputs, None if inputs is None else draw(5), tokens]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("steps", [0, 1, 1000])
-@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("added", ADDED)
 @pytest.mark.parametrize("activation", ["relu", "identity", "tanh"])
-def test_it_is_the_formula(activation: str, added: bool, steps: int, dtype: torch.dtype) -> None:
+def test_it_is_the_formula(activation: str, added: str, steps: int, dtype: torch.dtype) -> None:
     """1000 steps of 3 rows are more than are worked on at once."""
-    states, weight, inputs, skip = given = arguments(steps, dtype, added)
-    found = kernels.readout(states, weight, inputs, skip, activation)
+    *given, tokens = arguments(steps, dtype, added)
+    states, weight, inputs, skip = given
+    found = kernels.readout(states, weight, inputs, skip, activation, tokens=tokens)
     wide: list[Any] = [value if value is None else value.detach().double().requires_grad_() for value in given]
     sums = wide[0] @ wide[1].T
-    true = kernels.ACTIVATIONS[activation](sums if wide[2] is None else sums + wide[3] * wide[2])
+    spelled = wide[2] if tokens is None else wide[2][tokens]
+    true = kernels.ACTIVATIONS[activation](sums if spelled is None else sums + wide[3] * spelled)
     assert_close(found, true)
     share = torch.cos(torch.arange(found.numel(), dtype=torch.float64)).view(found.shape).bfloat16()
     grads = torch.autograd.grad(found, [v for v in given if v is not None], share.to(dtype))
@@ -42,16 +49,19 @@ def test_it_is_the_formula(activation: str, added: bool, steps: int, dtype: torc
 
 
 @pytest.mark.parametrize("order", ["first", "second"])
+@pytest.mark.parametrize("added", ADDED[1:])
 @pytest.mark.parametrize("activation", ["relu", "identity"])
-def test_gradients_are_right(activation: str, order: str) -> None:
+def test_gradients_are_right(activation: str, added: str, order: str) -> None:
+    *given, tokens = arguments(2, torch.float64, added)
+
     def outcome(states: Tensor, weight: Tensor, inputs: Tensor, skip: Tensor) -> Tensor:
-        return kernels.readout(states, weight, inputs, skip, activation)
+        return kernels.readout(states, weight, inputs, skip, activation, tokens=tokens)
 
     check = torch.autograd.gradcheck if order == "first" else torch.autograd.gradgradcheck
-    assert check(outcome, arguments(2, torch.float64, True), check_batched_grad=True)
+    assert check(outcome, given, check_batched_grad=True)
 
 
 def test_no_gradient_is_computed_for_inputs_that_need_none() -> None:
-    states, weight, inputs, skip = arguments(3, torch.float64, True)
+    states, weight, inputs, skip, _ = arguments(3, torch.float64, "numbers")
     outputs = kernels.readout(states, weight, inputs.detach(), skip, "relu")
     assert len(torch.autograd.grad(outputs.sum(), [states, weight, skip])) == 3

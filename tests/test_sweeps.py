@@ -285,3 +285,14 @@ def test_operation_is_well_made() -> None:
     torch.library.opcheck(
         torch.ops.recurra.sweep.default, ("mingru", x, [h], weights, [True, True, False, False, False], *options)
     )
+
+
+@pytest.mark.parametrize("name", ["mingru", "minlstm", "lru"])
+def test_sums_of_few_inputs_are_not_kept(name: str) -> None:
+    """They are made again in backward, which the other tests compare with the reference."""
+    for inputs, kept in ((16, False), (17, True)):
+        given = arguments(name, 4, 3, 8, inputs)
+        weights = [value.requires_grad_() for value in given["weights"]]
+        parameters = Parameters.of(weights, given["present"])
+        sums = kernels.sweep(name, given["x"], given["states"], parameters)[2]
+        assert (sums.numel() > 0) == kept

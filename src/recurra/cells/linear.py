@@ -351,7 +351,9 @@ class LRU(SweepCell):
         self, inputs: Inputs, state: Any, lengths: Tensor | None, resets: Tensor | None, keep: bool
     ) -> tuple[Tensor, Any, dict[str, Tensor]]:
         states, last, _ = super()._run(inputs, state, lengths, resets, keep)
-        added = None if self.skip is None else kernels.without_padding(spelled_out(inputs), lengths)
-        outputs = kernels.readout(states, self.readout, added, self.skip, self.activation)
+        added, tokens = (None, None) if self.skip is None else operands(inputs)
+        if added is not None and tokens is None:
+            added = kernels.without_padding(added, lengths)
+        outputs = kernels.readout(states, self.readout, added, self.skip, self.activation, tokens=tokens)
         outputs = kernels.without_padding(outputs, lengths)
         return outputs, last, dict(zip(("re", "im"), states.chunk(2, dim=-1), strict=True)) if keep else {}

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from recurra.kernels import gpu, native
 from recurra.kernels.derived import derived_gradient
-from recurra.kernels.ops import library, needed, recording
+from recurra.kernels.ops import library, needed
 from recurra.kernels.sweeps import SWEEPS, Parameters, by_reference
 from recurra.kernels.transforms import batched_by_autograd, differentiated, one_by_one, transformed
 
@@ -32,7 +31,8 @@ def _extent(x: Tensor, tokens: Tensor | None) -> tuple[Any, Any]:
 def _shape(cell: str, x: Tensor, states: Any, weights: Any, present: Any, tokens: Any, *rest: Any) -> list[Tensor]:
     steps, batch = _extent(x, tokens)
     hidden, sweep = states[0].shape[1], SWEEPS[cell]
-    kept = (steps, batch, sweep.sums(states)) if rest[-1] and tokens is None else (0,)
+    keeps = rest[-1] and (tokens is None or sweep.recurrent)
+    kept = (steps, batch, sweep.sums(states)) if keeps else (0,)
     last = [state.new_empty(batch, state.shape[1]) for state in states]
     marks = sweep.marks(steps, states) if rest[-1] else (0,)
     return [x.new_empty(steps, batch, sweep.emits * hidden), *last, x.new_empty(kept), x.new_empty(marks)]
@@ -69,7 +69,7 @@ def _by_native(
     native.module().sweep(
         SWEEPS[cell].number, reverse, memory(x), memory(tokens), list(map(memory, states)), _views(weights, present),
         memory(lengths), memory(resets), memory(outputs), list(map(memory, last)),
-        memory(kept) if keep and tokens is None else None, memory(marks) if marks.dim() > 1 else None,
+        memory(kept) if kept.dim() > 1 else None, memory(marks) if marks.dim() > 1 else None,
         torch.get_num_threads(),
     )  # fmt: skip
     return results
@@ -99,7 +99,7 @@ def _backward_by_native(
     native.module().sweep_backward(
         memory(grad_outputs), [memory(next(arrived)) if came else None for came in there], SWEEPS[cell].number, reverse,
         memory(x), memory(tokens), list(map(memory, states)), _views(weights, present), memory(lengths), memory(resets),
-        memory(outputs), memory(kept) if tokens is None else None, memory(marks) if marks.dim() > 1 else None,
+        memory(outputs), memory(kept) if kept.dim() > 1 else None, memory(marks) if marks.dim() > 1 else None,
         memory(grad_x) if need_x else None, list(map(memory, others[: len(states)])),
         _views(others[len(states) :], present), torch.get_num_threads(),
     )  # fmt: skip
@@ -166,7 +166,7 @@ def _gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
     tokens, lengths, resets, outputs, kept, marks, x, *values = ctx.saved_tensors
     states, weights, rest = values[:count], values[count:], (tokens, lengths, resets, reverse)
     # what was not asked for may be missing (`recompute.py`), and nobody but the reference goes through what was kept
-    missing = tokens is None and kept.dim() == 1
+    missing = kept.dim() == 1 and SWEEPS[cell].recurrent
     through_kept = grads[-2] is not None
     if torch.is_grad_enabled() or missing or through_kept or differentiated(*grads) or batched_by_autograd(*grads):
         found = _derived(cell, x, states, weights, present, rest, grads)
@@ -208,12 +208,11 @@ def sweep(
     """
     weights, present = parameters.tensors, parameters.present
     every = (x, *states, *weights)
-    if tokens is not None and SWEEPS[cell].recurrent and (keep or recording(*every)):
-        x, tokens = F.embedding(tokens, x), None  # its sums are not those of a symbol
     if transformed(*every, tokens, lengths, resets):
         results = by_reference(cell, x, states, parameters, tokens, lengths, resets, reverse, keep)
     else:
+        keep = keep or (needed(*every) and SWEEPS[cell].worth_keeping(x.shape[-1]))
         results = torch.ops.recurra.sweep.default(
-            cell, x, list(states), weights, present, tokens, lengths, resets, reverse, keep or needed(*every)
+            cell, x, list(states), weights, present, tokens, lengths, resets, reverse, keep
         )
     return results[0], results[1:-2], results[-2]

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from recurra.kernels import reference
 
+FEW_INPUTS = 16
+"""Numbers of a step up to which a sweep's sums are made again in backward instead of being kept."""
+
 Rows = tuple[Tensor, ...]
 Tensors = Sequence[Tensor]
 
@@ -51,6 +54,13 @@ class Sweep:
     def sums(self, states: Tensors) -> int:
         """The numbers of a step's sums: blocks of H, and an mLSTM's two gates for each head."""
         return self.gates * states[0].shape[1] + (2 * states[-1].shape[1] if self.hands_out else 0)
+
+    def worth_keeping(self, inputs: int) -> bool:
+        """Whether the gradients want the sums of all steps: of few inputs they are made again sooner than they are read.
+
+        A recurrent cell's are made step by step, and gates that read sums cost more than sums of few inputs.
+        """
+        return self.recurrent or self.blocks > 0 or inputs > FEW_INPUTS
 
     def marks(self, steps: int, states: Tensors) -> tuple[int, ...]:
         """The shape of the states that a recurrent cell keeps for its gradients."""
@@ -265,7 +275,7 @@ def by_reference(
 ) -> list[Tensor]:
     """The truth: (outputs[T, B, .], the last states, the sums of every step or nothing, no marks), a step at a time.
 
-    x[T, B, I], or a table [V, I] with tokens. With tokens the sums are not kept.
+    x[T, B, I], or a table [V, I] with tokens, whose sums are not kept but for a recurrent cell.
     """
     sweep, weight = SWEEPS[cell], parameters.weight_gates
     sums = sums_of(x, parameters, tokens, lengths)
@@ -279,6 +289,6 @@ def by_reference(
 
     widths = (sweep.emits * states[0].shape[1], sweep.sums(states))
     (outputs, kept), last = reference.run(step, sums, tuple(states), lengths, resets, reverse, widths)
-    kept = kept if keep and tokens is None else x.new_empty(0)
+    kept = kept if keep and (tokens is None or sweep.recurrent) else x.new_empty(0)
     marks = sweep.marks(sums.shape[0], states) if keep else (0,)
     return [outputs, *last, kept, x.new_zeros(marks)]
