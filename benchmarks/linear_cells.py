@@ -11,20 +11,25 @@ that do, as the layers above the first have them; tokens of a table of 64 vector
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from machine import record
 from memory import RESET, tell
 from recurra.cells import CELLS, Cell, Symbols
 from timing import interleaved, paired
 
 READ = ("series 1", "series 8", "inner", "tokens")
 OWN = [name for name in ("mingru", "minlstm", "rglru", "lru", "slstm", "mlstm") if name in CELLS]
+RESULTS = Path(__file__).with_name("linear_cells.json")
 BATCHES, WIDTHS, SYMBOLS = (1, 8, 32), (64, 256), 64
 
 
@@ -63,7 +68,8 @@ def stepping(names: list[str], batch: int, width: int) -> dict[str, Callable[[],
     return {name: partial(cell, x, cell.initial_state(batch)) for name, cell in cells.items()}
 
 
-def row(title: str, calls: dict[str, Callable[[], object]], rounds: int, unit: float) -> None:
+def row(title: str, calls: dict[str, Callable[[], object]], rounds: int, unit: float) -> dict[str, float]:
+    """Prints a row; gives how many times faster than the GRU each cell is."""
     samples = interleaved(calls, rounds)
     words = [f"{title:<26}"]
     for name, taken in samples.items():
@@ -71,6 +77,17 @@ def row(title: str, calls: dict[str, Callable[[], object]], rounds: int, unit: f
         if name != "gru":
             words.append(f"({paired(samples['gru'], taken).median:5.1f})")
     print(" ".join(words), flush=True)
+    return {name: paired(samples["gru"], taken).median for name, taken in samples.items() if name != "gru"}
+
+
+def save(ratios: dict[str, dict[str, float]], steps: int) -> None:
+    """Into the file that `all_cells.py` writes its page from; rows that were not measured now stay."""
+    told = record(1)
+    before = json.loads(RESULTS.read_text(encoding="utf-8"))["ratios"] if RESULTS.exists() else {}
+    rounded = {title: {name: round(value, 1) for name, value in found.items()} for title, found in ratios.items()}
+    machine = f"{told['processor']}, torch {told['torch']}, {told['native']}, {datetime.now(UTC):%Y-%m-%d}"
+    text = json.dumps({"steps": steps, "machine": machine, "ratios": before | rounded}, indent=1)
+    RESULTS.write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -81,6 +98,7 @@ def main() -> None:
     asked.add_argument("--read", nargs="+", choices=READ, default=READ, help="what a layer reads in training")
     asked.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     asked.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
+    asked.add_argument("--save", action="store_true", help="keep the ratios of training for docs/cells.md")
     asked.add_argument("--training", action="store_true", help="the first table alone")
     asked.add_argument("--memory", metavar="CELL", help="print the bytes that a training pass of this cell takes")
     given = asked.parse_args()
@@ -94,11 +112,14 @@ def main() -> None:
     heads = " ".join(f"{name:>9}" + ("" if name == "gru" else " (ratio)") for name in names)
     print(f"torch {torch.__version__}, one thread, T={given.steps}, median of {given.rounds} interleaved rounds")
     print(f"{'training, ms':<26} {heads}")
+    ratios: dict[str, dict[str, float]] = {}
     for read in given.read:
         for width in given.widths:
             for batch in given.batches:
                 title = f"{read}, B={batch}, H={width}"
-                row(title, training(names, batch, width, given.steps, read), given.rounds, 1e3)
+                ratios[title] = row(title, training(names, batch, width, given.steps, read), given.rounds, 1e3)
+    if given.save:
+        save(ratios, given.steps)
     if given.training:
         return
     print(f"{'one step, µs':<26} {heads}")

@@ -117,7 +117,7 @@ class SweepBackward {
     prepare();
     worker_.meet();
     if (space_.symbols) {
-      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, space_.row, worker_);
+      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, worker_);
       worker_.meet();
       terms_of_symbols();
     }
@@ -255,9 +255,9 @@ class SweepBackward {
     if (!space_.made) return;
     const int64_t stride = apart(n, [&](int64_t k) { return space_.inputs[k]; });
     if (stride)
-      space_.sums.make(n, Lines<T>{space_.inputs[0], stride}, space_.made, space_.row, worker_);
+      space_.sums.make(n, Lines<T>{space_.inputs[0], stride}, space_.made, worker_);
     else
-      space_.sums.make(n, LinesAnywhere<T>{space_.inputs, 0}, space_.made, space_.row, worker_);
+      space_.sums.make(n, LinesAnywhere<T>{space_.inputs, 0}, space_.made, worker_);
     worker_.meet();
   }
 

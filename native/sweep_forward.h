@@ -40,16 +40,16 @@ class SweepSums {
 
   const T* gate_block(int64_t b) const { return packed_gates_ + b * block_size(); }
 
-  // into[rows] from the rows of a, `stride` numbers from one to the next: this worker's share of the rows, or
-  // of the columns where rows are few.
+  // into[rows, row] from the rows of a: this worker's share of the rows, or of the columns where rows are
+  // few.
   template <class A>
-  void make(int64_t rows, const A& a, T* into, int64_t stride, const Worker& worker) const {
+  void make(int64_t rows, const A& a, T* into, const Worker& worker) const {
     const bool by_rows = rows >= 2 * kBlockRows * worker.size;
     const Share share = by_rows ? Share(rows, worker.index, worker.size, kBlockRows) : Share(rows, 0, 1);
     if (parameters_.weight_in) {
       const int64_t panel_stride = call_.inputs * kWidth, count = panel_count<T>(call_.read());
       const Share panel = by_rows ? Share(count, 0, 1) : Share(count, worker.index, worker.size);
-      const Target<T> target{into, stride, parameters_.bias_in, 0, call_.read()};
+      const Target<T> target{into, row, parameters_.bias_in, 0, call_.read()};
       constexpr int64_t tile = 8 * kBlockRows;
       for (int64_t n = share.first; n < share.last; n += tile) {
         const int64_t here = share.last - n < tile ? share.last - n : tile;
@@ -58,11 +58,11 @@ class SweepSums {
       }
     } else {
       const Share own(rows, worker.index, worker.size, by_rows ? kBlockRows : 1);
-      for (int64_t n = own.first; n < own.last; ++n) copy(into + n * stride, a.line(n), call_.inputs);
+      for (int64_t n = own.first; n < own.last; ++n) copy(into + n * row, a.line(n), call_.inputs);
     }
     if (!call_.gate_blocks() || sweep_counts(call_.cell).recurrent) return;
     if (!by_rows) worker.meet();
-    gates_of(into, stride, by_rows ? share : Share(rows, 0, 1), by_rows ? Worker{0, 1, nullptr} : worker);
+    gates_of(into, by_rows ? share : Share(rows, 0, 1), by_rows ? Worker{0, 1, nullptr} : worker);
   }
 
  private:
@@ -71,12 +71,12 @@ class SweepSums {
   int64_t block_size() const { return packed_size<T>(call_.block, call_.block); }
 
   // The gates' sums of these rows, from the first sums of their blocks; this worker's share of the blocks.
-  void gates_of(T* into, int64_t stride, Share rows, const Worker& worker) const {
+  void gates_of(T* into, Share rows, const Worker& worker) const {
     const int64_t w = call_.block, read = call_.read(), each = call_.units / w;
     const Share share(call_.gate_blocks(), worker.index, worker.size);
     for (int64_t b = share.first; b < share.last; ++b) {
-      const Target<T> target{into + read + b * w, stride, parameters_.bias_gates + b * w, 0, w};
-      product(rows.last - rows.first, Strided<T>{into + rows.first * stride + b % each * w, stride},
+      const Target<T> target{into + read + b * w, row, parameters_.bias_gates + b * w, 0, w};
+      product(rows.last - rows.first, Strided<T>{into + rows.first * row + b % each * w, row},
               packed_gates_ + b * block_size(), w * kWidth, w, panel_count<T>(w), target.at(rows.first, 0));
     }
   }
@@ -172,8 +172,7 @@ class SweepForward {
     prepare();
     worker_.meet();
     if (space_.symbols) {
-      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, space_.sums.row,
-                       worker_);
+      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, worker_);
       worker_.meet();
       terms_of_symbols();
     }
@@ -182,7 +181,7 @@ class SweepForward {
       const int64_t longest = time_.length(slot);  // the longest rows come first
       for (int64_t s = 0; s < longest; s += space_.plan.steps) {
         const SweepChunk chunk{slot, slots, s, space_.plan.steps};
-        make_sums(chunk, lay_out(chunk));
+        make_sums(lay_out(chunk));
         sweep(chunk);
         if (space_.chunk) worker_.meet();
       }
@@ -246,35 +245,14 @@ class SweepForward {
     });
   }
 
-  // The sums of the n rows of a chunk; nothing to do where they are looked up. Sums to be kept that lie
-  // evenly are made where they are kept.
-  void make_sums(const SweepChunk& chunk, int64_t n) {
+  // The sums of the n rows of a chunk; nothing to do where they are looked up.
+  void make_sums(int64_t n) {
     if (!space_.chunk) return;
-    T* into = space_.chunk;
-    int64_t each = space_.sums.row;
-    in_place_ = false;
-    if (call_.kept && Cell::terms > 0) {
-      const int64_t s = space_.sums.sums;
-      // (the same rows as those of the inputs)
-      T* first = nullptr;
-      int64_t last = 0, gap = 0;
-      bool even = true;
-      time_.for_rows(chunk, false, [&](int64_t k, int64_t at) {
-        if (k == 0) first = call_.kept + at * s;
-        if (k == 1) gap = at - last;
-        if (k > 1 && at - last != gap) even = false;
-        last = at;
-      });
-      if (even && n > 0) {
-        into = first, each = (n > 1 ? gap : 1) * s, in_place_ = true;
-        for (int64_t k = 0; k < n; ++k) space_.read[k] = into + k * each;
-      }
-    }
     const int64_t stride = apart(n, [&](int64_t k) { return space_.inputs[k]; });
     if (stride)
-      space_.sums.make(n, Lines<T>{space_.inputs[0], stride}, into, each, worker_);
+      space_.sums.make(n, Lines<T>{space_.inputs[0], stride}, space_.chunk, worker_);
     else
-      space_.sums.make(n, LinesAnywhere<T>{space_.inputs, 0}, into, each, worker_);
+      space_.sums.make(n, LinesAnywhere<T>{space_.inputs, 0}, space_.chunk, worker_);
     worker_.meet();
   }
 
@@ -359,7 +337,7 @@ class SweepForward {
     T* state = state_of(0, slot);
     if (!Cell::recurrent && time_.reset(at)) forget(slot);
     T *output = call_.outputs + at * call_.width(),
-      *kept = call_.kept && !in_place_ ? call_.kept + at * space_.sums.sums : nullptr;
+      *kept = call_.kept ? call_.kept + at * space_.sums.sums : nullptr;
     int64_t j = part_.units.first;
     for (; j + kLanes <= part_.units.last; j += kLanes)
       step_of<Looked, true>(j, h, state, sums, kept, output);
@@ -415,7 +393,6 @@ class SweepForward {
   SweepPart part_;
   Arena arena_;
   const SweepForwardSpace<T> space_;
-  bool in_place_ = false;  // a chunk's sums are made where they are kept
 };
 
 }  // namespace recurra::RECURRA_ISA

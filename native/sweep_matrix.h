@@ -87,15 +87,14 @@ class MatrixForward : SweepForward<T, Mlstm> {
     begin();
     worker_.meet();
     if (space_.symbols) {
-      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, space_.sums.row,
-                       worker_);
+      space_.sums.make(call_.symbols, Lines<T>{call_.x, call_.inputs}, space_.symbols, worker_);
       worker_.meet();
     }
     for (int64_t slot = 0; slot < call_.batch; slot += space_.plan.slots) {
       const int64_t left = call_.batch - slot, slots = left < space_.plan.slots ? left : space_.plan.slots;
       for (int64_t s = 0; s < time_.length(slot); s += space_.plan.steps) {
         const SweepChunk chunk{slot, slots, s, space_.plan.steps};
-        this->make_sums(chunk, this->lay_out(chunk));
+        this->make_sums(this->lay_out(chunk));
         through(chunk);
         if (space_.chunk) worker_.meet();
       }
