@@ -41,3 +41,12 @@ def test_forecasting(tmp_path: Path) -> None:
 def test_series(tmp_path: Path) -> None:
     accuracy, explained = example("series").main(tmp_path)
     assert accuracy > 0.95 and explained > 0.5
+
+
+def test_looking(tmp_path: Path) -> None:
+    found = example("looking").main(tmp_path)
+    why = found.scenes[0].why[-1]
+    assert why.target.text == "rises" and why.probability > 0.9
+    heat, noise = why.columns.whole
+    assert heat > 5 * abs(noise) and why.error < 0.1
+    assert (tmp_path / "look.html").stat().st_size > 50_000 and (tmp_path / "look.svg").stat().st_size > 1000

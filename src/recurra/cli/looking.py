@@ -103,7 +103,11 @@ def _brief(found: Look) -> dict[str, Any]:
         "scenes": [
             {
                 "title": scene["title"], "steps": scene["steps"], "answer": scene["answer"],
-                "why": [each["words"] for each in scene["why"]], "flow": scene["flow"]["sentence"],
+                "why": [each["words"] for each in scene["why"]],
+                # of the answer itself, which is the last
+                **{name: next((each[name] and each[name]["words"] for each in scene["why"][-1:]), None)
+                   for name in ("columns", "members")},
+                "flow": scene["flow"]["sentence"],
                 "memory": scene["flow"]["memory"], "saturation": scene["flow"]["saturation"],
             }
             for scene in scenes
@@ -119,6 +123,9 @@ def _say(found: Look) -> None:
         # the last one is of the answer itself
         for each in scene["why"][-3:]:
             print(printable(f"  {each['en']}").replace("\n", "⏎"))
+        for each in (scene["columns"], scene["members"]):
+            if each is not None:
+                print(printable(f"  {each['en']}"))
         if scene["flow"] is not None:
             print(f"  {scene['flow']['en']}")
 

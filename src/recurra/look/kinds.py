@@ -106,6 +106,26 @@ class Asker(ABC):
         """What reads the embedded inputs; nothing where the inputs are numbers themselves."""
         return []
 
+    @property
+    def beside(self) -> list[nn.Module]:
+        """What answers beside the networks without a gradient, (answer[B, K], state) each."""
+        return []
+
+    @property
+    def carries(self) -> bool:
+        """Whether a long input can be read on from a state in its middle."""
+        return self.task.causal
+
+    @property
+    def columns(self) -> list[tuple[str, int]]:
+        """The numbers of a step by name, and where each stands in the inputs; nothing where tokens are read."""
+        return []
+
+    @property
+    def each(self) -> list[Asker]:
+        """Of several networks that answer together each by itself."""
+        return []
+
     def again(self, inputs: Tensor, target: Target, lengths: Tensor | None = None, state: Any = None) -> Tensor:
         """The value[B] of a target for changed inputs[B, T, ...]."""
         outputs, _ = self.task(inputs, state, lengths)
@@ -212,8 +232,12 @@ class AskWhole(Asker):
             english = "Answers and explanations are of the average of all members."
             chinese = "回答和解释都是所有成员的平均。"
             if self.task.voice is not None:
-                english += " The fixed convolutions beside them count, which no gradient tells of."
-                chinese += "旁边的固定卷积只是计数，梯度看不到它们。"
+                english += (
+                    " The fixed convolutions beside them count, which no gradient tells of: in the two methods of gradients "
+                    "they say what they say of the whole input, and only what is taken out is taken from them too."
+                )
+                chinese += "旁边的固定卷积只是计数，没有梯度：在两种梯度方法里，它们所说的始终不变；"
+                chinese += "只有删除时，才从它们那里也一并删去。"
             return {"en": english, "zh": chinese}
         if getattr(self.task, "ngrams", None) is not None:
             return {
@@ -227,6 +251,24 @@ class AskWhole(Asker):
         return [] if self.first.embedding is None else [member.stack for member in self.members]
 
     @property
+    def beside(self) -> list[nn.Module]:
+        voice = self.task.voice if isinstance(self.task, Ensemble) else None
+        return [] if voice is None else [voice]
+
+    @property
+    def columns(self) -> list[tuple[str, int]]:
+        if self.first.embedding is not None:
+            return []
+        codec, width = self.first.codec, self.batch.inputs.shape[2]
+        long = codec.long if isinstance(codec, SeriesCodec) else None
+        names = [str(1 + place) for place in range(width)] if long is None else long.channels
+        return [(name, place) for place, name in enumerate(names)]
+
+    @property
+    def each(self) -> list[Asker]:
+        return [AskWhole(member, self.raw) for member in self.members] if len(self.members) > 1 else []
+
+    @property
     def _labels(self) -> Any:
         return self.task.labels if isinstance(self.task, Classifier | ClassifierEnsemble) else None
 
@@ -236,7 +278,7 @@ class AskWhole(Asker):
             return {"kind": "tokens", "texts": texts_of(codec, self.raw, inputs)}
         assert isinstance(codec, SeriesCodec)
         values = np.asarray(self.raw, dtype=np.float64).reshape(len(inputs), -1)
-        return {"kind": "rows", "columns": [str(1 + place) for place in range(values.shape[1])], "values": values}
+        return {"kind": "rows", "columns": [name for name, _ in self.columns], "values": values}
 
     def outputs(self, given: Tensor) -> Outputs:
         if not self.task.causal or self.steps > MOST_ANSWERS:
@@ -368,6 +410,10 @@ class AskTranslator(Asker):
         return self.batch.inputs
 
     @property
+    def carries(self) -> bool:
+        return False
+
+    @property
     def entries(self) -> list[nn.Module]:
         return [self.task.encoder]
 
@@ -409,11 +455,17 @@ class AskForecaster(Asker):
         state = self.task.advance(self.batch.inputs, self.task.initial_state(1))[2]
         return self.task.forecast(state)
 
-    def told(self) -> dict[str, Any]:
+    @property
+    def columns(self) -> list[tuple[str, int]]:
+        """The value and what stands beside it; between them is the number of the series."""
         names = [name for part in self.task.codec.columns for name in part]
-        inputs = self.batch.inputs[0].double().cpu().numpy()
-        values = np.concatenate([inputs[:, :1], inputs[:, 2:]], axis=1)
-        return {"kind": "rows", "columns": ["value", *names], "values": values}
+        return [("value", 0), *((name, 2 + place) for place, name in enumerate(names))]
+
+    def told(self) -> dict[str, Any]:
+        codec, values = self.task.codec, self.batch.inputs[0].double().cpu().numpy()
+        beside = values[:, 2:] * np.array(codec.spreads) + np.array(codec.centres)
+        values = np.concatenate([values[:, :1], beside], axis=1)
+        return {"kind": "rows", "columns": [name for name, _ in self.columns], "values": values}
 
     def outputs(self, given: Tensor) -> Outputs:
         if self.steps > MOST_ANSWERS:

@@ -28,7 +28,7 @@ from recurra.look.parts import Part, parts_of
 from recurra.look.scene import Direction, Scene, record
 from recurra.look.units import Plane, order_of, plane_of
 from recurra.look.why import APART, Why, explain, frozen
-from recurra.look.words import Words, of_flow, of_why
+from recurra.look.words import Words, of_columns, of_flow, of_members, of_why
 from recurra.models import Task, fingerprint
 from recurra.state import state_bytes
 
@@ -329,6 +329,41 @@ def _why(why: Why, said: Words) -> dict[str, Any]:
         "integral": {"points": why.points, "error": why.error, "without": why.without},
         "stretch": why.stretch,
         "words": said,
+        "columns": _columns(why),
+        "members": _members(why),
+    }
+
+
+def _columns(why: Why) -> dict[str, Any] | None:
+    found = why.columns
+    if found is None:
+        return None
+    return {
+        "names": found.names,
+        "methods": {
+            "gradient_input": Rough(found.gradient),
+            "integrated": Rough(found.integrated),
+            "deletion": Rough(found.deletion),
+        },
+        "whole": found.whole,
+        "stretch": found.stretch,
+        "words": of_columns(why),
+    }
+
+
+def _members(why: Why) -> dict[str, Any] | None:
+    found = why.members
+    if found is None:
+        return None
+    return {
+        "integrated": Rough(found.integrated),
+        "mean": found.mean,
+        "spread": found.spread,
+        "values": found.values,
+        "without": found.withouts,
+        "errors": found.errors,
+        "agreement": found.agreement,
+        "words": of_members(why),
     }
 
 

@@ -59,8 +59,16 @@ class Arrow:
 
 
 @dataclass(frozen=True)
+class Line:
+    """From point to point, [N, 2]."""
+
+    points: np.ndarray
+    colour: str
+
+
+@dataclass(frozen=True)
 class Words:
-    """A text: its middle at x, or its left end, or its right end; y is its base line."""
+    """A text: its middle at x, or its left end, or its right end; y is its base line. `ink` is a colour of its own."""
 
     x: float
     y: float
@@ -71,13 +79,18 @@ class Words:
     accent: bool = False
     middle: bool = True
     right: bool = False
+    ink: str = ""
 
     @property
     def colour(self) -> str:
+        return self.ink or self._kind
+
+    @property
+    def _kind(self) -> str:
         return SOFT if self.soft else OUTPUT if self.accent else INK
 
 
-Shape = Heat | Rectangle | Arrow | Words
+Shape = Heat | Rectangle | Arrow | Line | Words
 
 
 def colours(values: np.ndarray, scale: float) -> np.ndarray:
@@ -126,6 +139,9 @@ def _svg(shape: Shape) -> str:
             f'<line x1="{shape.x1:.2f}" y1="{shape.y1:.2f}" x2="{shape.x2:.2f}" y2="{shape.y2:.2f}" '
             f'stroke="{ACCENT if shape.accent else SOFT}" stroke-width="0.9" marker-end="url(#head)"/>'
         )
+    if isinstance(shape, Line):
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
+        return f'<polyline points="{points}" fill="none" stroke="{shape.colour}" stroke-width="1.1"/>'
     anchor = "end" if shape.right else "middle" if shape.middle else "start"
     weight = ' font-weight="600"' if shape.bold else ""
     return (
@@ -197,6 +213,8 @@ def _put(axes: Any, shape: Shape, families: list[str], known: frozenset[int]) ->
             "shrinkB": 0,
         }
         axes.annotate("", xy=(shape.x2, shape.y2), xytext=(shape.x1, shape.y1), arrowprops=how, zorder=3)
+    elif isinstance(shape, Line):
+        axes.plot(*shape.points.T, color=shape.colour, linewidth=1.1, zorder=3)
     else:
         axes.text(
             shape.x, shape.y, drawable(shape.text, known), fontsize=shape.size, color=shape.colour, family=families,

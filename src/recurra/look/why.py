@@ -12,27 +12,23 @@ answer. No method is the truth about a network: where they disagree, the step is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recurra.cells import spelled_out
 from recurra.look.kinds import Asker, Target
+from recurra.look.paths import AT_ONCE, Path
 from recurra.models import Task
 from recurra.models.task import frozen_weights
-from recurra.state import select
 
 WINDOW = 2048
 """Steps that gradients are taken of, the last ones; what was before is a state that stands."""
 EACH = 512
 """Steps up to which each is taken out by itself; of a longer input stretches of several are."""
-AT_ONCE = 1 << 15
-"""Steps times rows that run at once."""
 WORK = 1 << 22
 """Steps that all deletions of one answer read together, at most."""
 STEPS = (16, 64, 256)
@@ -46,11 +42,51 @@ APART = 0.5
 
 
 @dataclass(frozen=True)
+class Columns:
+    """What each number of a step brought, of inputs with several: [T, F] each; NaN where a method has nothing to say.
+
+    In `deletion` a column stands at its mean at one step, or at the `stretch` of them that goes together (each has its part
+    of what that changed); in `whole`, [F], at all steps.
+    """
+
+    names: list[str]
+    gradient: np.ndarray
+    integrated: np.ndarray
+    deletion: np.ndarray
+    whole: np.ndarray
+    stretch: int
+
+
+@dataclass(frozen=True)
+class Members:
+    """What each network of several found by itself, of its own value of the same answer: integrated gradients [M, T].
+
+    values, withouts, errors [M] as in `Why`; agreement: how alike the members' reasons are, the mean correlation of pairs
+    over the steps, None where there is nothing to correlate.
+    """
+
+    values: list[float]
+    withouts: list[float]
+    errors: list[float]
+    integrated: np.ndarray
+    agreement: float | None
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.integrated.mean(axis=0)
+
+    @property
+    def spread(self) -> np.ndarray:
+        """How far the members are from one another at each step: the standard deviation."""
+        return self.integrated.std(axis=0)
+
+
+@dataclass(frozen=True)
 class Why:
     """What each step brought to one answer, [T] each; NaN where a method has nothing to say.
 
     value, without: V as it is, and of the input that says nothing; points and error: of the integral; stretch: how many
-    steps are taken out at a time.
+    steps are taken out at a time; columns: the same of each number of a step; members: of each network of several.
     """
 
     target: Target
@@ -63,6 +99,8 @@ class Why:
     error: float
     stretch: int
     disagree: list[int]
+    columns: Columns | None = None
+    members: Members | None = None
 
     @property
     def probability(self) -> float | None:
@@ -75,11 +113,17 @@ def explain(asker: Asker, target: Target) -> Why:
         inputs = asker.batch.inputs
         with torch.no_grad():
             value = float(_value(asker, target))
-        gradient, integrated, without, points, error = _gradients(asker, target)
+        found = _gradients(asker, target)
         deletion, stretch = _deleted(asker, target, value)
+        columns = _columns(asker, target, value, found)
+        members = _members(asker, target)
+    gradient, integrated = found.gradient.sum(-1), found.integrated.sum(-1)
     gradient, integrated, deletion = (_whole(part, inputs.shape[1]) for part in (gradient, integrated, deletion))
     apart = disagreeing((gradient, integrated, deletion))
-    return Why(target, value, gradient, integrated, deletion, without, points, error, stretch, apart)
+    return Why(
+        target, value, gradient, integrated, deletion, found.without, found.points, found.error, stretch, apart, columns,
+        members,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -106,40 +150,29 @@ def _whole(part: np.ndarray, steps: int) -> np.ndarray:
 # ---- gradients
 
 
-@contextmanager
-def entering(modules: Sequence[nn.Module], given: Sequence[Tensor] | None = None) -> Iterator[list[Tensor]]:
-    """Within it, what each module is given to read is noted, or is `given`[i] in its place: [T, B, E] each."""
-    seen: list[Tensor] = []
+@dataclass(frozen=True)
+class _Gradients:
+    """gradient × input and integrated gradients, [T, F] each, the value of nothing, points, and the completeness error."""
 
-    def note(place: int) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-        def hook(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-            x = spelled_out(arguments[0]) if given is None else given[place]
-            seen.append(x)
-            return (x, *arguments[1:])
-
-        return hook
-
-    handles = [module.register_forward_pre_hook(note(place)) for place, module in enumerate(modules)]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    gradient: np.ndarray
+    integrated: np.ndarray
+    without: float
+    points: int
+    error: float
 
 
-def _gradients(asker: Asker, target: Target) -> tuple[np.ndarray, np.ndarray, float, int, float]:
-    """(gradient × input [T], integrated gradients [T], the value of nothing, points, completeness error)."""
+def _gradients(asker: Asker, target: Target) -> _Gradients:
     inputs = asker.part(target)
     steps = inputs.shape[1]
-    nothing = np.full(steps, np.nan)
     first = max(0, steps - WINDOW)
-    if first and not asker.task.causal:
-        return nothing, nothing, math.nan, 0, math.nan
+    if first and not asker.carries:
+        nothing = np.full((steps, inputs.shape[2] if asker.columns else 1), np.nan)
+        return _Gradients(nothing, nothing, math.nan, 0, math.nan)
     state = None
     if first:
         with torch.no_grad():
             state = asker.task(inputs[:, :first])[1]
-    path = _Path(asker, target, inputs[:, first:], state)
+    path = Path(asker, target, inputs[:, first:], state)
     with torch.no_grad():
         end, begin = float(path.value_at(1.0)), float(path.value_at(0.0))
     gradient = path.brought([1.0])
@@ -152,59 +185,9 @@ def _gradients(asker: Asker, target: Target) -> tuple[np.ndarray, np.ndarray, fl
         error = abs(float(integrated.sum()) - (end - begin))
         if error <= EXACT * abs(end - begin):
             break
-    gradient, integrated = (np.concatenate([nothing[:first], part]) for part in (gradient, integrated))
-    return gradient, integrated, begin, taken, error
-
-
-class _Path:
-    """The straight way from an input that says nothing to the input: embedded ones from zero, numbers from their mean."""
-
-    def __init__(self, asker: Asker, target: Target, inputs: Tensor, state: Any) -> None:
-        self._asker, self._target, self._inputs, self._state = asker, target, inputs, state
-        self._entries = asker.entries
-        if self._entries:
-            with torch.no_grad(), entering(self._entries) as seen:
-                asker.again(inputs, target, state=state)
-            self._ends = [x.detach() for x in seen[: len(self._entries)]]
-            self._begins = [torch.zeros_like(x) for x in self._ends]
-        else:
-            self._ends, self._begins = [inputs], [asker.reference(inputs)]
-
-    @property
-    def size(self) -> int:
-        """Steps times parameters."""
-        return self._inputs.shape[1] * self._asker.task.parameter_count
-
-    def _run(self, shares: Sequence[float]) -> tuple[list[Tensor], Tensor]:
-        """What is read at these shares of the way, as the rows of a batch, and the value of each."""
-        rows, axis = len(shares), 1 if self._entries else 0
-        given = []
-        for begin, end in zip(self._begins, self._ends, strict=True):
-            share = end.new_tensor(shares).reshape([-1 if place == axis else 1 for place in range(end.dim())])
-            given.append((begin + share * (end - begin)).detach().requires_grad_(torch.is_grad_enabled()))
-        state = None if self._state is None else select(self._state, [0] * rows)
-        if not self._entries:
-            return given, self._asker.again(given[0], self._target, state=state)
-        inputs = self._inputs.expand(rows, *self._inputs.shape[1:])
-        with entering(self._entries, given):
-            return given, self._asker.again(inputs, self._target, state=state)
-
-    def value_at(self, share: float) -> Tensor:
-        return self._run([share])[1][0]
-
-    def brought(self, shares: Sequence[float]) -> np.ndarray:
-        """The mean over `shares` of dV/dx · (x - nothing), added up over each step's numbers: [T]."""
-        total = np.zeros(self._inputs.shape[1])
-        size = max(1, AT_ONCE // max(1, self._inputs.shape[1]))
-        for at in range(0, len(shares), size):
-            with torch.enable_grad():
-                given, values = self._run(shares[at : at + size])
-                found = torch.autograd.grad(values.sum(), given, allow_unused=True, materialize_grads=True)
-            for gradient, begin, end in zip(found, self._begins, self._ends, strict=True):
-                # a value that is missing brings nothing
-                each = torch.nan_to_num((gradient * (end - begin)).double()).sum(-1)
-                total += each.sum(1 if self._entries else 0).cpu().numpy()
-        return total / len(shares)
+    nothing = np.full((first, gradient.shape[1]), np.nan)
+    gradient, integrated = (np.concatenate([nothing, part]) for part in (gradient, integrated))
+    return _Gradients(gradient, integrated, begin, taken, error)
 
 
 # ---- deletion
@@ -214,14 +197,22 @@ def _deleted(asker: Asker, target: Target, value: float) -> tuple[np.ndarray, in
     """(how much the value falls without each step [T], how many steps are taken out at a time)."""
     steps = asker.part(target).shape[1]
     most = EACH if steps <= EACH else max(8, min(EACH, WORK // steps))
-    stretch = -(-steps // most)
-    spans = [(first, min(first + stretch, steps)) for first in range(0, steps, stretch)]
-    lost = value - without(asker, target, spans)
-    # of a stretch each step has its part, so that they add up to what the whole brought
+    spans = _stretches(steps, most)
+    return _shared(steps, spans, value - without(asker, target, spans)), spans[0][1]
+
+
+def _stretches(steps: int, most: int) -> list[tuple[int, int]]:
+    """(first, last + 1) of stretches of one length, `most` of them at most."""
+    size = -(-steps // most)
+    return [(first, min(first + size, steps)) for first in range(0, steps, size)]
+
+
+def _shared(steps: int, spans: Sequence[tuple[int, int]], lost: np.ndarray) -> np.ndarray:
+    """What was lost without each stretch -> [T]: each step has its part, so that they add up to what the whole brought."""
     found = np.full(steps, np.nan)
     for (first, last), loss in zip(spans, lost, strict=True):
         found[first:last] = loss / (last - first)
-    return found, stretch
+    return found
 
 
 @torch.no_grad()
@@ -264,6 +255,62 @@ def _moved(own: int, first: int, last: int) -> int:
 
 def _asked(target: Target, places: int, behind: int) -> Target:
     return Target(places - 1 - behind, target.index, target.text, places, target.unit)
+
+
+# ---- each number of a step, each network of several
+
+
+def _columns(asker: Asker, target: Target, value: float, found: _Gradients) -> Columns | None:
+    """The reasons by column, where steps have several."""
+    columns = asker.columns
+    if len(columns) < 2:
+        return None
+    inputs = asker.part(target)
+    steps = inputs.shape[1]
+    spans = _stretches(steps, min(EACH, max(8, WORK // (steps * len(columns)))))
+    places = [place for _, place in columns]
+    lost = value - _levelled(asker, target, [(*span, place) for place in places for span in spans])
+    return Columns(
+        [name for name, _ in columns], found.gradient[:, places], found.integrated[:, places],
+        np.stack([_shared(steps, spans, each) for each in lost.reshape(len(places), len(spans))], axis=1),
+        value - _levelled(asker, target, [(0, steps, place) for place in places]), spans[0][1],
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _levelled(asker: Asker, target: Target, changes: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """The value of a target where a column says nothing from the step first to last - 1, for each (first, last, column)."""
+    inputs = asker.part(target)
+    level = asker.reference(inputs)
+    found = []
+    size = max(1, AT_ONCE // inputs.shape[1])
+    for at in range(0, len(changes), size):
+        some = changes[at : at + size]
+        rows = inputs.repeat(len(some), *[1] * (inputs.dim() - 1))
+        for row, (first, last, column) in zip(rows, some, strict=True):
+            row[first:last, column] = level[0, first:last, column]
+        found.append(asker.again(rows, target).double().cpu().numpy())
+    return np.concatenate(found)
+
+
+def _members(asker: Asker, target: Target) -> Members | None:
+    """The reasons of each network by itself, where several answer together."""
+    each = asker.each
+    if not each:
+        return None
+    with torch.no_grad():
+        values = [float(_value(one, target)) for one in each]
+    found = [_gradients(one, target) for one in each]
+    table = np.stack([one.integrated.sum(-1) for one in found])
+    return Members(values, [one.without for one in found], [one.error for one in found], table, _alike(table))
+
+
+def _alike(table: np.ndarray) -> float | None:
+    """The mean correlation of all pairs of rows [M, T], over the steps that are known; None where a row is constant."""
+    known = table[:, np.isfinite(table).all(axis=0)]
+    if known.shape[1] < 2 or (known.std(axis=1) == 0).any():
+        return None
+    return float(np.corrcoef(known)[np.triu_indices(len(known), 1)].mean())
 
 
 # ---- side by side

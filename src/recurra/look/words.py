@@ -48,11 +48,58 @@ def of_why(asker: Asker, why: Why, texts: Sequence[str] | None, own: tuple[int, 
     start, end = spans[best]
     name = _joined(texts[start:end]).strip() if texts is not None else ""
     place = _place(start, end) if not name else {"en": f"“{name}”", "zh": f"“{name}”"}
+    return _changed(place, why, float(values[best])) or _nothing(why.target.text)
+
+
+def of_columns(why: Why) -> Words | None:
+    """Which of several columns changed the answer most, and where: Column “y”, most of all step 7, raised “wide” from ..."""
+    columns = why.columns
+    if columns is None or not np.isfinite(columns.whole).any():
+        return None
+    best = int(np.nanargmax(np.abs(columns.whole)))
+    lost = float(columns.whole[best])
+    each = np.where(np.sign(columns.deletion[:, best]) == np.sign(lost), np.abs(columns.deletion[:, best]), 0.0)
+    start = int(each.argmax())
+    end = min(start + columns.stretch, len(each))
+    where = _place(start, end)
+    name = columns.names[best]
+    place = {
+        "en": f"Column “{name}”, most of all {where['en'][0].lower()}{where['en'][1:]},",
+        "zh": f"“{name}”列（尤其是{where['zh']}）",
+    }
+    text = why.target.text
+    return _changed(place, why, why.value - lost) or {
+        "en": f"No column by itself changed “{text}” by a hundredth.",
+        "zh": f"没有哪一列单独使“{text}”改变百分之一。",
+    }
+
+
+def of_members(why: Why) -> Words | None:
+    """Whether the networks that answer together have the same reasons."""
+    members = why.members
+    if members is None or members.agreement is None:
+        return None
+    count, alike = len(members.values), members.agreement
+    apart = int(np.nanargmax(members.spread)) + 1
+    verdict, zh = next(words for least, words in _ALIKE if alike >= least)
+    return {
+        "en": f"The {count} networks have {verdict} reasons (mean correlation {alike:.2f}); "
+        f"they differ most about step {apart}.",
+        "zh": f"{count} 个网络的理由{zh}（平均相关系数 {alike:.2f}）；分歧最大的是第 {apart} 步。",
+    }
+
+
+_ALIKE = ((0.9, ("the same", "一致")), (0.5, ("similar", "相近")), (-math.inf, ("different", "不同")))
+"""How reasons whose correlation is at least so high are called."""
+
+
+def _changed(place: Words, why: Why, without: float) -> Words | None:
+    """What a part of the input did: the value was `without` when it was not there. None where that is little."""
     if why.target.unit != "nats":
-        return _number(place, why.target.text, float(values[best]), why.value)
-    before, after = math.exp(float(values[best])), math.exp(why.value)
+        return _number(place, why.target.text, without, why.value)
+    before, after = math.exp(without), math.exp(why.value)
     if abs(after - before) < LITTLE:
-        return _nothing(why.target.text)
+        return None
     verb, zh = ("raised", "提高") if after > before else ("lowered", "降低")
     return {
         "en": f"{place['en']} {verb} “{why.target.text}” from {_percent(before)} to {_percent(after)}.",
