@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NATIVE := $(wildcard native/*) CMakeLists.txt
 
-.PHONY: setup demo page test kill-test lint sanitize check-processors bench quality docs wheel clean
+.PHONY: setup demo page gallery test kill-test lint sanitize check-processors bench quality docs wheel clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ test: setup lint sanitize
 # The page of `recurra look`, built anew from web/ into the package. Needs node; who uses Recurra needs none.
 page:
 	cd web && npm ci && npm run check && npm run build
+
+# The pictures of docs/gallery.md, drawn anew by models that are trained for them.
+gallery: setup
+	$(BIN)/python examples/gallery.py
 
 # Two hundred kills of runs, at any moment and at any call that writes, and a table of where they were.
 kill-test: setup

@@ -9,9 +9,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from recurra.look import drawing
+from recurra.look import drawing, look
 from recurra.look.shapes import Heat, Line, Words, colours, drawable, visible
 from recurra.look.strips import fitting
+from test_look import build
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -85,6 +86,16 @@ def test_what_each_step_brought_stands_under_it() -> None:
     heats, _, texts = drawn(told)
     assert [(float(heat.values[0, 0]), heat.scale) for heat in heats[-2:]] == [(0.5, 1.0), (-1.0, 1.0)]
     assert "why “yes”" in texts
+
+
+@pytest.mark.parametrize("name", ["language-lstm", "translate-gru"])
+def test_what_is_drawn_is_what_a_look_holds(name: str) -> None:
+    found = look(build(name), "abcd", why=1)
+    shapes, _, _ = drawing._drawn(found.tree(terms=False))
+    drawn = [shape.values for shape in shapes if isinstance(shape, Heat)]
+    last = next(iter(found.scenes[0].layers[-1]["ahead"].state.values()))
+    for step in range(len(last)):
+        assert any(values.shape == (1, last.shape[1]) and (values[0] == last[step]).all() for values in drawn)
 
 
 def rows(steps: int, columns: int) -> Told:

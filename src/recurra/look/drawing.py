@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recurra.cells import CELLS
-from recurra.look.packing import Rough
+from recurra.look.packing import numbers_of
 from recurra.look.shapes import Arrow, Heat, Rectangle, Shape, Words, png_of, svg_of
 from recurra.look.strips import (
     LINES,
@@ -29,6 +29,7 @@ from recurra.look.strips import (
     plot,
     runs,
     short,
+    sign,
     texts_of,
 )
 
@@ -118,7 +119,9 @@ class _Scene:
 
     def draw(self, top: float) -> tuple[list[Shape], float, float]:
         """The shapes, the width and the height."""
-        self.shapes.append(Words(10, top + 14, short(self.scene["title"], 90), size=11, bold=True, middle=False))
+        self.shapes.append(
+            Words(10, top + 14, short(self.scene["title"].replace("\n", " ⏎ "), 90), size=11, bold=True, middle=False)
+        )
         self.y = top + TOP + (18 if self.small else 0)
         self._answers()
         for group in reversed(self.groups):
@@ -272,7 +275,7 @@ def _groups(model: Mapping[str, Any], scene: Mapping[str, Any]) -> list[_Group]:
     ]
     last = next(iter(reversed(scene.get("why") or [])), None)
     brought = None if last is None else np.asarray(last["methods"]["integrated"], np.float64)
-    why = None if last is None or brought is None else (f"“{short(last['target']['text'], 10)}”", brought)
+    why = None if last is None or brought is None else (f"“{short(sign(last['target']['text']), 10)}”", brought)
     source = inputs.get("source")
     if source is None:
         return [_Group([lanes for _, lanes in each], inputs, steps, why)]
@@ -280,8 +283,7 @@ def _groups(model: Mapping[str, Any], scene: Mapping[str, Any]) -> list[_Group]:
     writing = [lanes for name, lanes in each if not name.startswith("encoder")]
     attention = scene.get("attention")
     if attention is not None:
-        values = attention.values if isinstance(attention, Rough) else np.asarray(attention)
-        writing.insert(1, [_Lane("looks at", values, np.zeros(0))])
+        writing.insert(1, [_Lane("looks at", numbers_of(attention), np.zeros(0))])
     return [
         _Group(reading, {"kind": "tokens", "texts": source}, len(source), why),
         _Group(writing, inputs, steps, None),
@@ -289,11 +291,11 @@ def _groups(model: Mapping[str, Any], scene: Mapping[str, Any]) -> list[_Group]:
 
 
 def _lane(layer: Mapping[str, Any], way: str, lane: Mapping[str, Any], both: bool) -> _Lane:
-    state = next(iter(lane["state"].values()), lane.get("outputs"))
+    state = next(iter(lane["state"].values())) if lane["state"] else lane["outputs"]
     initial = next(iter(lane["initial"].values()), np.zeros(0))
     parts = [str(int(part) + 1) if part.isdigit() else part for part in layer["name"].split(".")]
     name = f"{_NAMES.get(layer['cell'], layer['cell'].upper())} {' '.join(parts)}"
-    return _Lane(name + (f" {way}" if both else ""), np.asarray(state), np.asarray(initial), way == "back")
+    return _Lane(name + (f" {way}" if both else ""), numbers_of(state), np.asarray(initial), way == "back")
 
 
 def _cells(lane: _Lane, scale: float, left: float, y: float, high: float) -> list[Shape]:

@@ -58,7 +58,7 @@ def pack(values: np.ndarray, kind: str = "f4") -> dict[str, Any]:
 
 def pack_near(leaf: Foretold) -> dict[str, Any]:
     """A leaf as JSON by its distance from the guess, which a page makes again from the arrays as they are told to it."""
-    of = {name: _numbers(array).astype(_kind(array)) for name, array in leaf.of.items()}
+    of = {name: numbers_of(array).astype(_kind(array)) for name, array in leaf.of.items()}
     found = residues(leaf.values, leaf.rule, of, leaf.initial, leaf.reverse)
     return {
         "$array": "f4", "near": leaf.rule, "shape": list(leaf.values.shape), "data": _squeezed(found.astype("<u4")),
@@ -98,7 +98,7 @@ def packed(tree: Any) -> Any:
         )
     # numbers hardly ever pack to a quarter: of very many there is no need to try
     if size <= 4 * HALF_FROM:
-        whole = _each(tree, lambda array: pack(_numbers(array)))
+        whole = _each(tree, lambda array: pack(numbers_of(array)))
         if _text_in(whole) <= HALF_FROM:
             return whole
     return _each(tree, _small)
@@ -108,12 +108,12 @@ def _small(array: Packable) -> dict[str, Any]:
     """An array in as few bytes as it can be told in."""
     if isinstance(array, Foretold) and array.rule in RULES and array.values.size:
         return pack_near(array)
-    return pack(_numbers(array), _kind(array))
+    return pack(numbers_of(array), _kind(array))
 
 
 def plain(tree: Any) -> Any:
     """The same tree with arrays as nested lists; what is no finite number is None."""
-    return _each(tree, lambda array: _listed(_numbers(array).tolist()))
+    return _each(tree, lambda array: _listed(numbers_of(array).tolist()))
 
 
 def _listed(values: Any) -> Any:
@@ -123,7 +123,8 @@ def _listed(values: Any) -> Any:
     return values if not isinstance(values, float) or math.isfinite(values) else None
 
 
-def _numbers(array: Packable) -> np.ndarray:
+def numbers_of(array: Packable) -> np.ndarray:
+    """The array itself, however it is to be told."""
     return array if isinstance(array, np.ndarray) else array.values
 
 
@@ -146,7 +147,7 @@ def _each(tree: Any, change: Callable[[Any], Any]) -> Any:
 def _bytes_in(tree: Any) -> int:
     """Bytes of all arrays, as a large page holds them."""
     if isinstance(tree, Packable):
-        return int(_kind(tree)[1]) * _numbers(tree).size
+        return int(_kind(tree)[1]) * numbers_of(tree).size
     if isinstance(tree, Mapping):
         return sum(map(_bytes_in, tree.values()))
     return sum(map(_bytes_in, tree)) if isinstance(tree, list | tuple) else 0

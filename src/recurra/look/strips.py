@@ -102,7 +102,9 @@ def plot(
         middle = y + high / 2 + 3 + (place - (len(columns) - 1) / 2) * 10
         shapes.append(Words(side, middle, short(name, 16), size=8.5, ink=ink, right=True))
     for value, at in ((greatest, y + 7), (least, y + high)):
-        shapes.append(Words(last + 6, at, f"{value:.3g}", size=7, soft=True, middle=False))
+        # what single precision left of a zero is one
+        told = 0.0 if abs(value) < 1e-6 * span else value
+        shapes.append(Words(last + 6, at, f"{told:.3g}", size=7, soft=True, middle=False))
     return shapes
 
 
