@@ -189,7 +189,7 @@ export class CellPanel {
     box.addEventListener("click", (event) => {
       this.store.set({ unit: Math.min(units - 1, Math.floor((event.offsetX / box.clientWidth) * units)) });
     });
-    const shown = name.endsWith("[t-1]") ? `${name.replace("[t-1]", "")} (${say("before")})` : name;
+    const shown = name.endsWith("[t-1]") ? `${name.replace("[t-1]", "")}_t₋₁` : name;
     const tone = h("b", {}, value === null ? "" : number(value));
     tone.style.borderBottomColor = css((value ?? 0) / heat.scale);
     return h("div", { class: "gate" }, h("span", {}, shown), box, tone);

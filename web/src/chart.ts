@@ -8,7 +8,7 @@ export interface Line {
   values: ArrayLike<number>;
 }
 
-const [WIDE, HIGH, LEFT, BOTTOM, TOP] = [640, 190, 58, 24, 10];
+const [WIDE, HIGH, LEFT, BOTTOM, TOP] = [640, 190, 84, 24, 16];
 /** Dashes tell lines apart where colours do not. */
 const DASHES = ["", "6 3", "2 3", "8 3 2 3"];
 

@@ -258,6 +258,7 @@ function answerText(answer: unknown): string {
   if (typeof answer === "string") return seen(answer);
   if (Array.isArray(answer)) return answer.slice(0, 12).map(answerText).join(", ") + (answer.length > 12 ? " …" : "");
   const found = answer as Record<string, unknown>;
+  if (Array.isArray(found.mean)) return forecast(found as Record<string, number[]>);
   if (typeof found.translation === "string") return seen(found.translation);
   if (Array.isArray(found.spans)) return [spans(found.spans as Span[]), ...(found.probabilities ? [answerText({ probabilities: found.probabilities })] : [])].join("; ");
   if (found.probabilities && typeof found.probabilities === "object") return shares(Object.entries(found.probabilities));
@@ -265,6 +266,14 @@ function answerText(answer: unknown): string {
   return Object.entries(found)
     .map(([name, value]) => `${name} ${answerText(value)}`)
     .join("; ");
+}
+
+/** The next values of a forecast, each with the bounds of 95 of 100. */
+function forecast(found: Record<string, number[]>): string {
+  const [mean, low, high] = [found.mean!, found["lo-95"], found["hi-95"]];
+  const brief = (value: number | undefined): string => (value === undefined ? "" : number(Number(value.toPrecision(3))));
+  const told = mean.slice(0, 6).map((value, i) => (low && high ? `${number(value)} (${brief(low[i])}–${brief(high[i])})` : number(value)));
+  return `${told.join(", ")}${mean.length > 6 ? " …" : ""} ${low && high ? say("forecastMore", { n: mean.length }) : ""}`;
 }
 
 interface Span {

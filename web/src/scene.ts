@@ -147,6 +147,11 @@ export class Loaded {
     for (const heat of this.heats.values()) heat.forget();
   }
 
+  /** The rows of numbers that come in; null where texts do. */
+  get numbers(): Grid | null {
+    return this.rows;
+  }
+
   /** What comes in at every step, as it can be changed. */
   items(): (string | number[])[] {
     const inputs = this.scene.inputs;

@@ -5,7 +5,8 @@ import { grid } from "./decode";
 import { h, put, sized } from "./dom";
 import { arrows, edges, folded, type Painter } from "./arrows";
 import { blockOf } from "./heat";
-import { Labels } from "./labels";
+import { curves } from "./curves";
+import { Labels, ROWS } from "./labels";
 import { Overview } from "./overview";
 import type { Group, Loaded } from "./scene";
 import { changed, type Chosen, type Store } from "./store";
@@ -71,7 +72,7 @@ export class Strip {
     if (!span || (this.fitted && span === this.view.span)) return;
     this.view.span = span;
     if (this.fitted) this.view.settle();
-    else this.view.fit();
+    else this.view.open(this.labels.readable);
     this.fitted = true;
     this.draw();
   }
@@ -146,6 +147,7 @@ export class Strip {
       }
     }
     edges(painter, now.leaf);
+    if (this.group.reads === "inputs" && view.width < ROWS && view.fold === 0) curves(painter, loaded.numbers);
     folded(painter);
     this.labels.place(this.holds(now) ? now.step : -1);
     this.overview.draw(now.leaf);

@@ -92,6 +92,12 @@ export class TimePanel {
     );
   }
 
+  /** A step by its number and its token; rows of numbers have too many digits for that. */
+  private named(scene: number, step: number): string {
+    const loaded = this.scenes[scene]!;
+    return loaded.scene.inputs.kind === "rows" ? String(step + 1) : `${step + 1} ${loaded.read(loaded.groupOf(this.store.now.layer), step)}`;
+  }
+
   /** The paths of all scenes in the one plane that they share. */
   private paths(paths: Grid[]): Element[] {
     const [wide, high, edge] = [640, 380, 40];
@@ -113,7 +119,7 @@ export class TimePanel {
         wide / 2 + (data[2 * step]! - (x0 + x1) / 2) / span,
         high / 2 - (data[2 * step + 1]! - (y0 + y1) / 2) / span,
       ];
-      root.append(onePath(shape[0] ?? 0, at, (step) => this.scenes[i]!.read(this.scenes[i]!.groupOf(this.store.now.layer), step), i, taken));
+      root.append(onePath(shape[0] ?? 0, at, (step) => this.named(i, step), i, taken, wide));
     });
     return [
       h("h2", { id: "trajectory-title" }, `${say("trajectory")}: ${say("layer")} ${layerName(this.store.look.model.layers[this.store.now.layer]!)}`),
@@ -125,7 +131,7 @@ export class TimePanel {
 
 /** `taken`: where names stand already; one that would lie over another is left out, and is told when its dot is pointed at. */
 function onePath(
-  steps: number, at: (step: number) => [number, number], name: (step: number) => string, scene: number, taken: [number, number][],
+  steps: number, at: (step: number) => [number, number], name: (step: number) => string, scene: number, taken: [number, number][], wide: number,
 ): SVGElement {
   const each = Math.max(1, Math.ceil(steps / MOST));
   const shown = Array.from({ length: Math.ceil(steps / each) }, (_, i) => i * each);
@@ -146,9 +152,12 @@ function onePath(
     if (shown.length > 400 && step !== 0 && step !== steps - 1) return;
     const [x, y] = at(step);
     const end = step === 0 ? "first" : step === steps - 1 ? "last" : "dot";
-    const dot = s("circle", { cx: x, cy: y, r: end === "dot" ? 3 : 5.5, class: end }, s("title", {}, `${step + 1} ${name(step)}`));
+    const dot = s("circle", { cx: x, cy: y, r: end === "dot" ? 3 : 5.5, class: end }, s("title", {}, name(step)));
     group.append(dot);
-    if (named.has(step)) group.append(s("text", { x: x + 8, y: y - 6 }, `${step + 1} ${name(step)}`));
+    if (named.has(step)) {
+      const left = x > wide - 90;
+      group.append(s("text", { x: left ? x - 8 : x + 8, y: y - 6, "text-anchor": left ? "end" : null }, name(step)));
+    }
   });
   return group;
 }

@@ -11,6 +11,8 @@ export interface LaneBox {
 /** From this width on a step is a cell of its own with arrows. */
 export const CELLS = 34;
 const WIDEST = 132;
+/** Steps of a sequence that is opened wide enough to be read, although not all of it can be seen then. */
+const FEW = 24;
 const [EDGE_LEAST, EDGE_MOST] = [22, 76];
 
 export class View {
@@ -116,6 +118,15 @@ export class View {
   /** All of it, or as much as can be read. */
   fit(): void {
     this.width = Math.min(84, this.whole);
+    this.left = 0;
+    this.settle();
+  }
+
+  /** How it is seen first: all of it, or of a short sequence as wide as its texts can be read. */
+  open(readable: number): void {
+    this.fit();
+    if (this.steps > FEW || this.width >= readable) return;
+    this.width = readable;
     this.left = 0;
     this.settle();
   }

@@ -127,7 +127,7 @@ export class WhyPanel {
   private notes(why: Why): string {
     const remark = this.scenes[this.store.now.scene]!.scene.remark;
     return [
-      why.target.unit ? say("unitNote", { unit: why.target.unit }) : "",
+      why.target.unit ? (why.target.unit === "value" ? say("unitOwn") : say("unitNote", { unit: why.target.unit })) : "",
       why.integral ? say("integralNote", { points: why.integral.points, error: number(Number(why.integral.error.toPrecision(2))) }) : "",
       (why.stretch ?? 1) > 1 ? say("stretchNote", { n: why.stretch! }) : "",
       remark ? (typeof remark === "string" ? remark : both(remark)) : "",
