@@ -32,18 +32,20 @@ def test_labels_under_the_name_of_a_target_stay_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "option"),
+    ("choice", "because"),
     [
-        ({"form": "word-by-word"}, "--form"),
-        ({"shared": False}, "--separate"),
-        ({"shared": True, "beam": 2}, "--shared and --beam"),
+        ({"form": "word-by-word"}, "--form makes"),
+        ({"shared": False}, "--separate makes"),
+        ({"shared": True, "beam": 2}, "--shared and --beam make"),
     ],
 )
-def test_options_of_one_task_decide_it(choice: dict, option: str) -> None:
+def test_options_of_one_task_decide_it(choice: dict, because: str) -> None:
     data = {"en": SOURCES, "label": [text.upper() for text in SOURCES]}
     _, guess, _ = read_all(data, None, None, FitOptions(**choice))
     assert guess.task == "translate"
-    assert any(f"since {option} makes sense for that alone" in reason for reason in guess.reasons)
+    assert [reason for reason in guess.reasons if reason.startswith("Task")] == [
+        f"Task: translate, since {because} sense for that alone."
+    ]
 
 
 def test_options_that_contradict_one_another_decide_nothing() -> None:

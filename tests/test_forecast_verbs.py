@@ -21,6 +21,7 @@ from recurra.data.series import SeriesDataset
 from recurra.errors import DataError, StateError, UsageError
 from recurra.fitting.kinds.forecast import Forecast
 from recurra.fitting.options import FitOptions
+from recurra.inspection.verdict import judge
 
 FIRST = datetime(2024, 1, 1)
 
@@ -59,6 +60,9 @@ def test_what_fit_says(model: recurra.Model) -> None:
     assert len(model.record["forecasts"]["per_step"]["mse"]) == 6
     assert any("corrected on this very set" in note for note in model.record["notes"])
     page = Path(str(model.folder), "report.html").read_text(encoding="utf-8")
+    row = {"name": "last value again", "split": "valid", "metrics": {"mse": 9.0}}
+    # series have values, and no tokens
+    assert re.search(r"on validation data \(\d+ values\)", judge({**model.record, "baselines": [row]}).sentence)
     assert ">now</text>" in page and re.search(r"2 series, \d+ values", page)
     again = recurra.load(str(model.folder))
     assert again.fingerprint == model.fingerprint == model.record["fingerprint"]

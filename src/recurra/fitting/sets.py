@@ -82,7 +82,10 @@ def read_all(
     frame = options.model_copy(update={"task": columns["task"]}).frame()
     train, guess, found = read(data, lenient=lenient, frame=frame, **columns)
     if columns["task"] != options.task:
-        guess.reasons.append(f"Task: {guess.task}, since {' and '.join(decided)} makes sense for that alone.")
+        # nobody asked for the task by name
+        guess.reasons[:] = [reason for reason in guess.reasons if reason != f"Task: {guess.task}, as asked."]
+        sense = "makes" if len(decided) == 1 else "make"
+        guess.reasons.append(f"Task: {guess.task}, since {' and '.join(decided)} {sense} sense for that alone.")
     sets, problems = {"train": train}, [("train", problem) for problem in found]
     columns = {"task": guess.task, **asdict(guess.columns)}
     for name, source in (("valid", valid), ("test", test)):

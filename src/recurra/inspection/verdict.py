@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from recurra.inspection.kinds import KINDS, kind_of
-from recurra.inspection.measures import SPLITS, items, known, number, part, plural, show, whole
+from recurra.inspection.measures import SPLITS, items, known, noun_of_tokens, number, part, plural, show, whole
 from recurra.progress import duration
 
 _EVEN = 0.005  # a difference in bits or nats below half a per cent is none
@@ -84,8 +84,8 @@ def _compare(
     counts = part(record, "data", split)
     rows, counted = number(counts.get("rows")), number(counts.get("tokens"))
     luck = _luck(name, ours, theirs, rows)
-    # A text is one row however long it is; its tokens say how much was measured.
-    amount = (rows, "row") if known(name).share else (counted, "token")
+    # A text is one row however long it is; its tokens, or values, say how much was measured.
+    amount = (rows, "row") if known(name).share else (counted, noun_of_tokens(record))
     against = (
         f"{_value(name, ours)} on {_amount(split, *amount)}, against {show(name, theirs)} for the best "
         f"baseline ({baseline})"
