@@ -24,6 +24,7 @@ from recurra.models import Forecaster, ForecasterConfig, bounds, fingerprint, lo
 from recurra.models.finishing import finish
 from recurra.models.line import fit_line
 from recurra.state import leaves, select
+from recurra.training import Recipe, evaluate, train
 
 
 def wave(size: int = 400, season: int = 12, seed: int = 0, name: str = "a") -> Series:
@@ -219,3 +220,46 @@ def test_other_horizons_are_not_compared() -> None:
     models = [forecaster(dataset_of(wave(), horizon=horizon)) for horizon in (6, 12)]
     with pytest.raises(UsageError, match="different horizons"):
         compare([Model(one) for one in models], {"y": wave().values})
+
+
+def beside(one: Series, seed: int) -> Series:
+    """The series with a past column, one known ahead, and a static number."""
+    random, size = np.random.default_rng(seed), len(one)
+    past, ahead = random.standard_normal((size, 1)), random.standard_normal((size + 6, 1))
+    return replace(one, past=past, ahead=ahead, static=np.array([float(seed)]))
+
+
+def test_a_lookback_reads_what_stands_beside_its_rows() -> None:
+    """Past and static columns within it change the forecast, those before it do not; row by row it is the same."""
+    dataset = dataset_of(beside(wave(90), 1), beside(wave(90, seed=3, name="b"), 2))
+    dataset = replace(dataset, columns=(("p",), ("a",), ("s",)))
+    model = forecaster(dataset, lookback=24, columns=3, ahead=1).eval()
+    rows = model.encode([dataset.series[0]]).inputs
+    with torch.no_grad():
+        whole, end = model(rows)
+        found, state = model(rows[:, :0])
+        for row in range(rows.shape[1]):
+            found, state = model(rows[:, row : row + 1], state)
+        assert torch.equal(found, whole)
+        assert all(torch.equal(leaf, leaves(state)[name]) for name, leaf in leaves(end).items())
+        for column in (2, 3, 4):
+            for place, changes in ((-24, True), (-25, False)):
+                other = rows.clone()
+                other[:, place, column] += 3.0
+                assert torch.equal(model(other)[0], whole) != changes, (column, place)
+
+
+def test_a_lookback_learns_from_a_column() -> None:
+    """The next value is what stood beside the one before the last: a look-back that reads it is right, alone it cannot be."""
+    random = np.random.default_rng(0)
+    told = random.standard_normal(600)
+    values = 10 + np.concatenate([np.zeros(2), told[:-2]])
+    one = Series("a", np.arange(600), values, told[:, None], np.zeros((600, 0)), np.zeros(0))
+    dataset = replace(dataset_of(one, horizon=2, season=1), columns=(("p",), (), ()))
+    model = forecaster(dataset, lookback=8, columns=1, lags=0, segment=2, hidden=16)
+    feed = model.feed(dataset, rows=32, steps=16, training=True)
+    train(
+        model, feed, model.feed(dataset.seen_until([500], "late"), rows=8, steps=16, training=False), Recipe(epochs=20)
+    )
+    measured = evaluate(model, model.feed(dataset.seen_until([500], "late"), rows=8, steps=16, training=False))[0]
+    assert measured["mse"] < 0.3

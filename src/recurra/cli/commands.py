@@ -167,7 +167,7 @@ def fit(
         from recurra.cli.talk import say_json
 
         keys = ("kind", "out", "seconds", "total_seconds", "model", "metrics", "baselines", "streaming", "fingerprint")
-        say_json({key: model.record[key] for key in (*keys, "next")})
+        say_json({key: model.record[key] for key in (*keys, "choice", "next") if key in model.record})
 
 
 _NOT_SEARCHED = ("test", "minutes", "epochs", "processes", "checkpoint_every", "tensorboard", "baselines")

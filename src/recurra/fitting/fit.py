@@ -17,6 +17,7 @@ from recurra.data.checking import raise_fatal
 from recurra.errors import DataError, EnvironmentFailure, Interrupted, ProcessLost, UsageError
 from recurra.files import sole_writer
 from recurra.fitting.baselines import Row, compare
+from recurra.fitting.choosing import Choice, Chooser, choice_of, trials_of
 from recurra.fitting.destination import Destination, free_name
 from recurra.fitting.devices import chosen_device
 from recurra.fitting.fitted import Model, measure
@@ -27,9 +28,11 @@ from recurra.fitting.sets import Sets, digest, gather, settled
 from recurra.fitting.stopping import Stopping
 from recurra.fitting.telling import next_commands, result_table, same_again
 from recurra.inspection import write_card, write_report
+from recurra.inspection.measures import plural
 from recurra.models import Task, fingerprint, load_model, save_weights
 from recurra.progress import Progress, passes_shown
 from recurra.training import (
+    Found,
     Keeping,
     Outcome,
     Position,
@@ -92,6 +95,7 @@ def fit(
             kind = kind_of(sets.train)
             kind.check(options)
             task, recipe = kind.build(sets.train, options)
+            choice = choice_of(kind, sets.train, sets.valid, options)
         folder = Path(out) if out is not None else free_name(_stem(data), fresh)
         arguments = {**options.deciding(), "data": found}
         team.check_same("data or options", json.dumps(arguments, sort_keys=True))
@@ -99,7 +103,7 @@ def fit(
         with sole_writer(folder) if team.first else nullcontext(), passes_shown(not quiet):
             destination = Destination(folder, arguments, fresh) if team.first else None
             run = _Run(sets, options, task.to(device), recipe, destination, team, every, command, quiet)
-            return run.go(folder)
+            return run.go(folder, choice)
 
 
 class _Run:
@@ -120,10 +124,16 @@ class _Run:
         self._sets, self._options, self._task, self._recipe = sets, options, task, recipe
         self._destination, self._team, self._every = destination, team, every
         self._command, self._quiet = command, quiet
+        self._choice: dict[str, Any] | None = None
+        self._found: Found | None = None
 
-    def go(self, folder: Path) -> Model:
+    def go(self, folder: Path, choice: Choice | None) -> Model:
         started = time.monotonic()
+        found = self._destination.found if self._destination else None
+        self._found = found if self._team.count == 1 else unpacked(self._team.told(packed(found)))
         with Stopping() as stop:
+            if choice is not None:
+                self._choose(choice, stop)
             feed = self._feed(stop)
             outcome = self._train(feed, stop)
             if self._destination is None:
@@ -179,6 +189,42 @@ class _Run:
             fix=f"Go on with: {self._command}\nOr use what there is: recurra info {shlex.quote(str(folder))}",
         )
 
+    def _choose(self, choice: Choice, stop: Stopping) -> None:
+        """Take the recipe that validation chooses; it is known already where the run goes on."""
+        destination, kind = self._destination, KINDS[self._task.kind]
+        position = Position() if self._found is None else self._found.position
+        if position.step and not position.choice:
+            # begun by a version that did not choose
+            return
+        device = next(self._task.parameters()).device
+        chooser = Chooser(
+            kind, self._sets.train, self._sets.valid, self._options, device, self._team,
+            destination.keep if destination else _nothing, stop, self._quiet,
+        )  # fmt: skip
+        if not chooser.go(choice, position):
+            raise self._stopped_choosing(position)
+        if self._found is None:
+            self._found = Found(position, {})
+        trials = trials_of(position)
+        self._choice = choice.as_dict(trials)
+        if chosen := choice.chosen(trials):
+            self._options = self._options.model_copy(update=dict(chosen))
+            torch.manual_seed(self._options.seed)
+            task, self._recipe = kind.build(self._sets.train, self._options)
+            self._task = task.to(device)
+
+    def _stopped_choosing(self, position: Position) -> Interrupted:
+        destination = self._destination
+        made = f"{plural(len(position.choice), 'trial')}"
+        if destination is None or not destination.has_checkpoint:
+            return Interrupted(
+                "Stopped while choosing a recipe; nothing was kept", fix=f"Start again with: {self._command} --fresh"
+            )
+        return Interrupted(
+            f"Stopped while choosing a recipe; {made} kept in {destination.folder}",
+            fix=f"Go on with: {self._command}",
+        )
+
     def _feed(self, stop: Stopping) -> Feed:
         recipe, destination = self._recipe, self._destination
         try:
@@ -203,11 +249,8 @@ class _Run:
         if sets.test is not None:
             # what the model cannot read shows before the training, not after it
             task.feed(sets.test, rows=1, steps=512, training=False)
-        found = destination.found if destination else None
-        note = found.note if found else None
-        if self._team.count > 1:
-            found = unpacked(self._team.told(packed(found)))
-        start = None if found is None else found.position
+        note = destination.found.note if destination and destination.found else None
+        start = None if self._found is None else self._found.position
         draft = self._draft(task)
         with telling(task, recipe, feed, destination, start, draft, self._options.tensorboard, self._quiet) as told:
             if note:
@@ -263,6 +306,7 @@ class _Run:
             },
             "model": task.summary(),
             "recipe": self._recipe.model_dump(),
+            **({} if self._choice is None else {"choice": self._choice}),
             "processes": self._team.count,
         }
 

@@ -27,15 +27,19 @@ class Told:
         start: Position | None,
         board: Any,
         draft: dict[str, Any],
+        begun: float = 0.0,
     ) -> None:
+        """`begun` is the share of the work that was done before the first step."""
         self._progress, self._destination, self._board, self._draft = progress, destination, board, draft
         self._before = 0 if start is None else start.units
         self._history = [] if start is None else list(start.history)
+        self._begun = begun
         self.note = progress.note
 
     def on_step(self, event: dict[str, Any], done: float) -> None:
         # units from before a stop would make the rate absurd
         units = event["units"] - self._before
+        done = self._begun + (1 - self._begun) * done
         self._progress.update(event["step"], done, units, event.get("loss"), event.get("rate"))
         if "valid" in event:
             self._progress.validation(event["valid"], event["best"])
@@ -68,9 +72,10 @@ def telling(
                 f"{about['cell']} {about['layers']}×{about['hidden']}, {about['parameters']:,} parameters, "
                 f"{recipe.rate:g} rate; the model goes to {destination.folder}"
             )
-        if start is not None:
+        if start is not None and start.step:
             progress.note(f"going on from step {start.step}")
-        yield Told(progress, destination, start, board, draft)
+        chosen = 0.0 if start is None else sum(one["seconds"] for one in start.choice)
+        yield Told(progress, destination, start, board, draft, 0.0 if seconds is None else min(1.0, chosen / seconds))
 
 
 @contextmanager

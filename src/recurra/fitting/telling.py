@@ -57,6 +57,8 @@ def result_table(record: dict[str, Any], folder: Path) -> str:
     told = {"valid": "validation", "test": "test"}[split]
     following = "\n".join(f"  {command}" for command in record["next"])
     notes = "".join(f"note: {note}\n" for note in record["notes"])
+    if "choice" in record:
+        notes = f"{record['choice']['sentence']}\n{notes}"
     return (
         f"\nOn the {told} set:\n{table(lines, ['', *names, 'time'])}\n{notes}\n"
         f"{streaming_lines(record['streaming'])}\n\n"

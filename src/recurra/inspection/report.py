@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recurra.files import write_file
-from recurra.inspection import amounts, attention, confusion, examples, forecasts, spans, streams, tokens
+from recurra.inspection import amounts, attention, choice, confusion, examples, forecasts, spans, streams, tokens
 from recurra.inspection.curves import learning_curves
 from recurra.inspection.kinds import KINDS, kind_of
 from recurra.inspection.markup import Html, join, shorten, tag
@@ -56,6 +56,7 @@ def render(record: Mapping[str, Any]) -> str:
         _baselines(record, verdict),
         _forecasts(record),
         _curves(record),
+        _choice(record),
         _streaming(record),
         _spans(record),
         _confusion(record),
@@ -242,6 +243,11 @@ def _curves(record: Mapping[str, Any]) -> Html:
     ]
     notes = [tag("li", note) for note in curve_notes(record)]
     return _section("Learning curves", *drawings, tag("ul", *notes) if notes else "")
+
+
+def _choice(record: Mapping[str, Any]) -> Html | None:
+    found = choice.draw(record)
+    return None if found is None else _section("How the recipe was chosen", _caption(found[0]), found[1])
 
 
 def _streaming(record: Mapping[str, Any]) -> Html | None:

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from recurra.data.batches import Feed
 from recurra.data.series import SeriesDataset
 from recurra.data.stretches import held_back
 from recurra.data.windows import WindowBatch
 from recurra.models.forecaster import Forecaster
-from recurra.models.forecasting import MIDDLE
+from recurra.models.forecasting import MIDDLE, ForecasterState
 from recurra.models.intervals import Correlation, offsets_of
 
 ROWS, MOST = 16, 20_000
@@ -29,12 +30,13 @@ WIDE = 12
 def finish(model: Forecaster, valid: SeriesDataset) -> float:
     """Set the shares and the corrections of the quantiles; as how many independent errors those seen count, 0 for none."""
     dataset = thinned(valid, model.config.horizon)
+    feed = model.feed_of(held_back(dataset, model.codec, model.config.horizon), ROWS)
     was_training = model.training
     model.eval()
     try:
         if model.config.lags:
-            _set_shares(model, dataset)
-        return _set_offsets(model, dataset)
+            set_shares(model, feed)
+        return _set_offsets(model, feed)
     finally:
         model.train(was_training)
 
@@ -47,33 +49,33 @@ def thinned(dataset: SeriesDataset, horizon: int, most: int = MOST) -> SeriesDat
     return replace(dataset, stride=max(dataset.stride, -(-there // most)))
 
 
-def _batches(model: Forecaster, dataset: SeriesDataset) -> Iterator[tuple[WindowBatch, object]]:
+def _batches(model: Forecaster, feed: Feed) -> Iterator[tuple[WindowBatch, ForecasterState]]:
     """Each batch and the state before it."""
     state = None
-    for batch in model.feed_of(held_back(dataset, model.codec, model.config.horizon), ROWS).batches(0):
+    for batch in feed.batches(0):
         assert isinstance(batch, WindowBatch)
         state = model.initial_state(len(batch.inputs)) if state is None or not batch.carries else state
         yield batch, state
-        state = model.advance(batch.inputs, state, batch.lengths)[2]  # pyright: ignore[reportArgumentType]
+        state = model.advance(batch.inputs, state, batch.lengths)[2]
 
 
-def _set_shares(model: Forecaster, dataset: SeriesDataset) -> None:
+@torch.no_grad()
+def set_shares(model: Forecaster, feed: Feed) -> None:
     """The share of the network that leaves the least square error, smoothed over the steps ahead, between 0 and 1."""
     block = model.config.block
     over, under = torch.zeros(block, dtype=torch.float64), torch.zeros(block, dtype=torch.float64)
-    for batch, state in _batches(model, dataset):
-        assert batch.targets is not None
-        found = []
-        for share in (0.0, 1.0):
-            model.share.fill_(share)
-            centres, scale, outputs, _ = model.outputs_at(batch, state)  # pyright: ignore[reportArgumentType]
-            found.append(model.point(outputs).double())
-        targets = batch.targets.flatten(0, 1)[:, :block]
-        aim, known = model.aims(centres, scale, targets)
-        line, net = found
-        apart = torch.where(known, net - line, 0.0)
+    was_training = model.training
+    model.eval()
+    state = None
+    for batch in feed.batches(0):
+        assert isinstance(batch, WindowBatch) and batch.targets is not None
+        before = model.initial_state(len(batch.inputs)) if state is None or not batch.carries else state
+        centres, scale, (line, whole), state = model.parts_at(batch, before)
+        aim, known = model.aims(centres, scale, batch.targets.flatten(0, 1)[:, :block])
+        apart = torch.where(known, whole - line, 0.0).double()
         over += (apart * torch.where(known, aim - line, 0.0)).sum(dim=0)
         under += (apart * apart).sum(dim=0)
+    model.train(was_training)
     if not float(under.sum()):
         return
     window = torch.ones(1, 1, 2 * WIDE + 1, dtype=torch.float64)
@@ -81,15 +83,15 @@ def _set_shares(model: Forecaster, dataset: SeriesDataset) -> None:
     model.share.copy_((sums[0] / sums[1].clamp(min=1e-12)).clamp(0.0, 1.0))
 
 
-def _set_offsets(model: Forecaster, dataset: SeriesDataset) -> float:
+def _set_offsets(model: Forecaster, feed: Feed) -> float:
     """At each step ahead, by how many scales each quantile lies off; as how many independent errors those seen count."""
     model.offsets.zero_()
     missed: list[Tensor] = []
     spreads = torch.zeros(model.offsets.shape, dtype=torch.float64)
     correlation = Correlation()
-    for batch, state in _batches(model, dataset):
+    for batch, state in _batches(model, feed):
         assert batch.targets is not None
-        raw, scale = model.scaled_forecasts(batch, state)  # pyright: ignore[reportArgumentType]
+        raw, scale = model.scaled_forecasts(batch, state)
         aim, known = model.aims(raw[0], scale, batch.targets.flatten(0, 1))
         apart = torch.where(known, aim, float("nan"))[..., None] - raw[1]
         correlation.add(apart[..., MIDDLE].double().unflatten(0, batch.anchors.shape), batch.anchors)

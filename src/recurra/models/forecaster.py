@@ -6,7 +6,8 @@ holds all that a forecast needs, so a new row costs one step. Settings, state an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,7 @@ from recurra.data.series_codec import SERIES_FILE, ForecastCodec
 from recurra.data.windows import OriginFeed, Stretch, WindowBatch, WindowFeed
 from recurra.errors import DataError, UsageError
 from recurra.layers import Dilated, Stack
+from recurra.models.anchors import one_phase, states_at
 from recurra.models.forecasting import (
     MIDDLE,
     PROBABILITIES,
@@ -35,6 +37,7 @@ from recurra.models.forecasting import (
     Reading,
     answer_of,
     losses_of,
+    quantiles_of,
 )
 from recurra.models.stepping import step_on
 from recurra.models.task import Answer, Task
@@ -78,7 +81,7 @@ class Forecaster(Task[ForecasterConfig]):
         self.causal = True
         self.reader = Reader(config)
         hidden = config.stack.hidden
-        self.embed = nn.Parameter(torch.empty(hidden, config.segment + config.columns))
+        self.embed = nn.Parameter(torch.empty(hidden, config.inputs))
         self.embed_bias = nn.Parameter(torch.zeros(hidden))
         nn.init.xavier_uniform_(self.embed)
         self.dilated = Dilated(Stack.build(hidden, config.stack), config.segment)
@@ -115,6 +118,7 @@ class Forecaster(Task[ForecasterConfig]):
             torch.zeros(batch, dtype=torch.int64, device=like.device),
             torch.zeros(batch, 3, dtype=torch.float64, device=like.device),
             like.new_zeros(batch, level),
+            like.new_zeros(batch, 0 if carried else config.kept, 0 if carried else config.columns),
         )
 
     def _run(
@@ -170,7 +174,13 @@ class Forecaster(Task[ForecasterConfig]):
             return None, None, map_state(torch.clone, state), {}
         found = self.reader(inputs, state, lengths)
         after = replace(
-            state, values=found.values, series=found.last_series, read=found.read, sums=found.sums, level=found.level
+            state,
+            values=found.values,
+            series=found.last_series,
+            read=found.read,
+            sums=found.sums,
+            level=found.level,
+            columns=found.columns,
         )
         inner: dict[str, Tensor] = {}
         if keep:
@@ -183,7 +193,7 @@ class Forecaster(Task[ForecasterConfig]):
         segment, steps = self.config.segment, inputs.shape[1]
         windows = found.context[:, -steps - segment :].unfold(1, segment + 1, 1)
         apart = (windows[..., :-1] - found.centre[..., None]) / found.scale[..., None]
-        x = self._embedded(torch.cat([apart, inputs[..., 2:]], dim=2)).transpose(0, 1).contiguous()
+        x = self.embedded(torch.cat([apart, inputs[..., 2:]], dim=2)).transpose(0, 1).contiguous()
         if keep:
             hidden, ring, traced = self.dilated.trace(x, state.stack, lengths)
             inner |= {name: value.transpose(0, 1) for name, value in traced.items()}
@@ -232,7 +242,8 @@ class Forecaster(Task[ForecasterConfig]):
             self.train(was_training)
         return self.decode(outputs, top=top), state
 
-    def _embedded(self, rows: Tensor) -> Tensor:
+    def embedded(self, rows: Tensor) -> Tensor:
+        """What each step of the recurrence reads, rows[..., inputs], as its inputs[..., H]."""
         return kernels.linear(rows, self.embed, self.embed_bias).relu()
 
     def forecast(self, state: ForecasterState, ahead: Tensor | None = None, horizon: int | None = None) -> Tensor:
@@ -277,29 +288,28 @@ class Forecaster(Task[ForecasterConfig]):
         centre = state.level[:, 0] if config.smoothing else state.values[:, -1]
         summary = state.summary
         if config.lookback is not None:
-            summary = self._looked_back(state.values, centre, scale)
+            summary = self._looked_back(state.values, state.columns, centre, scale)
         centres = self._with_season(centre, self.reader.rings(state.level))
-        return centres, scale, self._decoded(summary, state.values, centre, scale, state.series, ahead)
+        out = self._decoded(summary, state.series, ahead)
+        return centres, scale, self._together(out, state.values, centre, scale)
 
     def _with_season(self, centre: Tensor, rings: Sequence[Tensor]) -> Tensor:
         """centre[...] and the seasonal parts to come [..., m] -> what the next values stand around, [..., block]."""
         block = self.config.block
         return centre[..., None].expand(*centre.shape, block) + self.reader.to_come(rings, block)
 
-    def _looked_back(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
-        """values[N, L] -> what the recurrent part gives after them alone, [N, H]."""
+    def _looked_back(self, values: Tensor, columns: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+        """values[N, L], columns[N, L, C] -> what the recurrent part gives after them alone, [N, H]."""
         segment, rows = self.config.segment, len(values)
         turns = values.shape[1] // segment
         apart = (values - centre[:, None]) / scale[:, None]
-        parts = apart[:, -turns * segment :].reshape(rows, turns, segment).transpose(0, 1)
-        columns = parts.new_zeros(turns, rows, self.config.columns)
-        x = self._embedded(torch.cat([parts, columns], dim=2))
+        both = torch.cat([apart[..., None], columns], dim=2)[:, -turns * segment :]
+        parts = both.reshape(rows, turns, segment, -1).permute(1, 0, 3, 2).reshape(turns, rows, -1)
+        x = self.embedded(parts)
         return self.stack(x, self.stack.initial_state(rows))[0][-1]
 
-    def _decoded(
-        self, summary: Tensor, values: Tensor, centre: Tensor, scale: Tensor, series: Tensor, ahead: Tensor
-    ) -> Tensor:
-        """summary[N, H], the last values[N, R] and more -> outputs[N, block, Q], as shares of the scale from the centres."""
+    def _decoded(self, summary: Tensor, series: Tensor, ahead: Tensor) -> Tensor:
+        """summary[N, H], series[N], ahead[N, block, K] -> outputs[N, block, Q] of the network, in scales from the centres."""
         config, rows, turns = self.config, len(summary), self.turns
         named = self.named[series]  # -1 is the last row: a new series
         if self.training and config.series:
@@ -316,7 +326,16 @@ class Forecaster(Task[ForecasterConfig]):
         dropped = F.dropout(decoded[0], config.dropout, self.training)
         out = kernels.linear(dropped, self.head, self.head_bias)
         out = out.reshape(turns, rows, config.chunk, config.outputs).transpose(0, 1)
-        out = out.reshape(rows, turns * config.chunk, config.outputs)[:, : config.block]
+        return out.reshape(rows, turns * config.chunk, config.outputs)[:, : config.block]
+
+    def _line(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+        """What the linear part gives after the last values[N, R]: [N, block]."""
+        apart = (values[:, -self.config.lags :] - centre[:, None]) / scale[:, None]
+        return kernels.linear(apart, self.line, self.line_bias)
+
+    def _together(self, out: Tensor, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+        """out[N, block, Q] of the network, with the linear part by the shares; without it where it trains beside it."""
+        config = self.config
         if not config.lags or (config.beside and self.training):
             return out
         line = self._line(values, centre, scale)[..., None]
@@ -325,30 +344,16 @@ class Forecaster(Task[ForecasterConfig]):
         point = share * point + (rest * line if config.beside else line)
         return point if config.output != "laplace" else torch.cat([point, out[..., 1:]], dim=2)
 
-    def _line(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
-        apart = (values[:, -self.config.lags :] - centre[:, None]) / scale[:, None]
-        return kernels.linear(apart, self.line, self.line_bias)
-
     def point(self, outputs: Tensor) -> Tensor:
         """outputs[..., Q] -> the middle of each."""
         return outputs[..., MIDDLE if self.config.output == "quantiles" else 0]
-
-    def _quantiles(self, outputs: Tensor) -> Tensor:
-        """outputs[..., Q] -> the quantiles of the network itself, [..., P], not yet corrected."""
-        if self.config.output == "quantiles":
-            return outputs
-        if self.config.output == "point":
-            return outputs.expand(*outputs.shape[:-1], len(PROBABILITIES))
-        at = torch.tensor(PROBABILITIES, dtype=outputs.dtype, device=outputs.device) - 0.5
-        spread = F.softplus(outputs[..., 1:] - 1.0)
-        return outputs[..., :1] - spread * at.sign() * torch.log1p(-2 * at.abs())
 
     def _answers(self, found: tuple[Tensor, Tensor], scale: Tensor) -> Tensor:
         """Centres and outputs as values: [..., H, 1 + P], the quantiles in their order and corrected."""
         centres, outputs = found
         horizon = centres.shape[-1]
         far = torch.arange(horizon, device=centres.device).clamp(max=len(self.offsets) - 1)
-        quantiles = self._quantiles(outputs) + self.offsets[far]
+        quantiles = quantiles_of(self.config, outputs) + self.offsets[far]
         quantiles = quantiles.sort(dim=-1).values
         whole = torch.cat([self.point(outputs)[..., None], quantiles], dim=-1)
         scale = scale.reshape(*scale.shape, *(1,) * (whole.dim() - scale.dim()))
@@ -364,6 +369,23 @@ class Forecaster(Task[ForecasterConfig]):
         `aligned`: the batch begins at the initial state, and all anchors of a row lie whole segments apart. Then they are of
         one phase, and only this is run; the recurrent part of the state that comes out is not to be used.
         """
+        centres, (values, centre, scale), out, after = self._apart_at(batch, state, aligned)
+        return centres, scale, self._together(out, values, centre, scale), after
+
+    def parts_at(
+        self, batch: WindowBatch, state: ForecasterState
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], ForecasterState]:
+        """As `outputs_at`, with the points [N, block] of the linear part alone, and of all where the network has its whole
+        share.
+        """
+        centres, (values, centre, scale), out, after = self._apart_at(batch, state, aligned=False)
+        line, net = self._line(values, centre, scale), self.point(out)
+        return centres, scale, (line, net if self.config.beside else line + net), after
+
+    def _apart_at(
+        self, batch: WindowBatch, state: ForecasterState, aligned: bool
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor], Tensor, ForecasterState]:
+        """The centres, (the last values[N, R], where they stand, their scale), what the network gives, and the next state."""
         config = self.config
         rows = len(batch.anchors)
         if not batch.inputs.shape[1]:
@@ -371,7 +393,7 @@ class Forecaster(Task[ForecasterConfig]):
         at = batch.anchors.clamp(min=0)
         if aligned and config.lookback is None:
             found = self.reader(batch.inputs, state, batch.lengths)
-            hidden, after = self._one_phase(found, batch), state
+            hidden, after = one_phase(self, found, batch), state
         else:
             found, hidden, after, _ = self.advance(batch.inputs, state, batch.lengths)
             assert found is not None
@@ -379,51 +401,20 @@ class Forecaster(Task[ForecasterConfig]):
         centre, scale = found.centre.gather(1, at), found.scale.gather(1, at)
         series = found.series.gather(1, at).flatten()
         # the values after an anchor begin one behind it in the context
-        windows = found.context.unfold(1, config.kept, 1)
-        values = windows[torch.arange(rows)[:, None], at + 1].flatten(0, 1)
+        each = torch.arange(rows)[:, None]
+        values = found.context.unfold(1, config.kept, 1)[each, at + 1].flatten(0, 1)
         rings = [
-            season.unfold(1, size, 1)[torch.arange(rows)[:, None], at + 1].flatten(0, 1)
+            season.unfold(1, size, 1)[each, at + 1].flatten(0, 1)
             for season, size in zip(found.seasons, config.seasons, strict=True)
         ]
         centre, scale = centre.flatten(), scale.flatten()
         if hidden is None:
-            summary = self._looked_back(values, centre, scale)
+            columns = found.beside.unfold(1, config.kept, 1)[each, at + 1].flatten(0, 1).transpose(1, 2)
+            summary = self._looked_back(values, columns, centre, scale)
         else:
-            summary = hidden[torch.arange(rows)[:, None], at].flatten(0, 1)
-        outputs = self._decoded(summary, values, centre, scale, series, ahead)
-        return self._with_season(centre, rings), scale, outputs, after
-
-    def _one_phase(self, found: Reading, batch: WindowBatch) -> Tensor:
-        """What the recurrent part gives [B, T, H] at the steps of each row's anchors, and zeros at all others."""
-        segment, steps = self.config.segment, batch.inputs.shape[1]
-        last = batch.anchors.amax(dim=1).clamp(min=0)
-        turns = int(last.amax()) // segment + 1
-        places = (last % segment)[:, None] + segment * torch.arange(turns, device=last.device)
-        count = last // segment + 1
-        places = places.clamp(max=steps - 1)
-        rows = torch.arange(len(last), device=last.device)[:, None]
-        windows = found.context[:, -steps - segment :].unfold(1, segment + 1, 1)[rows, places]
-        apart = (windows[..., :-1] - found.centre.gather(1, places)[..., None]) / found.scale.gather(1, places)[
-            ..., None
-        ]
-        x = self._embedded(torch.cat([apart, batch.inputs[rows, places, 2:]], dim=2)).transpose(0, 1).contiguous()
-        hidden, _ = self.stack(x, self.stack.initial_state(len(last)), count)
-        spread = hidden.new_zeros(len(last), steps, self.stack.hidden)
-        # steps behind the last one of a row fall upon one that no anchor asks for, or upon nothing
-        return spread.scatter_add(1, places[..., None].expand(-1, -1, self.stack.hidden), hidden.transpose(0, 1))
-
-    def states_at(self, batch: WindowBatch, state: ForecasterState) -> ForecasterState:
-        """The states[N] after the anchors of a batch, for models that go on from their own forecasts."""
-        rows = torch.arange(len(batch.anchors))[:, None]
-        done, found = torch.zeros_like(batch.anchors[:, 0]), []
-        for anchors in batch.anchors.unbind(dim=1):
-            # anchors stand in their order, so each goes on from the one before it
-            left = (anchors + 1 - done).clamp(min=0)
-            places = (done[:, None] + torch.arange(int(left.max()))).clamp(max=batch.inputs.shape[1] - 1)
-            state = self.advance(batch.inputs[rows, places], state, left)[2]
-            done = done + left
-            found.append(state)
-        return map_state(lambda *leaves: torch.stack(leaves, dim=1).flatten(0, 1), *found)
+            summary = hidden[each, at].flatten(0, 1)
+        out = self._decoded(summary, series, ahead)
+        return self._with_season(centre, rings), (values, centre, scale), out, after
 
     # ---- between raw things and tensors
 
@@ -510,10 +501,10 @@ class Forecaster(Task[ForecasterConfig]):
         if self.config.block >= self.config.horizon:
             centres, scale, outputs, _ = self.outputs_at(batch, state)
             horizon = self.config.horizon
-            return (centres[:, :horizon], self._quantiles(outputs[:, :horizon])), scale
-        states = self.states_at(batch, state)
+            return (centres[:, :horizon], quantiles_of(self.config, outputs[:, :horizon])), scale
+        states = states_at(self, batch, state)
         centres, outputs = self._blocks(states, batch.ahead.flatten(0, 1), self.config.horizon)
-        return (centres, self._quantiles(outputs)), self.reader.scale_of(states)
+        return (centres, quantiles_of(self.config, outputs)), self.reader.scale_of(states)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Of forecasts[B, A, H, 1 + P] in values, against the targets of the batch."""
@@ -547,12 +538,26 @@ class Forecaster(Task[ForecasterConfig]):
             total, count = self.loss_of(centres, scale, outputs, first)
             found = centres[:, : config.horizon], outputs[:, : config.horizon]
             return self._answers(found, scale).unflatten(0, (rows, most)), total, count, after
-        states = self.states_at(batch, state)
+        states = states_at(self, batch, state)
         scale = self.reader.scale_of(states)
         found = self._blocks(states, batch.ahead.flatten(0, 1), config.horizon)
         total, count = self.loss_of(found[0][:, : config.block], scale, found[1][:, : config.block], first)
         after = self.advance(batch.inputs, state, batch.lengths)[2]
         return self._answers(found, scale).unflatten(0, (rows, most)), total, count, after
+
+    @contextmanager
+    def as_used(self, feed: Feed) -> Iterator[None]:
+        from recurra.models.finishing import set_shares
+
+        if not self.config.lags:
+            yield
+            return
+        before = self.share.clone()
+        set_shares(self, feed)
+        try:
+            yield
+        finally:
+            self.share.copy_(before)
 
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         return {"loss": float(sums["nats"]) / max(1.0, float(sums["count"])), **forecast_metrics(sums)}

@@ -40,6 +40,8 @@ class ForecasterState:
     - sums[B, 3]: float64, the first value and the sums of distances from it and of their squares: a new series' scale.
     - level[B, 1 + m]: the smoothed level and the m seasonal parts to come, of all seasons; no columns where nothing is
       smoothed.
+    - columns[B, R, C]: what stands beside `values`, before the beginning that of the first row; where all rows count, which
+      the recurrent part carries, nothing.
     """
 
     stack: State
@@ -49,6 +51,7 @@ class ForecasterState:
     read: Tensor
     sums: Tensor
     level: Tensor
+    columns: Tensor
 
 
 class ForecasterConfig(Config):
@@ -114,6 +117,13 @@ class ForecasterConfig(Config):
         return self.lookback or max(self.segment + 1, self.lags, 2)
 
     @property
+    def inputs(self) -> int:
+        """Numbers that one step of the recurrence reads: values, and what stands beside the last of them; with a look-back,
+        whose steps do not overlap, beside each of them.
+        """
+        return self.segment * (1 + self.columns) if self.lookback is not None else self.segment + self.columns
+
+    @property
     def outputs(self) -> int:
         """Numbers that the network gives for each future value."""
         return {"point": 1, "quantiles": len(PROBABILITIES), "laplace": 2}[self.output]
@@ -125,7 +135,8 @@ class Reading:
 
     context[B, R + T]: the values kept and read, without season; centre[B, T], scale[B, T]: where the series stands and its
     scale after each row; series[B, T]; seasons[B, m + T] of each season: its ring before the first row, and then the part
-    that each row wrote, so that m places from t + 1 on are the parts to come after row t.
+    that each row wrote, so that m places from t + 1 on are the parts to come after row t; beside[B, R + T, C]: the columns
+    beside `context`, with a look-back. What follows is of the state after them.
     """
 
     context: Tensor
@@ -133,10 +144,12 @@ class Reading:
     scale: Tensor
     seasons: tuple[Tensor, ...]
     series: Tensor
+    beside: Tensor
     values: Tensor
     read: Tensor
     sums: Tensor
     level: Tensor
+    columns: Tensor
     last_series: Tensor
 
 
@@ -168,14 +181,27 @@ class Reader(nn.Module):
         kept = torch.where(begins[:, None], cleaned[:, :1], state.values)
         context = torch.cat([kept, cleaned], dim=1)
         size = config.kept
-        values = context.gather(1, ends[:, None] + torch.arange(size, device=inputs.device))
+        last_places = ends[:, None] + torch.arange(size, device=inputs.device)
+        values = context.gather(1, last_places)
+        beside, columns = self._beside(inputs, state, valid, begins, last_places)
         sums, scale = self._scaled(y, series, state, valid, begins, context)
         last = series.gather(1, (ends - 1).clamp(min=0)[:, None])[:, 0]
         last = torch.where(ends > 0, last, state.series)
         return Reading(
-            context, cleaned if centre is None else centre, scale, seasons, series, values, state.read + ends, sums, level,
-            last,
+            context, cleaned if centre is None else centre, scale, seasons, series, beside, values, state.read + ends,
+            sums, level, columns, last,
         )  # fmt: skip
+
+    def _beside(
+        self, inputs: Tensor, state: ForecasterState, valid: Tensor, begins: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The columns kept and read [B, R + T, C], and the last R of them; where all rows count, nothing."""
+        if self.config.lookback is None:
+            return state.columns, state.columns.clone()
+        read = torch.where(valid[..., None], inputs[..., 2:], 0.0)
+        kept = torch.where(begins[:, None, None], read[:, :1], state.columns)
+        beside = torch.cat([kept, read], dim=1)
+        return beside, beside.gather(1, places[..., None].expand(-1, -1, beside.shape[2]))
 
     def transformed(self, y: Tensor) -> Tensor:
         """Values as the network sees them."""
@@ -296,6 +322,17 @@ def losses_of(config: ForecasterConfig, outputs: Tensor, aim: Tensor) -> Tensor:
     if config.loss == "mse":
         return (aim - point) ** 2
     return F.huber_loss(point, aim, reduction="none") if config.loss == "huber" else (aim - point).abs()
+
+
+def quantiles_of(config: ForecasterConfig, outputs: Tensor) -> Tensor:
+    """outputs[..., Q] -> the quantiles of the network itself, [..., P], not yet corrected."""
+    if config.output == "quantiles":
+        return outputs
+    if config.output == "point":
+        return outputs.expand(*outputs.shape[:-1], len(PROBABILITIES))
+    at = torch.tensor(PROBABILITIES, dtype=outputs.dtype, device=outputs.device) - 0.5
+    spread = F.softplus(outputs[..., 1:] - 1.0)
+    return outputs[..., :1] - spread * at.sign() * torch.log1p(-2 * at.abs())
 
 
 def answer_of(outputs: np.ndarray, levels: Sequence[float] = (80, 95)) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class RowStepper:
         config, batch = model.config, len(state.read)
         self.kept = kept
         self._reader, self._logarithm = model.reader, config.logarithm
-        self._series, self._level = state.series.clone(), state.level.clone()
+        self._series, self._level, self._columns = state.series.clone(), state.level.clone(), state.columns.clone()
         self._places = self._series.numpy() if config.series else np.full(batch, -1)
         self._known = self._places >= 0
         self._all_known = bool(self._known.all())
@@ -159,6 +159,7 @@ class RowStepper:
             DilatedState(map_state(lambda _: next(found), self._form)), self._summary[0].clone(),
             torch.from_numpy(self._values[:, self._at : self._at + self._size].copy()), self._series.clone(),
             torch.from_numpy(self._read.copy()), torch.from_numpy(self._sums.copy()), self._level.clone(),
+            self._columns.clone(),
         )  # fmt: skip
 
 

@@ -145,6 +145,14 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         outputs, state = self(batch.inputs, state, batch.lengths, batch.resets)
         return self.measure(outputs, batch), state
 
+    @contextmanager
+    def as_used(self, feed: Feed) -> Iterator[None]:
+        """Inside it the weights are what they will be in use: with what is learnt of validation data, here those of `feed`.
+
+        So weights are chosen by the figure that they will give, and kept as they were measured.
+        """
+        yield
+
     @abstractmethod
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """The metrics that the added-up numbers mean."""

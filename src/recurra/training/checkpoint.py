@@ -38,6 +38,7 @@ class Position:
     - best: metrics of the best validation, history: all of them.
     - recent: sum and number of the losses since the last validation; first: the same of the first steps; smooth: a running
       mean of the loss. clipped: steps whose gradient was cut short.
+    - choice: trials by which the recipe was chosen before the first step; their seconds count among `seconds`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -54,6 +55,7 @@ class Position:
     first: float = 0.0
     smooth: float = 0.0
     clipped: int = 0
+    choice: list[dict[str, Any]] = field(default_factory=list)
     random: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -267,11 +268,8 @@ class _Run:
         return int(self._progress() * recipe.evaluations) > len(position.history)
 
     def _check(self, event: Event, on_best: Callable[[], None]) -> None:
-        if self._average is None:
+        with nullcontext() if self._average is None else self._average.in_place(), self._model.as_used(self._valid):
             self._measure(event, on_best)
-        else:
-            with self._average.in_place():
-                self._measure(event, on_best)
 
     def _measure(self, event: Event, on_best: Callable[[], None]) -> None:
         position, (name, more_is_better) = self._position, self._model.best

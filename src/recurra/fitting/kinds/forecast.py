@@ -130,7 +130,26 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
     def space(self, dataset: SeriesDataset, task: Forecaster, recipe: Recipe) -> tuple[Span, ...]:
         # how many rows make a batch is another question for each lookback, and is left to `build`
         usual = (span for span in usual_space(task, recipe) if span.name != "rows")
-        return (*usual, OneOf("parts", ("plain", "segments", "residual")), _lookbacks(dataset, task.config))
+        return (
+            *usual,
+            OneOf("parts", ("plain", "segments", "residual")),
+            OneOf("lookback", (None, *_some_lookbacks(dataset))),
+        )
+
+    compared_by = "mae"
+
+    def candidates(self, dataset: SeriesDataset, options: FitOptions) -> tuple[dict[str, Any], ...]:
+        found: list[dict[str, Any]] = []
+        if options.parts is None:
+            found += [{"parts": parts} for parts in ("residual", "plain")]
+        if options.lookback is None and options.parts != "smoothed":
+            found += [{"lookback": rows} for rows in _some_lookbacks(dataset)]
+        return tuple(found)
+
+    def margin(self, valid: SeriesDataset) -> float:
+        # what a mean of absolute errors of so many values varies by, where two models err alike (correlated by 0.8)
+        values = sum(len(one) - one.seen for one in valid.series)
+        return 0.5 / max(1, values) ** 0.5
 
     def finish(self, task: Forecaster, valid: SeriesDataset) -> bool:
         counted = finish(task, valid)
@@ -139,12 +158,7 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
 
     def notes(self, task: Forecaster, dataset: SeriesDataset, sums: Mapping[str, Any]) -> list[str]:
         digest, counted = task.finished_on or ("", 0.0)
-        past, _, static = task.codec.columns
-        found = []
-        if task.config.lookback is not None and (past or static):
-            found.append(
-                f"With a look-back the values are read, and what is known ahead; {', '.join((*past, *static))} is not."
-            )
+        found: list[str] = []
         if digest != dataset.digest:
             return found
         found += [
@@ -203,11 +217,11 @@ def _config(dataset: SeriesDataset, codec: ForecastCodec, options: FitOptions) -
     )
 
 
-def _lookbacks(dataset: SeriesDataset, config: ForecasterConfig) -> OneOf:
-    """All rows, or some of the last ones: a few seasons or horizons, as far as the shorter series reach."""
-    unit = max(config.season, config.horizon, 12)
-    longest = int(np.median([len(one) for one in dataset.series])) - config.horizon
-    return OneOf("lookback", (None, *(times * unit for times in (2, 4, 8) if times * unit <= longest)))
+def _some_lookbacks(dataset: SeriesDataset) -> tuple[int, ...]:
+    """Some of the last rows: a few seasons or horizons, as far as the shorter series reach."""
+    unit = max(dataset.season, dataset.horizon, 12)
+    longest = int(np.median([len(one) for one in dataset.series])) - dataset.horizon
+    return tuple(times * unit for times in (2, 4, 8) if times * unit <= longest)
 
 
 def _chunk(block: int, segment: int, season: int) -> int:

@@ -144,6 +144,17 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
         """What `tune` searches for such data, around the model and the recipe that `build` takes where nothing is chosen."""
         return usual_space(task, recipe)
 
+    compared_by: ClassVar[str] = "loss"
+    """The metric, less of it being better, by which a run chooses among its `candidates`."""
+
+    def candidates(self, dataset: DatasetT, options: FitOptions) -> tuple[dict[str, Any], ...]:
+        """Options that a run tries for the first part of its minutes, beside the usual ones; none of what a person chose."""
+        return ()
+
+    def margin(self, valid: DatasetT) -> float:
+        """The share by which a candidate has to be better than the usual recipe, so that it is hardly chance."""
+        return 0.0
+
     def details(self, task: TaskT, valid: DatasetT, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """Further parts of the record, for the report; `sums` are those of the last split measured."""
         return {}
