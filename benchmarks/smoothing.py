@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recurra import kernels
+from recurra.kernels.smoothing import by_reference
 from timing import interleaved, paired, spread
 
 
-def run(chosen: str, y: Tensor, level: Tensor, rings: list[Tensor], shares: list[Tensor], train: bool) -> object:
-    with kernels.backend(chosen), torch.set_grad_enabled(train):
-        levels, seasons, _, _ = kernels.smoothing(y, level, rings, shares[0], shares[1:])
-        if not train:
-            return levels
-        results = [levels, *seasons]
-        return torch.autograd.grad(results, [y, level, *rings, *shares], [torch.ones_like(value) for value in results])
+def run(loop: Any, y: Tensor, level: Tensor, rings: list[Tensor], shares: list[Tensor], train: bool) -> object:
+    with torch.set_grad_enabled(train):
+        results = loop(y, level, rings, shares[0], shares[1:], None)
+        if train:
+            return torch.autograd.grad(results, [y, level, *rings, *shares], [torch.ones_like(one) for one in results])
+    return results
 
 
 def main() -> None:
@@ -39,10 +40,11 @@ def main() -> None:
         rings = [torch.randn(batch, size).requires_grad_(train) for size in chosen.seasons]
         shares = [torch.rand(steps, batch).requires_grad_(train) for _ in range(1 + len(rings))]
         y, level = (torch.randn(*shape).requires_grad_(train) for shape in ((steps, batch), (batch,)))
-        calls = {name: partial(run, name, y, level, rings, shares, train) for name in ("native", "reference")}
+        loops = {"native": torch.ops.recurra.smoothing.default, "torch": by_reference}
+        calls = {name: partial(run, loop, y, level, rings, shares, train) for name, loop in loops.items()}
         samples = interleaved(calls, chosen.rounds)
         times = ", ".join(f"{name} {spread(taken).median * 1e3:.3f} ms" for name, taken in samples.items())
-        ratio = paired(samples["reference"], samples["native"]).median
+        ratio = paired(samples["torch"], samples["native"]).median
         print(f"{'values and gradients' if train else 'values'}: {times}, {ratio:.0f} times faster")
 
 
