@@ -58,15 +58,16 @@ class Choice:
         winner = self.halving.winner(trials, self.margin)
         values = {one.candidate: one.value for one in trials}
         seconds = sum(one.seconds for one in trials)
-        begin = f"Chosen by validation among {len(values)} in {seconds:.0f} s"
+        begin = f"Chosen by validation ({self.metric}) among {len(values)} in {seconds:.0f} s"
         usual = _figure(values.get(0))
         others = {number: value for number, value in values.items() if number and value is not None}
         if winner:
-            told = f"{in_words(self.candidates[winner])}, {self.metric} {_figure(values[winner])}"
-            return f"{begin}: {told}; the usual recipe: {usual}."
+            return (
+                f"{begin}: {in_words(self.candidates[winner])}, {_figure(values[winner])}; the usual recipe: {usual}."
+            )
         best = min(others, key=lambda number: others[number], default=0)
         nearest = f"; next: {in_words(self.candidates[best])}, {_figure(values[best])}" if best else ""
-        return f"{begin}: the usual recipe, {self.metric} {usual}{nearest}."
+        return f"{begin}: the usual recipe, {usual}{nearest}."
 
 
 def choice_of(kind: Kind[Any, Any], training: Dataset, valid: Dataset, options: FitOptions) -> Choice | None:
@@ -104,7 +105,7 @@ class Chooser:
         whole = 60 * self.options.minutes
         with Progress(quiet=self.quiet) as talk:
             begun = f", going on after {len(trials)} trials" if trials else ""
-            talk.note(f"choosing among {choice.halving.sizes[0]} by validation{begun}")
+            talk.note(f"choosing among {choice.halving.sizes[0]} by validation, {choice.metric}{begun}")
             while following is not None:
                 candidate, number, seconds = following
                 spent = sum(one.seconds for one in trials)
@@ -119,7 +120,7 @@ class Chooser:
                 position.choice = [asdict(one) for one in trials]
                 position.seconds = sum(one.seconds for one in trials)
                 self.keep(position)
-                told = f"failed: {tried.trouble}" if tried.value is None else f"{choice.metric} {tried.value:.4f}"
+                told = f"failed: {tried.trouble}" if tried.value is None else _figure(tried.value)
                 talk.note(f"  {in_words(choice.candidates[candidate])}: {told}, {tried.seconds:.0f} s")
                 # a trial may have ended before it saw the wish
                 if self.team.agreed([float(self.stop())])[0]:
@@ -139,7 +140,7 @@ class Chooser:
             if outcome is None:
                 return None
             metrics, whole = outcome
-            value = metrics[choice.metric]
+            value = self.kind.compared(metrics)
         except (DataError, UsageError) as error:
             # the usual recipe has no other to give way to, and says what is wrong with the data
             if candidate == 0:

@@ -304,7 +304,8 @@ class Forecaster(Task[ForecasterConfig]):
         turns = values.shape[1] // segment
         apart = (values - centre[:, None]) / scale[:, None]
         both = torch.cat([apart[..., None], columns], dim=2)[:, -turns * segment :]
-        parts = both.reshape(rows, turns, segment, -1).permute(1, 0, 3, 2).reshape(turns, rows, -1)
+        width = both.shape[2]
+        parts = both.reshape(rows, turns, segment, width).permute(1, 0, 3, 2).reshape(turns, rows, width * segment)
         x = self.embedded(parts)
         return self.stack(x, self.stack.initial_state(rows))[0][-1]
 

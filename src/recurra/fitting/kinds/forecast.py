@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -136,7 +137,11 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
             OneOf("lookback", (None, *_some_lookbacks(dataset))),
         )
 
-    compared_by = "mae"
+    compared_by = "geometric mean of mae and rmse"
+
+    def compared(self, metrics: Mapping[str, float]) -> float:
+        # of counts that are mostly zero, forecasts of zero have the least mae and the greatest rmse: neither alone may choose
+        return math.sqrt(metrics["mae"] * math.sqrt(metrics["mse"]))
 
     def candidates(self, dataset: SeriesDataset, options: FitOptions) -> tuple[dict[str, Any], ...]:
         found: list[dict[str, Any]] = []

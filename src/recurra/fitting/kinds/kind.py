@@ -145,7 +145,11 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
         return usual_space(task, recipe)
 
     compared_by: ClassVar[str] = "loss"
-    """The metric, less of it being better, by which a run chooses among its `candidates`."""
+    """What `compared` gives, in words."""
+
+    def compared(self, metrics: Mapping[str, float]) -> float:
+        """The figure, less of it being better, by which a run chooses among its `candidates`."""
+        return metrics["loss"]
 
     def candidates(self, dataset: DatasetT, options: FitOptions) -> tuple[dict[str, Any], ...]:
         """Options that a run tries for the first part of its minutes, beside the usual ones; none of what a person chose."""
