@@ -18,7 +18,7 @@ from recurra import kernels
 from recurra.cli.about import kernel_table
 from recurra.kernels import KERNELS, SWEEPS, BackendWarning, Parameters, backend, gpu, native, reference
 from recurra.kernels.derived import derived_gradient
-from recurra.kernels.gpu import cudnn
+from recurra.kernels.gpu import cudnn, measured
 from recurra.kernels.sweeps import by_reference
 from test_kernels import arguments
 from test_sweeps import arguments as of_a_sweep
@@ -65,17 +65,18 @@ def asked(name: str, **more: Any) -> dict[str, Any]:
         ("lstm", {"mask": True}, "triton", "dropout mask"),
         ("gru", {"symbols": 4}, "triton", "tokens"),
         ("gru", {"inputs": None, "bias_in": False}, "triton", "come projected"),
-        ("gru", {"reset_after": False}, "reference", "cuDNN, because the reset gate .* our kernels, because .* reset gate"),
-        ("lstm", {"peepholes": True}, "reference", "they have no peepholes"),
-        ("lstm", {"width": 2}, "reference", "they have no projection"),
-        ("elman", {"activation": "gelu"}, "reference", "they have no activation 'gelu'"),
+        ("gru", {"reset_after": False}, "program", "a kernel of its own, because the reset gate acts before"),
+        ("lstm", {"peepholes": True}, "program", "there are peepholes"),
+        ("lstm", {"width": 2}, "program", "the output is projected"),
+        ("elman", {"activation": "gelu"}, "program", "they have no activation 'gelu'"),
     ],
 )  # fmt: skip
 def test_the_choice_and_its_reason(name: str, more: dict[str, Any], road: str, why: str) -> None:
     inputs = asked(name, **more)
     assert gpu.choose(name, inputs)[0] == road
     words = gpu.explain(name, inputs)
-    assert re.match(f"{road} runs '{name}': ", words, re.IGNORECASE) and re.search(why, words)
+    who = {"program": "triton"}.get(road, road)
+    assert re.match(f"{who} runs '{name}': ", words, re.IGNORECASE) and re.search(why, words)
     with backend("reference"):
         assert gpu.explain(name, inputs) == f"reference runs '{name}': the backend 'reference' was chosen"
 
@@ -103,7 +104,7 @@ def test_the_doctor_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert rows()["gru"] == (
         "cudnn, triton",
-        "cuDNN for plain calls without gates, else Triton; never run on a GPU so far",
+        "plain calls without gates by what was measured to be faster, else Triton; never run on a GPU so far",
     )
     assert rows()["linear"] == ("reference", "one product of torch")
     monkeypatch.setattr(gpu, "ENABLED", False)
@@ -124,6 +125,73 @@ def test_the_operators_of_torch_are_given_our_weights(name: str, more: dict[str,
         assert [value.shape for value in results] == [value.shape for value in cudnn.forward(name, inputs)]
         for value, true in zip(results, getattr(reference, name)(**inputs), strict=True):
             assert_close(value, true)
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("elman", {"activation": "relu", "reverse": True}), ("gru", {"reverse": True}), ("gru", {}), ("lstm", {})],
+)
+def test_the_gradient_of_an_operator_of_torch(name: str, more: dict[str, Any]) -> None:
+    kernel = KERNELS[name]
+    inputs = asked(name, keep=True, **more)  # (as it is in training, where nobody reads the gates)
+    wanted = [key for key in kernel.differentiable if inputs[key] is not None]
+
+    def call(*values: Tensor) -> Any:
+        given = {**inputs, **dict(zip(wanted, values, strict=True))}
+        results = gpu.recorded(name, kernel.names, list(given.values()), _never)
+        assert results is not None and all(value.numel() == 0 for value in results[len(results) - kernel.saved :])
+        return results[: len(results) - kernel.saved]
+
+    def true(*values: Tensor) -> Any:
+        results = getattr(reference, name)(**{**inputs, **dict(zip(wanted, values, strict=True))})
+        return results[: len(results) - kernel.saved]
+
+    leaves = [inputs[key] for key in wanted]
+    for value, truth in zip(outcome(call, leaves, torch.float64), outcome(true, leaves, torch.float64), strict=True):
+        assert_close(value, truth, "gradients")
+    # a second time, through one result alone, and a gradient of the gradient
+    leaves = [value.clone().requires_grad_() for value in leaves]
+    found: list[tuple[Tensor, ...]] = []
+    for run in (call, true):
+        last = run(*leaves)[-1].square().sum()
+        first = torch.autograd.grad(last, leaves, retain_graph=True, allow_unused=True)
+        again = torch.autograd.grad(last, leaves, create_graph=True, allow_unused=True)
+        assert all(a is None if b is None else torch.allclose(a, b) for a, b in zip(first, again, strict=True))
+        assert again[0] is not None
+        found.append(torch.autograd.grad(again[0].square().sum(), leaves))
+    for value, truth in zip(*found, strict=True):
+        assert_close(value, truth, "gradients")
+    unrecorded = [value.detach() if isinstance(value, Tensor) else value for value in inputs.values()]
+    assert gpu.recorded(name, kernel.names, unrecorded, _never) is None
+    ragged = {**inputs, "lengths": torch.tensor([1, 2]), "h": leaves[1]}
+    assert gpu.recorded(name, kernel.names, list(ragged.values()), _never) is None
+
+
+@pytest.mark.usefixtures("everything")
+def test_what_was_measured_to_be_faster_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured, "_findings", {})
+    inputs = asked("gru")
+    key = gpu._key("gru", inputs, False)
+    ran: list[str] = []
+    took = {"cudnn": iter([9.0, 2.0, 2.0, 2.0, 0.1]), "triton": iter([1.0, 1.5, 1.5, 1.5, 8.0])}
+
+    def clock(call: Callable[[], object]) -> float:
+        call()
+        return next(took[ran[-1]])
+
+    ways = {name: lambda name=name: ran.append(name) for name in took}
+    finding = measured.fastest(key, ways, clock)
+    assert finding.way == "triton" and ran == ["cudnn", "triton"] * 6
+    assert measured.fastest(key, {"cudnn": _never}, clock) is finding
+    assert gpu.choose("gru", inputs) == ("triton", "measured: triton 1.500 ms, cudnn 2.000 ms")
+    # (as many steps, but for a factor below two; not other rows, units, dtypes, or training)
+    assert gpu.choose("gru", {**inputs, "x": inputs["x"][:2]})[0] == "triton"
+    assert gpu.choose("gru", {**inputs, "x": inputs["x"].repeat(2, 1, 1)})[0] == "cudnn"
+    assert gpu.choose("gru", inputs, training=True)[0] == "cudnn"
+    assert not measured.may_measure()  # (tests want the same numbers from run to run)
+    torch.use_deterministic_algorithms(False)
+    assert measured.may_measure()
 
 
 @pytest.mark.usefixtures("everything")

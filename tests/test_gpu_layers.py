@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -17,11 +18,14 @@ from tolerances import assert_close
 pytest.importorskip("triton", reason="Triton is made for Linux alone")
 
 from recurra.kernels.gpu import layers
+from recurra.kernels.gpu.layers import Way
+from recurra.kernels.gpu.shares import Device, Shares, share_out
 
 DTYPES = (torch.float32, torch.float64)
+AS_CHOSEN = Way()
 
 
-def equal_reference(name: str, given: dict[str, Any], dtype: torch.dtype, block: int | None = None) -> None:
+def equal_reference(name: str, given: dict[str, Any], dtype: torch.dtype, way: Way = AS_CHOSEN) -> None:
     """Results, gates included, and all gradients, those through an LSTM's cells included."""
     kernel, exact = KERNELS[name], complete(name, given)
     truth = getattr(reference, name)(**exact)
@@ -30,14 +34,14 @@ def equal_reference(name: str, given: dict[str, Any], dtype: torch.dtype, block:
     true_gradients = derived_gradient(getattr(reference, name), kernel.differentiable, exact, grads)
 
     inputs = cast(exact, dtype)
-    results = layers.forward(name, inputs, block)
+    results = layers.forward(name, inputs, way)
     for result, true in zip(results, truth, strict=True):
         assert result.dtype == dtype
         assert_close(result, true)
     names = [f"grad_{part.split()[-1]}" for part in kernel.results.split(", ")]
     arrived = {key: None if grad is None else grad.to(dtype) for key, grad in zip(names, grads, strict=True)}
     kept = {"outputs": results[0], "gates": results[len(results) - kernel.saved], "cells": results[-1]}
-    gradients = layers.backward(name, arrived, inputs, kept, True, block)
+    gradients = layers.backward(name, arrived, inputs, kept, True, way)
     assert gradients.keys() == true_gradients.keys()
     for key, true in true_gradients.items():
         assert_close(gradients[key], true, "gradients")
@@ -55,9 +59,33 @@ def test_triton_equals_reference(name: str, reverse: bool, dtype: torch.dtype) -
     equal_reference(name, arguments(name, 4, 2, 3, reverse=reverse), dtype)
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_a_weight_in_blocks_and_rows_in_several_programs(name: str) -> None:
-    equal_reference(name, arguments(name, 3, 17, 19, lengths=True, resets=True, mask=True), torch.float32, block=16)
+@pytest.mark.parametrize(
+    ("name", "shares"),
+    [
+        ("elman", Shares(parts=2, units=16, depth=16)),  # three blocks of units, of which one part has two
+        ("gru", Shares(parts=1, units=16, depth=32)),
+        ("gru", Shares(parts=3, units=16, depth=64, resident=True)),
+        ("lstm", Shares(parts=3, units=16, depth=64, resident=True)),
+    ],
+)
+def test_rows_and_units_in_several_programs(name: str, shares: Shares) -> None:
+    given = arguments(name, 2, 17, 33, lengths=True, resets=True, mask=True, reverse=name == "lstm")
+    equal_reference(name, given, torch.float32, Way(shares))
+
+
+@pytest.mark.parametrize("gates", [1, 3, 4])
+def test_every_unit_is_in_a_part_and_every_part_finds_a_place(gates: int) -> None:
+    for hidden, batch, multiprocessors in itertools.product(
+        (3, 64, 65, 300, 768, 1024, 5000), (1, 16, 128, 4096), (1, 8, 132)
+    ):
+        shares = share_out(gates, hidden, batch, torch.float32, Device(multiprocessors))
+        assert shares.units in (16, 32, 64) and shares.depth % 16 == 0
+        blocks = -(-batch // 16)
+        assert shares.parts == 1 or blocks * shares.parts <= multiprocessors
+        assert (shares.parts - 1) * shares.units < hidden
+        if shares.resident:
+            assert shares.parts * shares.units >= hidden and shares.depth >= hidden
+            assert gates * shares.depth * shares.units * 4 <= 16384
 
 
 @pytest.mark.parametrize("name", KERNELS)

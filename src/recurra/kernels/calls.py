@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recurra.kernels import native, ops, reference, variants
+from recurra.kernels import gpu, native, ops, reference, variants
 from recurra.kernels.ops import needed
 from recurra.kernels.ops_scan import scan as run_program
 from recurra.kernels.programs import Given, Sizes, trace, undisturbed
@@ -43,8 +43,9 @@ def elman(
     """
     if norm is None and zoneout is None and activation in native.ACTIVATIONS:
         return ops.layer(
-            "elman", x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, activation, reverse, keep
-        )
+            "elman", x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, activation, reverse, keep,
+            gates=keep,
+        )  # fmt: skip
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.elman(weight, mask, activation, norm, zoneout)
     (outputs, *gates), (h,) = _varied(variant, x, (h,), lengths, resets, reverse, keep)
@@ -75,11 +76,13 @@ def gru(
 
     norm[3H] are gains of the layer normalisation of the recurrent products; zoneout[T, B, H] or a number.
     """
-    if norm is None and zoneout is None and (gate_activation, activation) == ("sigmoid", "tanh"):
-        keep = keep or needed(x, h, weight, bias, weight_in, bias_in)
+    plain = norm is None and zoneout is None and (gate_activation, activation) == ("sigmoid", "tanh")
+    if plain and not (h.is_cuda and gpu.by_program(h.dtype, not reset_after)):
+        kept = keep or needed(x, h, weight, bias, weight_in, bias_in)
         return ops.layer(
-            "gru", x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, reset_after, reverse, keep
-        )
+            "gru", x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, reset_after, reverse, kept,
+            gates=keep,
+        )  # fmt: skip
     x = _project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.gru(weight, bias, mask, reset_after, norm, gate_activation, activation, zoneout)
     (outputs, *gates), (h,) = _varied(variant, x, (h,), lengths, resets, reverse, keep)
@@ -117,11 +120,12 @@ def lstm(
     coupled: f = 1 - i, the forget gate's own sums are not used; clip: the bound of |c'|; zoneouts [T, B, .] or numbers.
     """
     options = (norm, norm_cell, coupled, clip, gate_activation, activation, zoneout, zoneout_cell)
-    if options == (None, None, False, None, "sigmoid", "tanh", None, None):
-        keep = keep or needed(x, h, c, weight, weight_in, bias_in, peepholes, projection)
+    plain = options == (None, None, False, None, "sigmoid", "tanh", None, None)
+    if plain and not (h.is_cuda and gpu.by_program(h.dtype, peepholes is not None or projection is not None)):
+        kept = keep or needed(x, h, c, weight, weight_in, bias_in, peepholes, projection)
         return ops.layer(
             "lstm", x, h, c, weight, weight_in, bias_in, tokens, lengths, resets, mask, peepholes, projection, reverse,
-            keep,
+            kept, gates=keep,
         )  # fmt: skip
     if coupled:
         weight_in, bias_in = (value if value is None else without_forget(value) for value in (weight_in, bias_in))

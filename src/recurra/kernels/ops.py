@@ -312,12 +312,19 @@ def needed(*tensors: Tensor | None) -> bool:
     return recording(*tensors) and not passing()
 
 
-def layer(name: str, *values: Any) -> Any:
-    """The operation of the table with this name, its arguments in order; its reference where the call is transformed."""
+def layer(name: str, *values: Any, gates: bool = True) -> Any:
+    """The operation of the table with this name, its arguments in order; its reference where the call is transformed.
+
+    Without `gates` nobody reads the results that the gradient keeps, and they may be left empty.
+    """
     if watched() and transformed(*(value for value in values if isinstance(value, Tensor))):
         return getattr(reference, name)(*values)
     if torch.is_grad_enabled() and unwatched() and name in _RECORDED and _plain(values):
         return _RECORDED[name].apply(*values)
+    if not gates and values[1].is_cuda and torch.is_grad_enabled() and unwatched():
+        by_cudnn = gpu.recorded(name, KERNELS[name].names, values, _FORWARD[name])
+        if by_cudnn is not None:
+            return by_cudnn
     return _FORWARD[name](*values)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.kernels import programs
+from recurra.kernels import gpu, programs
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.ops import library, needed
 from recurra.kernels.transforms import batched_by_autograd, differentiated, one_by_one, transformed
@@ -46,12 +46,15 @@ def _scan_shape(program: str, *args: Any) -> list[Tensor]:
     return [*emitted, *saved, *(value.new_empty(batch, value.shape[1]) for value in given.states)]
 
 
-def _scan_backward_native(program: str, *args: Any) -> list[Tensor]:
-    given, (lengths, resets, reverse, saved, there, grads, grads_after) = programs.Given(*args[:5]), args[5:]
-    arrived = iter(grads)
-    each = [next(arrived) if present else None for present in there]
-    found = programs.backward_by_native(program, each, grads_after, given, saved, lengths, resets, reverse)
-    return [gradient for group in found.groups for gradient in group]
+def _scan_backward_with(run: Callable[..., programs.Given]) -> Callable[..., list[Tensor]]:
+    def implementation(program: str, *args: Any) -> list[Tensor]:
+        given, (lengths, resets, reverse, saved, there, grads, grads_after) = programs.Given(*args[:5]), args[5:]
+        arrived = iter(grads)
+        each = [next(arrived) if present else None for present in there]
+        found = run(program, each, grads_after, given, saved, lengths, resets, reverse)
+        return [gradient for group in found.groups for gradient in group]
+
+    return implementation
 
 
 def _scan_backward_derived(program: str, *args: Any) -> list[Tensor]:
@@ -84,7 +87,9 @@ def _scan_backward_shape(program: str, *args: Any) -> list[Tensor]:
 library.impl("scan", _scan_with(programs.by_torch), "CompositeExplicitAutograd")
 library.impl("scan", _scan_with(programs.by_native), "CPU")
 library.impl("scan_backward", _scan_backward_derived, "CompositeExplicitAutograd")
-library.impl("scan_backward", _scan_backward_native, "CPU")
+library.impl("scan_backward", _scan_backward_with(programs.backward_by_native), "CPU")
+library.impl("scan", _scan_with(gpu.run_program), "CUDA")
+library.impl("scan_backward", _scan_backward_with(gpu.run_gradient), "CUDA")
 torch.library.register_fake("recurra::scan", _scan_shape, lib=library)
 torch.library.register_fake("recurra::scan_backward", _scan_backward_shape, lib=library)
 

@@ -1,14 +1,16 @@
 """The backend of CUDA devices: cuDNN where it can serve a call, Triton where that can, else the reference, with the reason.
 
-What is chosen depends on what was asked for alone, never on sizes or on what happened before. Nothing here imports Triton
-before a call needs it. These kernels were checked in Triton's interpreter and by its compiler, not yet on a GPU: they run
-only where `RECURRA_GPU=1` stands in the environment. See docs/gpu.md.
+What is chosen depends on what was asked for, and where both cuDNN and Triton can serve, on which of them was measured to be
+faster, once for each shape (`measured.py`). Nothing here imports Triton before a call needs it. These kernels were checked
+in Triton's interpreter and by its compiler, not yet on a GPU: they run only where `RECURRA_GPU=1` stands in the environment.
+See docs/gpu.md.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,6 +18,8 @@ import torch
 from torch import Tensor
 
 from recurra.kernels import native, reference
+from recurra.kernels.gpu import measured
+from recurra.kernels.programs import Given, backward_by_torch, by_torch
 from recurra.kernels.sweeps import by_reference
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -62,9 +66,9 @@ def not_by_triton(kernel: str, inputs: dict[str, Any]) -> str | None:
     reasons = [
         (not triton_there(), "Triton is not installed"),
         (inputs["h"].dtype not in _DTYPES, f"they have no {str(inputs['h'].dtype).removeprefix('torch.')}"),
-        (not get("reset_after", True), "they have no reset gate before the product"),
-        (get("peepholes") is not None, "they have no peepholes"),
-        (get("projection") is not None, "they have no projection"),
+        (not get("reset_after", True), "the reset gate acts before the product"),
+        (get("peepholes") is not None, "there are peepholes"),
+        (get("projection") is not None, "the output is projected"),
         (activation not in native.ACTIVATIONS, f"they have no activation '{activation}'"),
     ]
     return next((reason for holds, reason in reasons if holds), None)
@@ -77,24 +81,52 @@ def _withheld() -> str | None:
     return None if ENABLED else NOT_ASKED
 
 
-def choose(kernel: str, inputs: dict[str, Any]) -> tuple[str, str]:
-    """What runs such a call on a GPU, "cudnn", "triton" or "reference", and why."""
+def choose(kernel: str, inputs: dict[str, Any], training: bool = False) -> tuple[str, str]:
+    """What runs such a call on a GPU, "cudnn", "triton", "program" or "reference", and why.
+
+    "program" is a kernel written for the step of that call. `training`: a gradient is recorded, and nobody reads the gates.
+    """
     withheld = _withheld()
     if withheld is not None:
         return "reference", withheld
-    reason = not_by_cudnn(kernel, inputs)
+    asked = {**inputs, "keep": False} if training else inputs
+    reason, missing = not_by_cudnn(kernel, asked), not_by_triton(kernel, inputs)
     if reason is None:
+        finding = measured.known(_key(kernel, inputs, training))
+        if finding is not None and missing is None:
+            return finding.way, str(finding)
         return "cudnn", "a dense call of the plain cell, without gates"
-    missing = not_by_triton(kernel, inputs)
     if missing is None:
         return "triton", f"not cuDNN, because {reason}"
+    if not_by_program(inputs["h"].dtype) is None and kernel in native.KERNELS:
+        return "program", f"a kernel of its own, because {missing}"
     return "reference", f"not cuDNN, because {reason}; not our kernels, because {missing}"
 
 
-def explain(kernel: str, inputs: dict[str, Any]) -> str:
+def _key(kernel: str, inputs: dict[str, Any], training: bool) -> tuple[Any, ...]:
+    """Calls that one measurement stands for: the same but for the number of steps, which may differ up to twofold."""
+    x, h = inputs["x"], inputs["h"]
+    options = inputs.get("activation"), inputs["reverse"]
+    return kernel, training, h.dtype, h.device, x.shape[0].bit_length(), *x.shape[1:], h.shape[1], *options
+
+
+def not_by_program(dtype: torch.dtype) -> str | None:
+    """Why no kernel can be written for a step, or None."""
+    if not triton_there():
+        return "Triton is not installed"
+    return None if dtype in _DTYPES else f"there is none for {str(dtype).removeprefix('torch.')}"
+
+
+def by_program(dtype: torch.dtype, needed: bool) -> bool:
+    """Whether a layer on a GPU with an option that the kernels of layers have not is to be run as a program."""
+    return needed and _withheld() is None and not_by_program(dtype) is None
+
+
+def explain(kernel: str, inputs: dict[str, Any], training: bool = False) -> str:
     """What runs such a call on a GPU and why, in words."""
-    road, why = choose(kernel, inputs)
-    return f"{'cuDNN' if road == 'cudnn' else road} runs '{kernel}': {why}"
+    road, why = choose(kernel, inputs, training)
+    names = {"cudnn": "cuDNN", "triton": "Triton", "program": "Triton"}
+    return f"{names.get(road, road)} runs '{kernel}': {why}"
 
 
 def summary(kernel: str) -> tuple[str, str]:
@@ -106,7 +138,7 @@ def summary(kernel: str) -> tuple[str, str]:
     checked = "never run on a GPU so far"
     if not triton_there():
         return "cudnn, reference", f"cuDNN for plain calls without gates; Triton is not installed; {checked}"
-    return "cudnn, triton", f"cuDNN for plain calls without gates, else Triton; {checked}"
+    return "cudnn, triton", f"plain calls without gates by what was measured to be faster, else Triton; {checked}"
 
 
 def _slow(kernel: str, why: str) -> None:
@@ -124,6 +156,12 @@ def forward(kernel: str, names: Sequence[str]) -> Callable[..., Any]:
         if road == "cudnn":
             from recurra.kernels.gpu import cudnn
 
+            if _to_measure(kernel, inputs, False):
+                from recurra.kernels.gpu import layers
+
+                ways = {"cudnn": cudnn.forward, "triton": layers.forward}
+                calls = {name: partial(way, kernel, inputs) for name, way in ways.items()}
+                return ways[measured.fastest(_key(kernel, inputs, False), calls).way](kernel, inputs)
             return cudnn.forward(kernel, inputs)
         if road == "triton":
             from recurra.kernels.gpu import layers
@@ -133,6 +171,43 @@ def forward(kernel: str, names: Sequence[str]) -> Callable[..., Any]:
         return slow(*args)
 
     return implementation
+
+
+def _to_measure(kernel: str, inputs: dict[str, Any], training: bool) -> bool:
+    """Whether both can serve a call that cuDNN serves, and it is not known which is faster."""
+    if not inputs["h"].is_cuda or not_by_triton(kernel, inputs) is not None or not measured.may_measure():
+        return False
+    return measured.known(_key(kernel, inputs, training)) is None
+
+
+def recorded(
+    kernel: str, names: Sequence[str], values: Sequence[Any], operation: Callable[..., Any]
+) -> tuple[Tensor, ...] | None:
+    """A call by cuDNN whose gradient is recorded, or None where `operation` is to run it, which is the same by other ways."""
+    inputs = dict(zip(names, values, strict=True))
+    if not any(isinstance(value, Tensor) and value.requires_grad for value in values):
+        return None
+    if choose(kernel, inputs, training=True)[0] != "cudnn":
+        return None
+    from recurra.kernels.gpu.cudnn import Recorded
+
+    by_cudnn = partial(Recorded.apply, kernel, names)
+    if _to_measure(kernel, inputs, True):
+        ways = {"cudnn": by_cudnn, "triton": operation}
+        calls = {name: partial(_there_and_back, way, values) for name, way in ways.items()}
+        if measured.fastest(_key(kernel, inputs, True), calls).way == "triton":
+            return None
+    return by_cudnn(*values)  # pyright: ignore[reportReturnType]
+
+
+def _there_and_back(run: Callable[..., Any], values: Sequence[Any]) -> None:
+    """A call and its gradient, on copies of what is given."""
+    given = [
+        value.detach().requires_grad_(value.requires_grad) if isinstance(value, Tensor) else value for value in values
+    ]
+    outputs = run(*given)[0]
+    leaves = [value for value in given if isinstance(value, Tensor) and value.requires_grad]
+    torch.autograd.grad(outputs, leaves, torch.ones_like(outputs))
 
 
 def backward(
@@ -172,3 +247,30 @@ def sweep(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]]:
         return by_scan
     _slow(cell, reason)
     return by_reference
+
+
+def run_program(text: str, given: Given, *rest: Any) -> list[Tensor]:
+    """`programs.by_torch` on a GPU: by the kernel that is written for the program."""
+    reason = _withheld() or not_by_program(given.inputs[0].dtype)
+    if reason is None:
+        from recurra.kernels.gpu.generated import by_triton
+
+        return by_triton(text, given, *rest)
+    _slow("scan", reason)
+    return by_torch(text, given, *rest)
+
+
+def run_gradient(
+    text: str,
+    grads: Sequence[Tensor | None],
+    grads_after: Sequence[Tensor],
+    given: Given,
+    saved: Sequence[Tensor],
+    *rest: Any,
+) -> Given:
+    """`programs.backward_by_native` on a GPU, in the same way."""
+    if (_withheld() or not_by_program(given.inputs[0].dtype)) is None:
+        from recurra.kernels.gpu.generated import backward_by_triton
+
+        return backward_by_triton(text, grads, grads_after, given, saved, *rest)
+    return backward_by_torch(text, [*grads, *grads_after], given, *rest)

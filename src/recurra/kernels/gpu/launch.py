@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -40,3 +41,56 @@ def flags(values: Tensor | None) -> Tensor | None:
 def on_device(tensor: Tensor) -> AbstractContextManager[Any]:
     """Launches inside go to the tensor's device; in the interpreter that is the processor."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
+
+
+def packed(value: Tensor | None) -> Tensor | None:
+    """The same, in one piece of memory."""
+    return None if value is None else value.contiguous()
+
+
+def state_buffer(first: Tensor, dtype: torch.dtype) -> Tensor:
+    """Two places for what a step leaves to the next, the first one filled."""
+    both = first.new_empty(2, *first.shape, dtype=dtype)
+    both[0] = first
+    return both
+
+
+def by_length(lengths: Tensor | None, block: int) -> Tensor | None:
+    """The rows from the longest to the shortest, so that those of a block end together; None where there is one block."""
+    if lengths is None or len(lengths) <= block:
+        return None
+    return lengths.argsort(descending=True, stable=True)
+
+
+def through_steps(
+    kernel: Any,
+    args: Sequence[Any],
+    sizes: tuple[int, ...],
+    like: Tensor,
+    grid: tuple[int, int],
+    options: dict[str, Any],
+    phases: Sequence[int] = (),
+    stepwise: bool | None = None,
+) -> None:
+    """Launch a kernel of steps: `kernel[grid](*args, counters, start, stop, *sizes)`, sizes = steps, batch, ...
+
+    One launch takes all steps, and parts of a block (the second axis of the grid) meet in it. `stepwise`, which the
+    processor needs since there one program runs after another, makes one launch a step and phase instead: the same numbers.
+    """
+    (blocks, parts), steps = grid, sizes[0]
+    stepwise = not like.is_cuda if stepwise is None else stepwise
+    options = {**HOW, **options}
+    if like.is_cuda and parts > 1 and not stepwise:
+        # refused by the device, not waited for, if not all programs have room at once
+        options["launch_cooperative_grid"] = True
+    counters = torch.zeros(blocks, dtype=torch.int64, device=like.device)
+    with on_device(like):
+        if parts == 1 or not stepwise:
+            kernel[grid](
+                *args, counters, 0, steps, *sizes, MEET=parts > 1, **options, **({"PHASE": 0} if phases else {})
+            )
+            return
+        for step in range(steps):
+            for phase in phases or (None,):
+                chosen = {} if phase is None else {"PHASE": phase}
+                kernel[grid](*args, counters, step, step + 1, *sizes, MEET=False, **options, **chosen)

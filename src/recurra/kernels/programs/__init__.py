@@ -4,6 +4,7 @@ from recurra.kernels.programs.program import evaluate
 from recurra.kernels.programs.running import (
     Given,
     backward_by_native,
+    backward_by_torch,
     by_native,
     by_torch,
     emitted_count,
@@ -18,6 +19,7 @@ __all__ = [
     "Step",
     "Traced",
     "backward_by_native",
+    "backward_by_torch",
     "by_native",
     "by_torch",
     "difference",

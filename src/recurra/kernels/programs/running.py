@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -167,12 +167,27 @@ def backward_by_native(
     """
     dtype = given.inputs[0].dtype
     if not native.serves("scan", dtype):
-        return _backward_by_torch(text, [*grads, *grads_after], given, lengths, resets, reverse)
+        return backward_by_torch(text, [*grads, *grads_after], given, lengths, resets, reverse)
     if dtype == torch.bfloat16:
         wide = [None if grad is None else grad.float() for grad in grads]
         after, kept = ([value.float() for value in values] for values in (grads_after, saved))
         found = backward_by_native(text, wide, after, given.map(Tensor.float), kept, lengths, resets, reverse)
         return found.map(Tensor.bfloat16)
+    return backward_with(_run, text, grads, grads_after, given, saved, lengths, resets, reverse)
+
+
+def backward_with(
+    run: Callable[..., tuple[list[Tensor], list[Tensor]]],
+    text: str,
+    grads: Sequence[Tensor | None],
+    grads_after: Tensors,
+    given: Given,
+    saved: Tensors,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+) -> Given:
+    """`backward_by_native` of float32 or float64, by what runs programs: with the arguments and results of `_run`."""
     found = gradient(text, tuple(grad is not None for grad in grads))
     program = parse(found.text)
     batch = given.extent[1]
@@ -180,7 +195,7 @@ def backward_by_native(
     arrived = [grad for grad in grads if grad is not None]
     sums = [like.new_zeros(batch, value.shape[-1]) for value in (*given.fixed, *given.shared)]
     back = Given([*given.inputs, *saved, *arrived], given.fixed, [*grads_after, *sums], given.shared, given.weights)
-    emitted, after = _run(program, found.text, back, lengths, resets, not reverse, reset_after=True)
+    emitted, after = run(program, found.text, back, lengths, resets, not reverse, reset_after=True)
     weights = [torch.zeros_like(weight) for weight in given.weights]
     first = len(given.inputs) + len(given.fixed)
     for part in found.parts:
@@ -204,7 +219,7 @@ def backward_by_native(
     return Given(emitted[: len(given.inputs)], fixed, states, shared, weights)
 
 
-def _backward_by_torch(
+def backward_by_torch(
     text: str,
     grads: Sequence[Tensor | None],
     given: Given,

@@ -1,0 +1,69 @@
+"""Which of several ways is the fastest: measured once for each kind of call, and remembered.
+
+It knows calls and seconds. A measurement waits for the device, so it is made the first time only, and never while a
+CUDA graph is captured or results have to be the same from run to run.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+ROUNDS = 5
+"""Timed calls of each way, taken in turns; the medians are compared."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The fastest way, and the milliseconds of each."""
+
+    way: str
+    milliseconds: dict[str, float]
+
+    def __str__(self) -> str:
+        times = (f"{way} {took:.3f} ms" for way, took in sorted(self.milliseconds.items(), key=lambda item: item[1]))
+        return f"measured: {', '.join(times)}"
+
+
+_findings: dict[Hashable, Finding] = {}
+_lock = threading.Lock()
+
+
+def known(key: Hashable) -> Finding | None:
+    """What was found for such a call, or None."""
+    return _findings.get(key)
+
+
+def may_measure() -> bool:
+    """Whether a call of this moment may be run several times to time it."""
+    if torch.are_deterministic_algorithms_enabled() or torch.compiler.is_compiling():
+        return False
+    return not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing())
+
+
+def by_events(call: Callable[[], object]) -> float:
+    """Milliseconds of one call on the current stream."""
+    begins, ends = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begins.record()
+    call()
+    ends.record()
+    ends.synchronize()
+    return begins.elapsed_time(ends)
+
+
+def fastest(
+    key: Hashable, ways: Mapping[str, Callable[[], object]], clock: Callable[[Callable[[], object]], float] = by_events
+) -> Finding:
+    """The finding for such a call, measured if there is none yet; the first call of each way, which compiles, is not."""
+    with _lock:
+        if key not in _findings:
+            for call in ways.values():
+                call()
+            rounds = [{name: clock(call) for name, call in ways.items()} for _ in range(ROUNDS)]
+            medians = {name: statistics.median(each[name] for each in rounds) for name in ways}
+            _findings[key] = Finding(min(medians, key=lambda name: medians[name]), medians)
+        return _findings[key]
