@@ -114,6 +114,14 @@ def test_without_minutes_there_is_nothing_to_choose_with() -> None:
     assert choice is not None and choice.candidates[0] == {}
 
 
+def test_no_look_back_is_tried_that_takes_minutes() -> None:
+    values = np.arange(9_000.0)
+    np.savetxt("long.csv", values, header="y", comments="")
+    dataset = read("long.csv", frame=FrameChoices(horizon=720))[0]
+    assert isinstance(dataset, SeriesDataset)
+    assert [one["lookback"] for one in Forecast().candidates(dataset, FitOptions()) if "lookback" in one] == [1440]
+
+
 def test_forecasts_of_zero_are_not_chosen_for_their_mae_alone() -> None:
     """Counts that are mostly zero: their median has the lesser absolute, their mean the lesser squared error."""
     middle, mean = {"mae": 0.68, "mse": 1.38}, {"mae": 0.79, "mse": 1.0}
@@ -210,14 +218,22 @@ def test_a_run_that_goes_on_does_not_choose_again(monkeypatch: pytest.MonkeyPatc
     assert [one["value"] for one in trials] == [one["value"] for one in found.position.choice]
 
 
-def test_a_candidate_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (DataError("The loss exploded"), "The loss exploded."),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out of memory"),
+    ],
+)
+def test_a_candidate_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, error: Exception, told: str) -> None:
     real = choosing.Chooser._train
 
     def failing(self: choosing.Chooser, chosen: dict[str, Any], *rest: Any) -> Any:
         if chosen.get("parts") == "plain":
-            raise DataError("The loss exploded")
+            raise error
         return real(self, chosen, *rest)
 
     monkeypatch.setattr(choosing.Chooser, "_train", failing)
     trials = recurra.fit("w.csv", out="m", lookback=24, **QUICK).record["choice"]["trials"]
-    assert [one["trouble"] for one in trials if one["options"].get("parts") == "plain"] == ["The loss exploded."]
+    assert [one["trouble"] for one in trials if one["options"].get("parts") == "plain"] == [told]

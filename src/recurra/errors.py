@@ -70,3 +70,8 @@ class Interrupted(RecurraError):
     """The person stopped the work. What was done so far is kept; the message says how to go on."""
 
     exit_code = 130
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory was asked for that there is not; torch has no class of its own for that."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))

@@ -12,7 +12,7 @@ import typer
 
 from recurra.cli.commands import app
 from recurra.cli.talk import say_json, tell
-from recurra.errors import EnvironmentFailure, Interrupted, RecurraError, UsageError
+from recurra.errors import EnvironmentFailure, Interrupted, RecurraError, UsageError, lacks_memory
 
 # what the reading of options raises has no public name of its own
 _Misuse = typer.BadParameter.__mro__[1]
@@ -49,11 +49,8 @@ def main() -> NoReturn:
         code = _fail(EnvironmentFailure(missing, fix="Install what is needed with: pip install --upgrade recurra"))
     except OSError as error:
         code = _fail(EnvironmentFailure("The machine refused", got=error))
-    except MemoryError:
-        code = _fail(_NO_MEMORY)
-    except RuntimeError as error:
-        # torch has no class of its own for memory that it does not get
-        if "allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
             raise
         code = _fail(_NO_MEMORY)
     for stream in (sys.stdout, sys.stderr):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from recurra.data.datasets import Dataset
-from recurra.errors import DataError, UsageError
+from recurra.errors import DataError, UsageError, lacks_memory
 from recurra.fitting.halving import Halving, Tried
 from recurra.fitting.kinds.kind import Kind
 from recurra.fitting.options import FitOptions, typed
@@ -146,6 +146,10 @@ class Chooser:
             if candidate == 0:
                 raise
             trouble = str(error)
+        except (MemoryError, RuntimeError) as error:
+            if candidate == 0 or not lacks_memory(error):
+                raise
+            trouble = "out of memory"
         (spent,) = self.team.agreed([time.monotonic() - began])
         return Tried(candidate, number, value, round(spent, 2), whole, trouble)
 

@@ -43,6 +43,8 @@ USUAL_FORECASTS = 400_000
 """Forecasts that a run learns from, at the most where there are minutes."""
 LEAST_PASSES, OF_MANY_SERIES = 4, 12
 """Passes over them at the least; and where there are minutes and so `MANY` series that none is soon known by heart."""
+SOON = 1_500
+"""Rows of the longest look-back that is tried of itself: each forecast costs so many, too many for a trial of seconds."""
 FEW_ERRORS = 30
 """Independent errors below which it is told that intervals rest on few."""
 DRAWN = 12
@@ -148,7 +150,7 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
         if options.parts is None:
             found += [{"parts": parts} for parts in ("residual", "plain")]
         if options.lookback is None and options.parts != "smoothed":
-            found += [{"lookback": rows} for rows in _some_lookbacks(dataset)]
+            found += [{"lookback": rows} for rows in _some_lookbacks(dataset) if rows <= SOON]
         return tuple(found)
 
     def margin(self, valid: SeriesDataset) -> float:
