@@ -138,6 +138,18 @@ def test_the_model_is_left_as_it_was() -> None:
     assert all("forward" not in vars(module) for module in task.modules())
 
 
+@pytest.mark.parametrize("name", ["classify-text-mlstm", "forecast-gru"])
+def test_who_looks_in_inference_mode_sees_the_same(name: str) -> None:
+    task = build(name)
+    found = look(task, KINDS[name], why=1).to_dict()["scenes"]
+    with torch.inference_mode():
+        again = look(task, KINDS[name], why=1).to_dict()["scenes"]
+        assert torch.is_inference_mode_enabled()
+    for scene in (*found, *again):
+        del scene["file"]  # what stands beside its tensors is in any order
+    assert again == found
+
+
 def test_a_translator_shows_both_sides() -> None:
     task = build("translate-gru")
     assert isinstance(task, Translator)
@@ -222,6 +234,9 @@ def test_a_corpus_tells_what_a_unit_stands_for() -> None:
 
 def test_mistakes_are_told() -> None:
     task = build("language-gru")
+    half: Any = 0.5
+    named: Any = "x"
+    none: Any = None
     for call, error, words in (
         (lambda: look(task), UsageError, "0 inputs"),
         (lambda: look(task, "a", "b", "c"), UsageError, "3 inputs"),
@@ -231,7 +246,10 @@ def test_mistakes_are_told() -> None:
         (lambda: look(task, 3), DataError, "reads text"),
         (lambda: look(build("classify-text-gru"), ""), DataError, "nothing to look at"),
         (lambda: look(task, "ab").shown(0, 2), UsageError, "no such step.*0 to 1"),
+        (lambda: look(task, "ab").shown(0, half), UsageError, "no such step.*0 to 1"),
         (lambda: look(task, "ab").shown(7, 0), UsageError, "no such layer"),
+        (lambda: look(task, "ab").shown(named, 0), UsageError, "no such layer.*x"),
+        (lambda: look(task, "ab").shown(0, 0, scene=none), UsageError, "no such layer.*of scene None"),
         (lambda: look(task, "ab").shown(0, 0, direction="back"), UsageError, "no such direction.*ahead"),
         (lambda: look(task, "ab", why=0, corpus=[("1", "")]), DataError, "nothing that this model can read"),
     ):

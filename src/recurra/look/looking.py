@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Look:
         Raises `UsageError` where there is no such layer, direction or step.
         """
         found = self._direction(layer, scene, direction)
-        if not 0 <= step < len(found.outputs):
+        if not _within(step, found.outputs):
             raise UsageError("There is no such step", got=step, expected=f"0 to {len(found.outputs) - 1}")
         return found.shown(step)
 
@@ -93,7 +94,7 @@ class Look:
         }
 
     def _direction(self, layer: int, scene: int, direction: str) -> Direction:
-        if not 0 <= scene < len(self.scenes) or not 0 <= layer < len(self.parts):
+        if not _within(scene, self.scenes) or not _within(layer, self.parts):
             raise UsageError(
                 "There is no such layer", got=f"layer {layer} of scene {scene}",
                 expected=f"0 to {len(self.parts) - 1}, and of scenes 0 to {len(self.scenes) - 1}",
@@ -271,6 +272,11 @@ class Look:
         return found
 
 
+def _within(place: Any, some: Sized) -> bool:
+    """Whether it is the place, a whole number, of one of these."""
+    return isinstance(place, Integral) and 0 <= int(place) < len(some)
+
+
 def _is_matrix(one: Direction, leaf: str) -> bool:
     return one.state[leaf].shape[-1] > WIDE * one.cell.hidden
 
@@ -367,6 +373,8 @@ def _members(why: Why) -> dict[str, Any] | None:
     }
 
 
+# a caller's inference mode would leave nothing to differentiate by
+@torch.inference_mode(False)
 def look(
     task: Task, *inputs: Any, titles: Sequence[str] | None = None, why: int | None = None,
     corpus: Iterable[tuple[str, Any]] | None = None,
