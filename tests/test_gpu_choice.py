@@ -81,6 +81,18 @@ def test_the_choice_and_its_reason(name: str, more: dict[str, Any], road: str, w
         assert gpu.explain(name, inputs) == f"reference runs '{name}': the backend 'reference' was chosen"
 
 
+@pytest.mark.usefixtures("everything")
+def test_what_triton_does_not_compile_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    ragged, own = asked("gru", lengths=True), asked("gru", reset_after=False)
+    for inputs in (ragged, own):
+        road, why = gpu.choose("gru", inputs)
+        assert road == "reference" and gpu.NO_FLOAT64 in why
+    assert gpu.choose("gru", asked("gru"))[0] == "cudnn"
+    assert gpu.choose("gru", cast(ragged, torch.float32))[0] == "triton"
+    assert gpu.choose("gru", cast(own, torch.float32))[0] == "program"
+
+
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "cudnn_there", lambda: False)
     monkeypatch.setattr(gpu, "triton_there", lambda: False)

@@ -84,7 +84,7 @@ def test_every_unit_is_in_a_part_and_every_part_finds_a_place(gates: int) -> Non
         assert shares.parts == 1 or blocks * shares.parts <= multiprocessors
         assert (shares.parts - 1) * shares.units < hidden
         if shares.resident:
-            assert shares.parts * shares.units >= hidden and shares.depth >= hidden
+            assert shares.parts * shares.units >= hidden and 128 >= shares.depth >= hidden
             assert gates * shares.depth * shares.units * 4 <= 16384
 
 

@@ -28,6 +28,7 @@ LINEAR = frozenset({"mingru", "minlstm", "rglru", "lru"})
 ENABLED = os.environ.get("RECURRA_GPU") == "1"
 """Whether anything but the reference runs on a GPU: what nobody has seen run on one is nobody's default."""
 NOT_ASKED = "our kernels for GPUs have not run on one yet; RECURRA_GPU=1 in the environment lets them"
+NO_FLOAT64 = "Triton does not compile their products in float64"
 _DIFFERENTIABLE = ("x", "h", "c", "weight", "bias", "weight_in", "bias_in", "peepholes", "projection")
 
 
@@ -66,12 +67,18 @@ def not_by_triton(kernel: str, inputs: dict[str, Any]) -> str | None:
     reasons = [
         (not triton_there(), "Triton is not installed"),
         (inputs["h"].dtype not in _DTYPES, f"they have no {str(inputs['h'].dtype).removeprefix('torch.')}"),
+        (_no_products(inputs["h"].dtype), NO_FLOAT64),
         (not get("reset_after", True), "the reset gate acts before the product"),
         (get("peepholes") is not None, "there are peepholes"),
         (get("projection") is not None, "the output is projected"),
         (activation not in native.ACTIVATIONS, f"they have no activation '{activation}'"),
     ]
     return next((reason for holds, reason in reasons if holds), None)
+
+
+def _no_products(dtype: torch.dtype) -> bool:
+    """Whether Triton's compiler stops at products of this dtype (3.7.1, capability 9.0); its interpreter takes them."""
+    return dtype == torch.float64 and os.environ.get("TRITON_INTERPRET") != "1"
 
 
 def _withheld() -> str | None:
@@ -114,6 +121,8 @@ def not_by_program(dtype: torch.dtype) -> str | None:
     """Why no kernel can be written for a step, or None."""
     if not triton_there():
         return "Triton is not installed"
+    if _no_products(dtype):
+        return NO_FLOAT64
     return None if dtype in _DTYPES else f"there is none for {str(dtype).removeprefix('torch.')}"
 
 

@@ -28,6 +28,8 @@ DEPTH = 64
 KEPT = 16384
 """Bytes of a weight that stay in a program. They stay in registers, in two halves for tf32x3: with more they would not (the
 compiler moves loop-invariant loads out of the loop, whether there is room or not)."""
+DEEPEST = 128
+"""Units of the state that a weight may stay for: compiled for 256, an Elman layer spilt 1,300 bytes a thread."""
 WARPS = {16: 2, 32: 4, 64: 4}
 """Warps by units: a tile of 16 rows has work for one warp every eight columns."""
 
@@ -76,7 +78,7 @@ def share_out(gates: int, hidden: int, batch: int, dtype: torch.dtype, device: D
     else:
         units = next((units for units in (LEAST, BLOCK, MOST) if -(-hidden // units) <= free), BLOCK)
         parts = min(free, -(-hidden // units))
-    resident = parts * units >= hidden and gates * whole * units * size <= KEPT
+    resident = parts * units >= hidden and gates * whole * units * size <= KEPT and whole <= DEEPEST
     return Shares(parts, units, whole if resident else min(whole, DEPTH), resident)
 
 

@@ -1,0 +1,209 @@
+"""Compile every kernel for GPUs without one: registers, spills and shared memory, as a table.
+
+python benchmarks/gpu_compile.py [--only PATTERN] [--capability 90]
+
+It calls what a GPU would be called with, small in steps and true in units, and has Triton compile instead of launch. Numbers
+of 16 bits are computed in float32 by the same kernels, so they have no rows of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ["TRITON_INTERPRET"] = "0"
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+from recurra.kernels.gpu import generated, layers, scans
+from recurra.kernels.gpu.shares import Device
+from recurra.kernels.native import GATES
+from recurra.kernels.programs import Given, Sizes, Traced, trace
+from recurra.kernels.programs.program import parse
+from recurra.kernels.programs.running import backward_with, recorded
+from recurra.kernels.steps import ElmanStep, GRUStep, LSTMStep
+
+MULTIPROCESSORS = 132
+"""Those of an H100 and an H200, which have capability 9.0."""
+STEPS = 2
+
+
+class Compiled(NamedTuple):
+    kernel: str
+    parts: int
+    warps: int
+    registers: int
+    stack: int
+    shared: int
+
+
+class _Driver:
+    """What Triton asks a device for before it compiles."""
+
+    def __init__(self, capability: int) -> None:
+        self.target = GPUTarget("cuda", capability, 32)
+
+    def get_current_target(self) -> GPUTarget:
+        return self.target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+_compiled: list[Compiled] = []
+_launch: Callable[..., Any] = JITFunction.run
+
+
+def _compile(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
+    kernel = _launch(self, *args, grid=grid, warmup=True, **options)
+    parts = options.get("PARTS", 1)
+    _compiled.append(
+        Compiled(self.__name__, parts, kernel.metadata.num_warps, *_resources(kernel), kernel.metadata.shared)
+    )
+
+
+def _resources(kernel: Any) -> tuple[int, int]:
+    """(registers a thread, bytes of stack a thread: what had no room in registers)."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        command = [str(tool), "--dump-resource-usage", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+)", text)
+    assert found is not None, text
+    return int(found[1]), int(found[2])
+
+
+def _layer(name: str, batch: int, hidden: int, dtype: torch.dtype, full: bool) -> None:
+    gates, lstm = GATES[name], name == "lstm"
+    lengths = torch.full((batch,), STEPS) if full else None
+    inputs: dict[str, Any] = {
+        "x": torch.zeros(STEPS, batch, gates * hidden, dtype=dtype), "h": torch.zeros(batch, hidden, dtype=dtype),
+        "weight": torch.zeros(gates * hidden, hidden, dtype=dtype), "weight_in": None, "bias_in": None, "tokens": None,
+        "lengths": lengths, "resets": torch.zeros(STEPS, batch, dtype=torch.bool) if full else None,
+        "mask": torch.ones(batch, hidden, dtype=dtype) if full else None, "reverse": False, "keep": True,
+        "bias": torch.zeros(hidden, dtype=dtype) if name == "gru" else None,
+        **({"c": torch.zeros(batch, hidden, dtype=dtype)} if lstm else {}),
+    }  # fmt: skip
+    way = layers.Way(stepwise=False)
+    results = layers.forward(name, inputs, way)
+    kept = {"outputs": results[0], "gates": results[-2 if lstm else -1], "cells": results[-1]}
+    names = "outputs", "h_last", *(("c_last", "cells") if lstm else ())
+    grads: dict[str, Tensor | None] = {f"grad_{key}": None for key in names}
+    layers.backward(name, grads, inputs, kept, False, way)
+
+
+def _step(step: Callable[..., Any], sizes: Sizes, batch: int) -> None:
+    traced = trace(step, sizes)
+    assert isinstance(traced, Traced)
+    values = [torch.zeros(shape) for _, shape in sizes.parameters]
+    weights, shared = traced.arguments(values, torch.float32)
+    given = Given(
+        [torch.zeros(STEPS, batch, width) for width in sizes.inputs], [torch.zeros(batch, w) for _, w in sizes.fixed],
+        [torch.zeros(batch, width) for width in sizes.states], shared, weights,
+    )  # fmt: skip
+    text, run = traced.hoisted.text, partial(generated.run, stepwise=False)
+    marks = torch.full((batch,), STEPS), torch.zeros(STEPS, batch, dtype=torch.bool)
+    more = recorded(text)
+    emitted, last = run(parse(more), more, given, *marks, False)
+    count = len(parse(text).emitted)
+    backward_with(run, text, emitted[:count], last, given, emitted[count:], *marks, False)
+
+
+def _scan(pairs: bool, dtype: torch.dtype) -> None:
+    steps, batch, width = 200, 2, 64
+    a, b, first = (torch.zeros(*s, width, dtype=dtype) for s in ((steps, batch), (steps, batch), (batch,)))
+    marks = torch.full((batch,), steps), torch.zeros(steps, batch, dtype=torch.bool)
+    for kept in (None, (b, first)):
+        scans._launch(a, b, first, *marks, False, pairs, scans.CHUNK, kept)
+
+
+def cases() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Everything there is, by name."""
+    single, double = torch.float32, torch.float64
+    for name in GATES:
+        for batch, hidden in ((128, 256), (16, 768), (256, 1024), (16, 48)):
+            for full in (False, True):
+                label = f"{name}, B={batch}, H={hidden}{', lengths, resets, mask' if full else ''}"
+                yield label, partial(_layer, name, batch, hidden, single, full)
+    yield "lstm, B=16, H=256, float64", partial(_layer, "lstm", 16, 256, double, True)
+    for h in (256, 1024):
+        sizes = {
+            "elman, gelu": (ElmanStep("gelu"), Sizes((h,), (h,), (), (("weight", (h, h)),), False)),
+            "gru, reset before": (
+                GRUStep(reset_after=False),
+                Sizes((3 * h,), (h,), (), (("weight_rz", (2 * h, h)), ("weight_n", (h, h)), ("bias", (h,))), False),
+            ),
+            "lstm, peepholes, projection": (
+                LSTMStep(),
+                Sizes(
+                    (4 * h,), (h // 2, h), (),
+                    (
+                        ("weight", (4 * h, h // 2)), ("projection", (h // 2, h)),
+                        *((f"peephole_{gate}", (h,)) for gate in "ifo"),
+                    ), False,
+                ),
+            ),
+            "lstm, normalised, mask, zoneout": (
+                LSTMStep(zoned=True),
+                Sizes(
+                    (4 * h, h), (h, h), (("mask", h),),
+                    (("weight", (4 * h, h)), ("norm", (4 * h,)), ("norm_gain", (h,)), ("norm_bias", (h,))), False,
+                ),
+            ),
+        }  # fmt: skip
+        for name, (step, size) in sizes.items():
+            yield f"written: {name}, H={h}", partial(_step, step, size, 64)
+    for pairs in (False, True):
+        for dtype in (single, double):
+            label = f"scan, {'complex' if pairs else 'real'}, {str(dtype).removeprefix('torch.')}"
+            yield label, partial(_scan, pairs, dtype)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", metavar="PATTERN", help="a regular expression that a case must match")
+    parser.add_argument("--capability", type=int, default=90, help="of the device compiled for")
+    choices = parser.parse_args()
+    driver.set_active(_Driver(choices.capability))  # pyright: ignore[reportArgumentType]
+    Device.of = lambda tensor: Device(MULTIPROCESSORS)  # pyright: ignore[reportAttributeAccessIssue]
+    JITFunction.run = _compile
+    print(
+        f"Triton {triton.__version__}, torch {torch.__version__}, capability {choices.capability}, {time.strftime('%F')}\n"
+    )
+    print("| case | kernel | parts | warps | registers | stack, bytes | shared, bytes |\n|---|---|---|---|---|---|---|")
+    failed = 0
+    for name, call in cases():
+        if not re.search(choices.only, name):
+            continue
+        _compiled.clear()
+        try:
+            call()
+        except Exception as error:  # a kernel that does not compile is a row of the table
+            failed += 1
+            print(f"| {name} | does not compile: {type(error).__name__}: {str(error).splitlines()[0]} |", flush=True)
+        for row in dict.fromkeys(_compiled):
+            print(f"| {name} | {' | '.join(map(str, row))} |", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
