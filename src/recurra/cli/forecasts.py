@@ -88,7 +88,7 @@ def evaluate(
     read, _, notes = understood(task, data, fill)
     for note in notes:
         tell(f"note: {note}")
-    dataset = rolling(task, read, windows, step or 1, history)
+    dataset = rolling(task, read, windows, 1 if step is None else step, history)
     metrics, _ = measure(task, dataset)
     simple = forecast_baselines(task.codec, task.config.horizon, None, {"data": dataset})["data"]
     if out is not None:

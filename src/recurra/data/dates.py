@@ -6,6 +6,8 @@ Knows no files and no series.
 
 from __future__ import annotations
 
+import calendar
+import contextlib
 import datetime
 import math
 import re
@@ -15,8 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recurra.errors import DataError
+
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICRO = datetime.timedelta(microseconds=1)
+_LAST = (datetime.datetime.max - _EPOCH) // _MICRO
+_GREATEST = 1 << 62
+"""Numbered rows beyond it, on either side, are no moments."""
 _DIGIT = re.compile(r"\d+")
 _UNITS = (("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000))
 _FORMATS = {
@@ -25,7 +32,8 @@ _FORMATS = {
     "9年9月9日": ("%Y年%m月%d日",),
     "9年9月": ("%Y年%m月",),
 }
-"""Dates that ISO 8601 does not know, by their shape: the first format that reads all of them is taken."""
+"""Dates that ISO 8601 does not know, by their shape. Where several formats read all of them, the one is taken by which most
+steps are alike, and of equals the first."""
 _TIMES = ("", " %H:%M", " %H:%M:%S")
 
 
@@ -38,15 +46,19 @@ class Step:
     dated: bool = False
 
     def after(self, moment: int, count: int) -> list[int]:
-        """The `count` moments that follow one another after `moment`."""
+        """The `count` moments that follow one another after `moment`. Raises `DataError` for dates after the year 9999."""
         if not self.months:
+            if self.dated and moment + count * self.micros > _LAST:
+                raise _too_late()
             return [moment + place * self.micros for place in range(1, count + 1)]
         first = _EPOCH + moment * _MICRO
-        last_day = (first + datetime.timedelta(days=1)).month != first.month
+        last_day = first.day == _days(first.year, first.month)
         found = []
         for place in range(1, count + 1):
             number = first.year * 12 + first.month - 1 + place * self.months
             year, month = divmod(number, 12)
+            if year > datetime.MAXYEAR:
+                raise _too_late()
             longest = _days(year, month + 1)
             day = longest if last_day else min(first.day, longest)
             found.append((first.replace(year=year, month=month + 1, day=day) - _EPOCH) // _MICRO)
@@ -91,8 +103,12 @@ def _counted(count: int, name: str) -> str:
     return f"{count} {name}" + ("" if count == 1 else "s")
 
 
+def _too_late() -> DataError:
+    return DataError("These moments go beyond the calendar", expected="dates up to the year 9999", fix="Mend the dates")
+
+
 def _days(year: int, month: int) -> int:
-    return ((datetime.date(year + month // 12, month % 12 + 1, 1)) - datetime.timedelta(days=1)).day
+    return calendar.monthrange(year, month)[1]
 
 
 def _months(moments: np.ndarray) -> np.ndarray:
@@ -118,10 +134,15 @@ def moments_of(values: Sequence[object]) -> tuple[np.ndarray | None, list[int], 
     A column is read in one format, the one that most of its values have; what has another is among those that cannot be read.
     """
     if all(isinstance(value, (datetime.datetime, datetime.date)) for value in values):
-        return np.array([_of_datetime(value) for value in values], dtype=np.int64), [], "dates"
+        # an offset from UTC can lead out of the calendar: such a moment is named below
+        with contextlib.suppress(OverflowError):
+            return np.array([_of_datetime(value) for value in values], dtype=np.int64), [], "dates"
     if all(_is_whole(value) for value in values):
-        numbers = np.array([int(float(str(value))) for value in values], dtype=np.int64)
-        return numbers, [], "numbers"
+        numbers = [_whole(value) for value in values]
+        wrong = [place for place, number in enumerate(numbers) if abs(number) > _GREATEST]
+        if 2 * len(wrong) > len(numbers):
+            return None, [], ""
+        return np.array([min(max(number, -_GREATEST), _GREATEST) for number in numbers], np.int64), wrong, "numbers"
     texts = [str(value).strip() if value is not None else "" for value in values]
     shapes = Counter(map(shape_of, texts))
     shape, count = shapes.most_common(1)[0]
@@ -155,10 +176,21 @@ def _parser(texts: Sequence[str], shape: str):
     candidates = [f"{one}{time}" for one in _FORMATS.get(date, ()) for time in _TIMES]
     if re.fullmatch(r"[A-Za-z]{3,9}[ -]9", shape) or re.fullmatch(r"9[ -][A-Za-z]{3,9}[ -]9", shape):
         candidates = ["%b %Y", "%B %Y", "%b-%Y", "%d %b %Y", "%d-%b-%Y", "%d %B %Y"]
-    for form in candidates:
-        if all(_with(form, text) is not None for text in texts):
-            return lambda text, form=form: _with(form, text)
-    return None
+    read = {form: [_with(form, text) for text in texts] for form in candidates}
+    whole = [form for form, moments in read.items() if None not in moments]
+    if not whole:
+        return None
+    best = max(whole, key=lambda form: _evenness([moment for moment in read[form] if moment is not None]))
+    return lambda text: _with(best, text)
+
+
+def _evenness(moments: list[int]) -> int:
+    """How many steps from one row to the next are as the most frequent one, in time or in months."""
+    array = np.array(moments, dtype=np.int64)
+    apart = [np.diff(array)]
+    if len(_days_of(array)) == 1:
+        apart.append(np.diff(_months(array)))
+    return max(int(np.unique(gaps, return_counts=True)[1].max(initial=0)) for gaps in apart)
 
 
 def _iso(text: str) -> int | None:
@@ -168,7 +200,7 @@ def _iso(text: str) -> int | None:
             year, month = text.split("-")
             return _of_datetime(datetime.datetime(int(year), int(month), 1))
         return _of_datetime(datetime.datetime.fromisoformat(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -193,6 +225,15 @@ def _is_number(value: object) -> bool:
         return math.isfinite(float(str(value)))
     except ValueError:
         return False
+
+
+def _whole(value: object) -> int:
+    """A whole number, exactly: those of nanoseconds have more digits than a float."""
+    text = str(value).strip()
+    try:
+        return int(text)
+    except ValueError:
+        return int(float(text))
 
 
 def _is_whole(value: object) -> bool:

@@ -21,6 +21,8 @@ from recurra.data.tables import Table
 
 _CHOICE = "choose what stands there with --fill previous, linear, zero or mean"
 _UNEVEN = "take the rows as they are, the waits between them as an input, with --fill gaps"
+_MOST = 1_000_000
+"""More rows than these, and a hundred times those that are there, are not filled: a moment is wrong."""
 _SAME = 5  # waits of one length, one after another, that are a new step and no gaps
 
 
@@ -214,6 +216,11 @@ def _judged(
             part[:, place], told = _filled(part[:, place], run.lines, unit, who, repr(name), choices)
             problems += told
     still = [float(column[~np.isnan(column)][0]) if (~np.isnan(column)).any() else 0.0 for column in static.T]
+    for place, name in enumerate(layout.static):
+        there = static[:, place][~np.isnan(static[:, place])]
+        if len(there) and (there != there[0]).any():
+            message = f"{name!r} changes in {who}, so it is not static: its first value, {there[0]:g}, stands for all"
+            problems.append(Problem(int(run.lines[0]), message, fatal=False))
     if end > 1 and (values == values[0]).all():
         message = f"{who} is constant at {values[0]:g}: there is nothing to learn of it"
         problems.append(Problem(int(run.lines[0]), message, fatal=False))
@@ -286,6 +293,10 @@ def _evened(
     what = f"filled ({choices.fill})" if chosen else _CHOICE
     message = f"{who} lacks {missing} moment{'s' * (missing > 1)}, after {places(where, unit)}: {what}"
     problem = Problem(where[0], message, not chosen, tuple(where))
+    if len(whole) + missing > max(_MOST, 100 * len(whole)):
+        what = "too many to fill, so one may be wrong: mend it, or " + _UNEVEN
+        message = f"{who} lacks {missing} moments, after {places(where, unit)}: {what}"
+        return run, end, [Problem(where[0], message, True, tuple(where))]
     at = (whole - whole[0]).astype(int)
     size = at[-1] + 1
     lines = np.repeat(run.lines, np.append(gaps, 1))

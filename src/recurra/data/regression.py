@@ -5,7 +5,6 @@ Guessed only where a source says so, or where a column that is called as answers
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from recurra.data.checking import Problem, left_out, too_few_left
 from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, require
 from recurra.data.datasets import RegressionDataset
 from recurra.data.inputs import inputs_of, kept_of, named_of
-from recurra.data.numbers import number_of
+from recurra.data.numbers import ENDLESS, number_of
 from recurra.data.sources import Documents
 from recurra.data.tables import LABEL_NAMES, Table
 from recurra.errors import DataError
@@ -114,7 +113,7 @@ def _listed(names: list[str]) -> str:
 
 def _number(value: object) -> float | None:
     found = None if has_parts(value) or isinstance(value, bool) else number_of(value)
-    return None if found is None or not math.isfinite(found) else found
+    return None if found is None or not abs(found) <= ENDLESS else found
 
 
 def _are_numbers(values: list) -> bool:

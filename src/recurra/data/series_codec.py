@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from recurra.data.dates import Step
+from recurra.data.numbers import ENDLESS
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.text_codec import read_json
 from recurra.errors import DataError, ModelError
@@ -93,7 +94,7 @@ class ForecastCodec:
             values = np.asarray(given, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise DataError("This is no series", got=repr(given)[:60], expected="numbers, one a row") from error
-        if values.ndim != 1 or not np.isfinite(values).all() or self.centres:
+        if values.ndim != 1 or not (np.abs(values) <= ENDLESS).all() or self.centres:
             expected = "rows with what stands beside them" if self.centres else "finite numbers, one a row"
             raise DataError("This is no series that the model can read", got=f"shape {values.shape}", expected=expected)
         return np.stack([values, np.full(len(values), -1.0)], axis=1)
@@ -111,7 +112,7 @@ class ForecastCodec:
             found[place, 1] = self.number(str(row.get("unique_id", "")))
             found[place, 2:] = [float(row[name]) for name in names]
         found[:, 2:] = (found[:, 2:] - np.array(self.centres)) / np.array(self.spreads)
-        if not np.isfinite(found).all():
+        if not (np.abs(found) <= ENDLESS).all():
             raise DataError("A value is not finite", fix="Fill it, or leave the row out")
         return found
 

@@ -132,7 +132,7 @@ class Model:
         beginnings of each series (all where None), `step` rows apart, and reads `history` before `data`.
         """
         if isinstance(self.task, Forecaster):
-            dataset = rolling(self.task, series_in(self.task, data), windows, step or 1, history)
+            dataset = rolling(self.task, series_in(self.task, data), windows, 1 if step is None else step, history)
             return measure(self.task, dataset)[0]
         if windows is not None or step is not None or history is not None:
             raise UsageError("Windows, step and history are for a forecaster", got=f"a model of kind '{self.kind}'")

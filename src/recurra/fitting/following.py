@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,18 @@ import torch
 
 from recurra.data.dates import Step, datetime_of
 from recurra.data.new_rows import NewRows
+from recurra.data.numbers import ENDLESS
 from recurra.data.series import Series, SeriesDataset
 from recurra.errors import DataError, StateError, UsageError
 from recurra.fitting.forecasting import LEVELS, columns_of, forecaster_of, frame_like, moments_as, understood
 from recurra.models import Task, fingerprint
 from recurra.models.stepping import RowStepper
-from recurra.state import State, load_state, merge, save_state, select
+from recurra.state import State, batch_size, load_state, merge, save_state, select
 
 ROWS = 64
 """Series that are read side by side."""
+FURTHEST = 1 << 16
+"""The longest horizon, as for `fit`."""
 
 
 def forecast(
@@ -126,7 +130,7 @@ class Follower:
                 expected=f"one of each of {len(self._names)} series, {each}",
                 fix="Use update: the wait before each row is an input of this model" if codec.gaps else None,
             )  # fmt: skip
-        if not np.isfinite(given).all():
+        if not (np.abs(given) <= ENDLESS).all():
             raise DataError("A value is not finite", got=repr(values)[:60], fix="Fill it, or leave the row out")
         given = given.reshape(len(given), width)
         rows = np.empty((len(given), 1 + width))
@@ -160,8 +164,8 @@ class Follower:
         """What follows each series, as a frame of the library of `like`."""
         task = self._task
         length = task.config.horizon if horizon is None else horizon
-        if length < 1:
-            raise UsageError("A horizon is out of range", got=length, expected="1 or more")
+        if not isinstance(length, Integral) or not 1 <= length <= FURTHEST:
+            raise UsageError("A horizon is out of range", got=length, expected=f"a whole number from 1 to {FURTHEST}")
         if not self._names:
             raise DataError("There is no series to forecast", expected="rows of some series, by `update`")
         found = []
@@ -193,11 +197,16 @@ class Follower:
         try:
             told = json.loads(extra.get("follower", ""))
             found._names, found._last = list(map(str, told["names"])), list(map(int, told["last"]))
+            if not len(set(found._names)) == len(found._last) == len(found._names) == batch_size(found._state):
+                raise ValueError("names, moments and states")
+            if found._step.dated:
+                moments_as(found._last, found._step)
             width = model.codec.ahead
             found._ahead = {
                 name: np.array(rows, dtype=np.float64).reshape(len(rows), width) for name, rows in told["ahead"].items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found._ahead = {name: found._ahead[name] for name in found._names}
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise StateError(
                 f"{path} is no file of a follower", fix="Use one that Follower.save has written"
             ) from error

@@ -5,7 +5,7 @@ A frame that comes back is of the library of the one that was given; for a path 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,7 +75,7 @@ def cross_validation(
     read once, whatever the number of windows.
     """
     model = forecaster_of(task)
-    dataset = rolling(model, series_in(model, data), windows, step or model.config.horizon, history)
+    dataset = rolling(model, series_in(model, data), windows, model.config.horizon if step is None else step, history)
     columns: dict[str, list[Any]] = {name: [] for name in ("unique_id", "ds", "cutoff", "y")}
     found = []
     for one, origin, outputs in _each(model, dataset):
@@ -101,6 +101,8 @@ def rolling(
     """The beginnings that are measured: `step` rows apart, the last `windows` of each series, all of them where None."""
     if windows is not None and windows < 1:
         raise UsageError("--windows is out of range", got=windows, expected="1 or more")
+    if step < 1:
+        raise UsageError("--step is out of range", got=step, expected="1 or more")
     if history is not None:
         dataset = dataset.after(series_in(model, history))
     settings = {"horizon": model.config.horizon, "season": model.codec.season}
@@ -122,6 +124,8 @@ def _each(model: Forecaster, dataset: SeriesDataset) -> Iterator[tuple[Series, i
 
 def columns_of(outputs: np.ndarray, levels: Sequence[float]) -> dict[str, Any]:
     found: dict[str, Any] = {"mean": outputs[:, 0].tolist()}
+    if not isinstance(levels, Iterable) or isinstance(levels, str):
+        raise UsageError("Levels are wrong", got=repr(levels)[:40], expected="several numbers, as (80, 95)")
     for level in levels:
         low, high = bounds(outputs[:, 1:], level)
         found[f"lo-{level:g}"], found[f"hi-{level:g}"] = low.tolist(), high.tolist()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -346,7 +347,7 @@ def answer_of(outputs: np.ndarray, levels: Sequence[float] = (80, 95)) -> dict[s
 
 def bounds(quantiles: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """quantiles[..., P] -> the bounds that `level` of 100 values lie between. Raises `UsageError` for a level beyond 99."""
-    if not 0 < level <= 99:
+    if not isinstance(level, Real) or not 0 < level <= 99:
         raise UsageError("There is no interval of this level", got=level, expected="above 0, 99 at most")
     found = []
     for probability in (0.5 - level / 200, 0.5 + level / 200):
