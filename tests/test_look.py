@@ -215,6 +215,19 @@ def test_a_look_is_kept_as_a_page_and_as_numbers(tmp_path: Path) -> None:
         found.save(tmp_path / "look.txt")
 
 
+def test_half_a_surrogate_pair_is_kept_in_numbers(tmp_path: Path) -> None:
+    found = Model(build("language-gru")).look("a\udcffb", why=0)
+    found.save(tmp_path / "look.json")
+    assert json.loads((tmp_path / "look.json").read_text("utf-8")) == found.to_dict()
+
+
+def test_states_that_are_no_numbers_are_refused() -> None:
+    task = build("language-gru")
+    torch.nn.init.constant_(next(task.stack.parameters()), float("nan"))
+    with pytest.raises(DataError, match=r"finite numbers.*layer 0"):
+        look(task, "ab")
+
+
 def test_a_corpus_tells_what_a_unit_stands_for() -> None:
     task = build("language-gru", torch.float32)
     texts = ["abcd", "", "dcba", "hhhh"]

@@ -417,6 +417,52 @@ def test_the_tour_leads_through_every_part_and_back(bench: Bench) -> None:
         assert page.locator(".tour").is_hidden() and page.get_attribute("#fold", "aria-pressed") == "false"
 
 
+@pytest.mark.parametrize(
+    ("cell", "said", "places"),
+    [
+        ("gru", "gates between 0 and 1", ["strip", "strip", "strip", "apart", "cell", "why", "whatif", "time"]),
+        ("elman", "mixed to the new state", ["strip", "strip", "strip", "apart", "cell", "why", "whatif", "time"]),
+        ("feedforward", "becomes the output", ["strip", "strip", "cell", "why", "whatif"]),
+    ],
+)
+def test_words_are_true_of_the_cell(bench: Bench, cell: str, said: str, places: list[str]) -> None:
+    """A cell without gates has none in the tour, and one without a state has neither state nor loop."""
+    _, opened = bench.open(classifier(cell), ONE, OTHER)
+    with opened:
+        page = opened.page
+        told = [page.inner_text("header p")]
+        page.click("#tour")
+        told.append(page.inner_text("#counted"))
+        found = []
+        while page.locator(".tour").is_visible():
+            found.append(page.locator(".lit").get_attribute("id"))
+            told.append(page.inner_text("#tour-text"))
+            page.keyboard.press("ArrowRight")
+        assert found == places and said in " ".join(told)
+        assert ("gates" in " ".join(told)) == (cell == "gru")
+        assert ("The loop hands" in " ".join(told)) == (cell != "feedforward")
+        assert ("keeps a state" in told[0]) == (cell != "feedforward")
+
+
+def test_new_lines_outlive_a_change_of_the_text(bench: Bench) -> None:
+    codec = TextCodec.learn(["ab\n"])
+    config = LanguageModelConfig(stack=StackConfig(cell="gru", hidden=8), vocabulary=codec.size, embedding=6)
+    _, opened = bench.open(LanguageModel(config, codec).eval(), "\nab\nb", why=0)
+    with opened:
+        page = opened.page
+        assert page.input_value("#free-text") == "\nab\nb"
+        page.focus("#free-text")
+        page.keyboard.press("Control+End")
+        page.keyboard.type("a")
+        page.keyboard.press("Enter")
+        assert page.locator(".editor button").all_inner_texts() == ["␊", "a", "b", "␊", "b", "a"]
+        page.focus("#free-text")
+        page.keyboard.press("Control+End")
+        page.keyboard.press("Shift+Enter")
+        page.keyboard.press("Enter")
+        assert page.input_value("#free-text") == "\nab\nba\n"
+
+
 def test_the_final_state_can_be_kept_and_gone_on_from(bench: Bench) -> None:
     task = classifier("lstm")
     _, opened = bench.open(task, ONE, OTHER, why=0)

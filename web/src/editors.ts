@@ -48,15 +48,20 @@ function tokens(editing: Editing): (HTMLElement | null)[] {
   return [letters ? line(editing) : null, h("ol", { class: "editor", "aria-label": say("inputsNow") }, ...items)];
 }
 
-/** A line to type in, for models that read character by character. */
+/** A text to type in, for models that read character by character: Enter runs it, Shift and Enter is a new line. */
 function line(editing: Editing): HTMLElement {
-  return h("label", { class: "free" }, say("freeText"), h("input", {
-    id: "free-text", value: editing.items.join(""), maxlength: editing.most, dir: "auto",
+  return h("label", { class: "free" }, say("freeText"), h("textarea", {
+    id: "free-text", rows: Math.min(6, 1 + editing.items.filter((item) => item === "\n").length), maxlength: editing.most, dir: "auto",
     onchange: (event: Event) => {
-      const now = [...(event.target as HTMLInputElement).value];
+      const now = [...(event.target as HTMLTextAreaElement).value];
       if (now.length) editing.change((all) => void all.splice(0, all.length, ...now), 0, "#free-text");
     },
-  }));
+    onkeydown: (event: KeyboardEvent) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      event.target!.dispatchEvent(new Event("change"));
+    },
+  }, editing.items.join("")));
 }
 
 function table(editing: Editing): HTMLElement {

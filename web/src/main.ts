@@ -5,7 +5,7 @@ import { CellPanel } from "./cell";
 import { fromBase64, grids } from "./decode";
 import { h, put, save, seen } from "./dom";
 import { Reruns } from "./reruns";
-import { leavesOf, Loaded } from "./scene";
+import { isStateless, leavesOf, Loaded } from "./scene";
 import { changed, Store, type Chosen } from "./store";
 import { Strip } from "./strip";
 import { TimePanel } from "./time";
@@ -129,11 +129,15 @@ class Page {
       if (changed(now, before, "folded")) {
         void Promise.all(this.strips.flat().map((strip) => strip.fold(now.folded)));
         this.tellFold();
-        this.live.textContent = now.folded ? say("folded") : this.counted();
+        this.live.textContent = now.folded ? this.wholly() : this.counted();
       }
       if (changed(now, before, "step", "scene") && this.table.open) this.rows();
     });
     this.table.addEventListener("toggle", () => this.table.open && this.rows());
+  }
+
+  private wholly(): string {
+    return say(isStateless(this.look.model.layers) ? "foldedStateless" : "folded");
   }
 
   private counted(): string {
@@ -154,7 +158,7 @@ class Page {
     document.title = `${say("title")}: ${look.scenes.map((scene) => scene.title).join(" / ")}`;
     put(
       this.top,
-      h("div", {}, h("h1", {}, say("title")), h("p", { class: "quiet" }, say("lead", { cell: (look.model.cell ?? look.model.layers[0]!.cell).toUpperCase(), kind: sayName(look.model.kind) }))),
+      h("div", {}, h("h1", {}, say("title")), h("p", { class: "quiet" }, say(isStateless(look.model.layers) ? "leadStateless" : "lead", { cell: (look.model.cell ?? look.model.layers[0]!.cell).toUpperCase(), kind: sayName(look.model.kind) }))),
       h(
         "div",
         { class: "corner" },
@@ -195,7 +199,7 @@ class Page {
     const button = this.controls.querySelector("#fold")!;
     button.setAttribute("aria-pressed", String(folded));
     button.textContent = say(folded ? "unfold" : "fold");
-    this.about.querySelector("#counted")!.textContent = `${folded ? `${say("folded")} ` : ""}${this.counted()}`;
+    this.about.querySelector("#counted")!.textContent = `${folded ? `${this.wholly()} ` : ""}${this.counted()}`;
   }
 
   /** The steps around the chosen one as a table. */

@@ -188,6 +188,11 @@ export class Loaded {
   }
 }
 
+/** Whether nothing is handed on from step to step: a network without a loop. */
+export function isStateless(layers: Layer[]): boolean {
+  return layers.every((layer) => !layer.leaves.length && !layer.matrices?.length);
+}
+
 export function leavesOf(layer: Layer): string[] {
   return layer.leaves.length ? layer.leaves : [OUTPUTS];
 }

@@ -1,8 +1,9 @@
 /** The guided tour: a few stops, each with a sentence or two, a place in the page, and what is shown there. */
 
 import { h, put } from "./dom";
+import { isStateless } from "./scene";
 import type { Store } from "./store";
-import type { Both } from "./types";
+import type { Both, Look } from "./types";
 import { both, say } from "./words";
 
 interface Stop {
@@ -86,8 +87,9 @@ export class Tour {
 function stops(store: Store): Stop[] {
   const look = store.look;
   const last = look.scenes[0]!.steps - 1;
-  const two = look.scenes.length > 1;
-  const found: Stop[] = [
+  const carries = !isStateless(look.model.layers);
+  const two = carries && look.scenes.length > 1;
+  const found: Stop[] = isStateless(look.model.layers) ? stateless(store) : [
     {
       at: "#strip",
       act: () => store.set({ folded: true }),
@@ -122,13 +124,7 @@ function stops(store: Store): Stop[] {
       },
     });
   }
-  found.push({
-    at: "#cell",
-    words: {
-      en: "Inside the cell: gates between 0 and 1 decide how much of the old state stays and how much of the new comes in. Choose a unit, and its numbers stand in the formula.",
-      zh: "单元内部：介于 0 和 1 之间的门决定旧状态保留多少、新内容进来多少。选一个单元，它的数就代入公式。",
-    },
-  });
+  found.push({ at: "#cell", words: inside(carries, gated(look)) });
   if (look.scenes[0]!.why.length) {
     found.push({
       at: "#why",
@@ -147,12 +143,61 @@ function stops(store: Store): Stop[] {
       },
     });
   }
-  found.push({
-    at: "#time",
-    words: {
-      en: "How long does it remember? The gradient that comes back from the last output tells how much each earlier state still counts.",
-      zh: "它能记多久？从最后输出传回的梯度说明每个先前的状态还有多大影响。",
-    },
-  });
+  if (carries) {
+    found.push({
+      at: "#time",
+      words: {
+        en: "How long does it remember? The gradient that comes back from the last output tells how much each earlier state still counts.",
+        zh: "它能记多久？从最后输出传回的梯度说明每个先前的状态还有多大影响。",
+      },
+    });
+  }
   return found;
+}
+
+/** The beginning for a network that hands nothing on. */
+function stateless(store: Store): Stop[] {
+  return [
+    {
+      at: "#strip",
+      act: () => store.set({ folded: true }),
+      words: {
+        en: "This is a network without a state: one cell and no loop. It takes an input and answers, and hands nothing on to itself.",
+        zh: "这是没有状态的网络：一个单元，没有环。它接收一个输入并给出输出，不把任何东西交给自己。",
+      },
+    },
+    {
+      at: "#strip",
+      act: () => store.set({ folded: false, scene: 0, step: 0 }),
+      words: {
+        en: "Drawn once for each step, it is the same cell with the same parameters every time. No arrow runs from box to box: compare it with a recurrent network.",
+        zh: "每一步画一次，用的总是同一个单元、同一组参数。方块之间没有箭头：可与循环网络比较。",
+      },
+    },
+  ];
+}
+
+/** Whether some cell has gates: values between 0 and 1 that are told as shut or open. */
+function gated(look: Look): boolean {
+  const found = look.scenes.flatMap((scene) => scene.flow?.saturation ?? []);
+  return found.some((layer) => Object.values(layer).some((way) => Object.values(way ?? {}).some((each) => "shut" in each)));
+}
+
+function inside(carries: boolean, gates: boolean): Both {
+  if (!carries) {
+    return {
+      en: "Inside the cell: the input is weighed and becomes the output. Choose a unit, and its numbers stand in the formula.",
+      zh: "单元内部：输入经过加权成为输出。选一个单元，它的数就代入公式。",
+    };
+  }
+  if (!gates) {
+    return {
+      en: "Inside the cell: the old state and the input are weighed and mixed to the new state. Choose a unit, and its numbers stand in the formula.",
+      zh: "单元内部：旧状态与输入经过加权混合成新状态。选一个单元，它的数就代入公式。",
+    };
+  }
+  return {
+    en: "Inside the cell: gates between 0 and 1 decide how much of the old state stays and how much of the new comes in. Choose a unit, and its numbers stand in the formula.",
+    zh: "单元内部：介于 0 和 1 之间的门决定旧状态保留多少、新内容进来多少。选一个单元，它的数就代入公式。",
+  };
 }

@@ -10,6 +10,10 @@ export const WORDS = {
     en: "A network of {cell} cells for the task “{kind}”. It reads one step at a time and keeps a state: numbers that stand for all it has read so far.",
     zh: "由 {cell} 单元组成的网络，任务为“{kind}”。它一步一步地读，并保有一个状态：一组数，代表到此为止读过的一切。",
   },
+  leadStateless: {
+    en: "A network of {cell} cells for the task “{kind}”. It reads one step at a time and keeps no state: its cells hand nothing on from step to step.",
+    zh: "由 {cell} 单元组成的网络，任务为“{kind}”。它一步一步地读，但没有状态：单元不把任何东西从一步交给下一步。",
+  },
   language: { en: "language model", zh: "语言模型" },
   classify: { en: "classify", zh: "分类" },
   regress: { en: "regress", zh: "回归" },
@@ -32,6 +36,10 @@ export const WORDS = {
   folded: {
     en: "This is the whole network. The loop hands the state of one step to the next; unrolling draws it once for each step, and adds no parameter.",
     zh: "这就是整个网络。环把一步的状态交给下一步；展开只是为每一步画一次，不增加任何参数。",
+  },
+  foldedStateless: {
+    en: "This is the whole network. It has no loop: no step hands anything to the next.",
+    zh: "这就是整个网络。它没有环：哪一步都不把任何东西交给下一步。",
   },
   zoomIn: { en: "Zoom in", zh: "放大" },
   zoomOut: { en: "Zoom out", zh: "缩小" },

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from recurra.cells import CELLS
-from recurra.errors import UsageError
+from recurra.errors import DataError, UsageError
 from recurra.files import write_file
 from recurra.look.corpus import Corpus, search
 from recurra.look.drawing import png, svg
@@ -158,7 +158,9 @@ class Look:
         path = Path(path)
         kind = path.suffix.lower()
         if kind == ".json":
-            write_file(path, (json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode())
+            content = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
+            # half a surrogate pair, which no file can hold, stands as its escape in JSON
+            write_file(path, content.encode("utf-8", "backslashreplace"))
         elif kind == ".html":
             write_file(path, render(self).encode("utf-8"))
         elif kind == ".svg":
@@ -385,7 +387,8 @@ def look(
     input all that there are, of a longer one the most telling; 0: none). Of two scenes each explains the other's answers
     too. corpus: (name, input) of others, in which is looked up where each unit is largest.
 
-    Raises `UsageError` for no input or more than two, `DataError` for one that cannot be read or is empty.
+    Raises `UsageError` for no input or more than two, `DataError` for one that cannot be read or is empty, or at which the
+    states are no finite numbers.
     """
     if not 1 <= len(inputs) <= 2:
         raise UsageError("A look is into one input, or two side by side", got=f"{len(inputs)} inputs")
@@ -396,6 +399,8 @@ def look(
     if len(names) != len(inputs):
         raise UsageError("Each input has a title", got=f"{len(names)} titles", expected=len(inputs))
     scenes = [record(asker(task, raw), parts, name) for raw, name in zip(inputs, names, strict=True)]
+    for scene in scenes:
+        _finite(scene, parts)
     for scene, wanted in zip(scenes, _wanted(scenes, why), strict=True):
         scene.why = [explain(scene.asker, target) for target in wanted]
         scene.flow = flow_of(scene.asker, scene.targets[-1], parts)
@@ -403,6 +408,18 @@ def look(
     if corpus is not None:
         found.corpus = search(task, parts, corpus, found.last_state())
     return found
+
+
+def _finite(scene: Scene, parts: list[Part]) -> None:
+    """Raises `DataError` where a layer comes to what is no finite number: nothing could be drawn or explained."""
+    for part, layer in zip(parts, scene.layers, strict=True):
+        for one in layer.values():
+            wrong = np.flatnonzero(~np.isfinite(one.outputs).all(axis=1))
+            if len(wrong):
+                raise DataError(
+                    "The model does not come to finite numbers", got=f"NaN or infinity in layer {part.name}",
+                    expected="finite states at every step", fix="See that its weights are finite, or give it a shorter input",
+                )  # fmt: skip
 
 
 def _title(raw: Any, place: int) -> str:
