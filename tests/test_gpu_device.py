@@ -1,0 +1,70 @@
+"""On a GPU alone: parts that meet within one launch, and written kernels. The first one tells of the barrier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_calls import cast, complete
+from gpu_calls import shares as weighed
+from recurra.kernels.programs import Traced, backward_by_torch, by_torch, trace
+from recurra.kernels.programs.program import parse
+from recurra.kernels.programs.running import backward_with, recorded
+from test_gpu_programs import SHARED_OUT, STEPS, drawn
+from test_kernels import arguments
+from tolerances import assert_close
+
+pytest.importorskip("triton", reason="Triton is made for Linux alone")
+
+from recurra.kernels.gpu import generated, layers
+from recurra.kernels.gpu.layers import Way
+from recurra.kernels.gpu.shares import Shares
+
+DEVICE = "cuda"
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
+
+
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+def test_parts_that_meet_give_the_bits_of_a_launch_a_step(name: str) -> None:
+    given = cast(complete(name, arguments(name, 20, 33, 48, lengths=True, resets=True)), torch.float32)
+    inputs = {key: value.to(DEVICE) if isinstance(value, Tensor) else value for key, value in given.items()}
+    shares = Shares(parts=3, units=16, depth=64)
+    together = layers.forward(name, inputs, Way(shares))
+    for value, true in zip(together, layers.forward(name, inputs, Way(shares, stepwise=True)), strict=True):
+        assert torch.equal(value, true)
+    grads: dict[str, Any] = {f"grad_{key}": None for key in ("h_last", "c_last", "cells")}
+    grads["grad_outputs"] = weighed(together[0])
+    kept = {"outputs": together[0], "gates": together[-2 if name == "lstm" else -1], "cells": together[-1]}
+    found, true_gradients = (
+        layers.backward(name, grads, inputs, kept, True, Way(shares, stepwise=each)) for each in (None, True)
+    )
+    assert all(torch.equal(found[key], true) for key, true in true_gradients.items())
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_written_kernel_on_a_gpu(name: str) -> None:
+    step, sizes, _ = STEPS[name]
+    traced = trace(step, sizes)
+    assert isinstance(traced, Traced)
+    text, given = traced.hoisted.text, drawn(sizes, traced, 4, 18)
+    truth = by_torch(text, given, None, None, False, True)
+    here, more = given.map(lambda value: value.to(DEVICE, torch.float32)), recorded(text)
+
+    def run(*args: Any, **options: Any) -> Any:
+        return generated.run(*args, **options, shares=SHARED_OUT)
+
+    emitted, last = run(parse(more), more, here, None, None, False)
+    for value, true in zip([*emitted, *last], truth, strict=True):
+        assert value.device.type == DEVICE
+        assert_close(value.cpu(), true)
+    count = len(parse(text).emitted)
+    grads, after = [weighed(value) for value in truth[:count]], [weighed(value) for value in truth[len(emitted) :]]
+    true_gradients = backward_by_torch(text, [*grads, *after], given, None, None, False)
+    arrived, arrived_after = ([grad.to(DEVICE, torch.float32) for grad in each] for each in (grads, after))
+    found = backward_with(run, text, arrived, arrived_after, here, emitted[count:], None, None, False)
+    for group, true_group in zip(found.groups, true_gradients.groups, strict=True):
+        for value, true in zip(group, true_group, strict=True):
+            assert_close(value.cpu(), true, "gradients")
