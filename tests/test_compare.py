@@ -91,6 +91,13 @@ def test_a_better_model_is_better_beyond_luck() -> None:
     assert pair.chance == mcnemar(pair.only_one, pair.only_other) < 0.01
 
 
+def test_one_row_tells_no_better_model() -> None:
+    line = Path("rows.tsv").read_text(encoding="utf-8").splitlines()[:2]
+    Path("one.tsv").write_text("\n".join(line) + "\n", encoding="utf-8")
+    told = [model.verdict for model in recurra.compare(["good", "poor"], "one.tsv", quiet=True).models]
+    assert "cannot be told of one row" in told[1]
+
+
 def test_agreement_is_counted_by_hand() -> None:
     found = recurra.compare(["good", "poor"], "rows.tsv", quiet=True).agreements[0]
     dataset, _, _ = read("rows.tsv")

@@ -147,7 +147,7 @@ def compare_on(
     decisive = next(name for name in (*kind.compared, *figures[0]) if name in figures[0])
     draws = [resampled(found, metric, resamples, seed) for metric, found in zip(metrics, sums, strict=True)]
     ranked = sorted(range(len(loaded)), key=lambda place: figures[place][decisive], reverse=known(decisive).higher)
-    best = ranked[0]
+    best, rows = ranked[0], len(next(iter(sums[0].values())))
     pairs = {pair: _agreement(names, loaded, sums, *pair) for pair in combinations(ranked, 2)}
     chances = {pair: found.chance for pair, found in pairs.items() if found}
     compared = [
@@ -159,12 +159,11 @@ def compare_on(
                 name: _estimate(value - figures[best][name], draws[place][name] - draws[best][name])
                 for name, value in figures[place].items()
             },
-            _verdict(decisive, names[best], draws[place], draws[best], chances.get((best, place)), place == best),
+            _verdict(decisive, names[best], draws[place], draws[best], chances.get((best, place)), place == best, rows),
             speeds[place],
         )
         for place in ranked
     ]
-    rows = len(next(iter(sums[0].values())))
     what = f"{rows:,} blocks of the text" if blocks is not None else f"the {rows:,} rows"
     for name, model, found in zip(names, loaded, sums, strict=True):
         notes += [f"{name}: {note}" for note in kind_of(dataset).notes(model.task, dataset, _total(found))]
@@ -254,10 +253,13 @@ def _verdict(
     best_drawn: Mapping[str, np.ndarray],
     chance: float | None,
     is_best: bool,
+    rows: int,
 ) -> str:
     """In words how it stands to the best model; `chance` is that of McNemar's test, None where there is none."""
     if is_best:
         return "the best here"
+    if rows < 2:
+        return f"whether {best_name} is better cannot be told of one row"
     low, high = interval(drawn[metric] - best_drawn[metric])
     if low <= 0 <= high:
         return f"the difference from {best_name} can be luck"
