@@ -80,7 +80,9 @@ def in_a_function() -> onnx.ModelProto:
 def test_recurrent_nodes_run_on_our_kernels_wherever_they_stand(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     run = ops.layer
-    monkeypatch.setattr(ops, "layer", lambda name, *arguments: calls.append(name) or run(name, *arguments))
+    monkeypatch.setattr(
+        ops, "layer", lambda name, *given, **options: calls.append(name) or run(name, *given, **options)
+    )
     (found,) = backend.prepare(make()).run([X])
     assert calls == ["gru"]
     # onnx.reference itself would take the absent output for the absent bound, so it gets the names our backend gives
