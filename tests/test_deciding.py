@@ -68,6 +68,9 @@ def test_an_option_is_named_as_it_is_typed() -> None:
         KINDS["tag"].check(FitOptions(shared=False))
     command = same_again("a.tsv", {"valid": None}, FitOptions(shared=False, bidirectional=False))
     assert command == "recurra fit a.tsv --causal --separate"
+    given = FitOptions(minutes=2, rate=0.0025)
+    assert same_again("a.tsv", {}, given) == "recurra fit a.tsv --minutes 2 --rate 0.0025"
+    assert same_again(["a"], {}, given) == "recurra.fit(data, minutes=2, rate=0.0025)"
 
 
 def test_word_by_word_from_a_file(tmp_path: Path) -> None:

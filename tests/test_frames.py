@@ -10,9 +10,10 @@ import pytest
 from recurra.data.layouts import FrameChoices
 from recurra.data.reading import read
 from recurra.data.series import SeriesDataset
-from recurra.errors import DataError
+from recurra.errors import DataError, UsageError
 
 HOURS = [f"2024-03-01 {hour:02}:00:00" for hour in range(24)] + [f"2024-03-02 {hour:02}:00:00" for hour in range(24)]
+DAYS = [f"2024-{month:02}-{day:02}" for month in (1, 2) for day in range(1, 29)]
 
 
 def written(path: Path, rows: list[str]) -> Path:
@@ -124,6 +125,29 @@ def test_odd_series_are_named(tmp_path: Path) -> None:
         "1 series is no longer than the horizon of 5 ('short'", "series 'back' is not in the order of time (line 29)",
     ):  # fmt: skip
         assert any(said in message for message in told), told
+
+
+ROLES = [
+    ({"static": ("y",)}, "'y' cannot be --static.*what is to be forecast.*--target"),
+    ({"past": ("ds",)}, "'ds' cannot be --past.*the moments.*--time"),
+    ({"ahead": ("unique_id",)}, "'unique_id' cannot be --ahead.*the series.*--series"),
+    ({"static": ("unique_id",)}, "'unique_id' cannot be --static.*the series.*--series"),
+    ({"series": "shelf", "static": ("shelf",)}, "'shelf' cannot be --static.*the series"),
+    ({"past": ("heat",), "ahead": ("heat",)}, "'heat' cannot be --ahead.*it is --past too"),
+]
+
+
+@pytest.mark.parametrize(("choices", "said"), ROLES, ids=[str(case[0]) for case in ROLES])
+def test_a_column_has_one_role(choices: dict[str, object], said: str) -> None:
+    columns = {"unique_id": ["a"] * 20 + ["b"] * 20, "ds": DAYS[:20] * 2, "y": [float(day % 7) for day in range(40)]}
+    columns |= {"shelf": [1.0] * 20 + [2.0] * 20, "heat": [20.0 + day % 3 for day in range(40)]}
+    with pytest.raises(UsageError, match=said):
+        series_of(columns, **choices)
+
+
+def test_a_table_with_a_column_a_series_has_no_static_columns(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no --static columns.*--target"):
+        series_of(wide(tmp_path / "a.csv"), static=("b",))
 
 
 def test_frames_of_any_library() -> None:

@@ -104,12 +104,19 @@ def layout_of(raw: Table, choices: FrameChoices) -> Layout:
         return Layout("rows", None, first, tuple(values))
     series = choices.series or _series(raw, time, choices)
     value = choices.value or by_name([name for name in raw.columns if name not in (time, series)], VALUE_NAMES)
+    _one_role_each(raw, choices, time, series, value)
     rest = [name for name in raw.columns if name not in (time, series)]
     numeric = [name for name in rest if is_numeric(raw.columns[name])]
     if series is None and (value is None or (choices.value is None and value.lower() != "y" and len(numeric) > 1)):
         taken = {*choices.past, *choices.ahead, *choices.static}
         values = tuple(name for name in numeric if name not in taken)
         _need(values, raw)
+        if choices.static:
+            raise UsageError(
+                "A table with a column a series has no --static columns", got=", ".join(choices.static),
+                expected="columns that stand beside the values of one column",
+                fix="Name that one with --target, or leave --static out",
+            )  # fmt: skip
         return Layout("wide", time, None, values, choices.past, choices.ahead)
     if value is None:
         free = [name for name in numeric if name not in {*choices.past, *choices.ahead, *choices.static}]
@@ -118,6 +125,30 @@ def layout_of(raw: Table, choices: FrameChoices) -> Layout:
     known = {value, *choices.past, *choices.ahead, *choices.static}
     more = tuple(name for name in numeric if name not in known)
     return Layout("long", time, series, (value,), (*choices.past, *more), choices.ahead, choices.static)
+
+
+def _one_role_each(raw: Table, choices: FrameChoices, time: str | None, series: str | None, value: str | None) -> None:
+    """Raise `UsageError` where a column was named for what stands beside the values, and is something else already."""
+    roles = {name: role for name, role in ((time, "the moments"), (series, "the series")) if name is not None}
+    if value is not None:
+        roles[value] = "what is to be forecast"
+    if series is None:
+        # without these choices it would say of which series a row is; what never changes has one value a series
+        named = _series(raw, time, FrameChoices(time=choices.time, value=choices.value))
+        still = named in choices.static and len({str(one) for one in raw.columns[named]}) > 1
+        if named is not None and (still or named.lower() == "unique_id"):
+            roles[named] = "the series"
+    mended = {"the moments": "--time", "the series": "--series", "what is to be forecast": "--target"}
+    for option, names in (("--past", choices.past), ("--ahead", choices.ahead), ("--static", choices.static)):
+        for name in names:
+            role = roles.setdefault(name, option)
+            if role in mended:
+                raise UsageError(
+                    f"The column {name!r} cannot be {option}: it holds {role}",
+                    fix=f"Leave it out, or name with {mended[role]} the column that holds {role}",
+                )
+            if role != option:
+                raise UsageError(f"The column {name!r} cannot be {option}: it is {role} too", fix="Name it once")
 
 
 def _need(values: Sequence[str], raw: Table) -> None:

@@ -21,13 +21,18 @@ def same_again(data: Any, places: dict[str, Any], options: FitOptions) -> str:
     if all(isinstance(value, (str, Path)) for value in (data, *given.values())):
         words = ["recurra", "fit", str(data)]
         for name, value in {**given, **chosen}.items():
-            words += [typed(name, value)] if isinstance(value, bool) else [typed(name, value), str(value)]
+            words += [typed(name, value)] if isinstance(value, bool) else [typed(name, value), str(_plain(value))]
         return shlex.join(words)
     told = [repr(data) if isinstance(data, str) else "data"]
     for name, value in {**given, **chosen}.items():
-        shown = repr(str(value)) if isinstance(value, Path) else repr(value) if _is_short(value) else name
+        shown = repr(str(value)) if isinstance(value, Path) else repr(_plain(value)) if _is_short(value) else name
         told.append(f"{name}={shown}")
     return f"recurra.fit({', '.join(told)})"
+
+
+def _plain(value: Any) -> Any:
+    """A number as it was most likely given: 2, which options of minutes hold as 2.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_short(value: Any) -> bool:
