@@ -115,21 +115,25 @@ def test_it_loads_alone_at_any_width_in_both_languages(bench: Bench, width: int)
 
 
 @pytest.mark.parametrize(
-    ("kind", "strips"),
+    ("kind", "strips", "counted"),
     [
-        ("tag-both-ways", 1),
-        ("translate-gru", 2),
-        ("forecast-gru", 2),
-        ("forecast-lookback", 1),
-        ("classify-ensemble-holes", 1),
+        (
+            "tag-both-ways",
+            1,
+            "2 layers one above the other, each of two cells, one that reads forwards and one backwards, run 3 times.",
+        ),
+        ("translate-gru", 2, "one backwards, run 4 times; 2 cells one above the other, run once."),
+        ("forecast-gru", 2, "run 9 times; one cell, run "),
+        ("forecast-lookback", 1, "3 cells one above the other, run 2 times."),
+        ("classify-ensemble-holes", 1, "2 networks side by side, each of 2 cells one above the other, run 7 times."),
     ],
 )
-def test_every_task_has_a_page(bench: Bench, kind: str, strips: int) -> None:
+def test_every_task_has_a_page(bench: Bench, kind: str, strips: int, counted: str) -> None:
     looked, opened = bench.open(build(kind, torch.float32), KINDS[kind], why=1)
     with opened:
         page = opened.page
         # layers that take other steps than the inputs, such as an encoder's, stand in a strip of their own
-        assert page.locator(".strip").count() == strips
+        assert page.locator(".strip").count() == strips and counted in opened.text("#counted")
         for part in ("cell", "why", "time", "units"):
             assert len(opened.text(f"#{part}")) > 80
         assert page.locator("#why [data-method]").count() == 3
@@ -442,6 +446,8 @@ def test_words_are_true_of_the_cell(bench: Bench, cell: str, said: str, places: 
         assert ("gates" in " ".join(told)) == (cell == "gru")
         assert ("The loop hands" in " ".join(told)) == (cell != "feedforward")
         assert ("keeps a state" in told[0]) == (cell != "feedforward")
+        alike = "the same is read from step 6 of the first and step 4 of the second on"
+        assert (alike in " ".join(told)) == (cell != "feedforward")
 
 
 def test_new_lines_outlive_a_change_of_the_text(bench: Bench) -> None:
@@ -461,6 +467,30 @@ def test_new_lines_outlive_a_change_of_the_text(bench: Bench) -> None:
         page.keyboard.press("Shift+Enter")
         page.keyboard.press("Enter")
         assert page.input_value("#free-text") == "\nab\nba\n"
+
+
+def test_a_text_runs_a_moment_after_it_was_typed(bench: Bench) -> None:
+    """Without Enter, in the same line; unknown texts are told on one line, and of different endings nothing false is said."""
+    _, opened = bench.open(language(), "to be", "to bo", why=0)
+    with opened:
+        page = opened.page
+        opened.reads("#apart", "Their last inputs differ")
+        page.click("#tour")
+        for _ in range(3):
+            page.keyboard.press("ArrowRight")
+        opened.reads("#tour-text", "They end differently")
+        page.keyboard.press("Escape")
+        page.focus("#free-text")
+        page.keyboard.press("Control+End")
+        page.keyboard.type("xyzuvwx")
+        opened.reads("#free-hint.waiting", "runs in a moment")
+        opened.reads("#unknown", "“x” × 2, “y”, “z”, “u”, “v” and 1 more.")
+        page.keyboard.press("Backspace")
+        opened.reads("#unknown", "“x”, “y”, “z”, “u”, “v” and 1 more.")
+        assert page.input_value("#free-text") == "to bexyzuvw" and page.locator("#unknown").count() == 1
+        assert page.evaluate("document.activeElement.id") == "free-text"
+        page.fill("#free-text", "")
+        opened.reads("#free-hint", "An empty text is not run")
 
 
 def test_the_final_state_can_be_kept_and_gone_on_from(bench: Bench) -> None:

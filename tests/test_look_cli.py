@@ -55,7 +55,9 @@ def test_it_says_answers_and_reasons(monkeypatch: pytest.MonkeyPatch, capsys: py
     lines = said.splitlines()
     assert lines[0] == "abcd  (4 steps)" and "efcd  (4 steps)" in lines
     assert sum("of the signal is left" in line for line in lines) == 2
-    assert Path("two.html").stat().st_size > 10_000 and "two.html: " in told
+    assert Path("two.html").stat().st_size > 10_000 and "two.html: " in told and "made the folder" not in told
+    assert run(monkeypatch, "texts", "abcd", "--why", "0", "--out", "a/new/one.svg") == 0
+    assert "note: made the folder a/new, which was not there" in capsys.readouterr().err
 
 
 def test_rows_of_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

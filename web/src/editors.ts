@@ -26,7 +26,7 @@ const ROWS = 40;
 
 export function editor(editing: Editing): HTMLElement {
   const numeric = typeof editing.original[0] !== "string";
-  return h("div", {}, ...(numeric ? [table(editing)] : tokens(editing)), tools(editing, numeric));
+  return h("div", {}, numeric ? table(editing) : tokens(editing), tools(editing, numeric));
 }
 
 export function shown(item: Item): string {
@@ -37,31 +37,14 @@ function same(one: Item | undefined, other: Item | undefined): boolean {
   return String(one) === String(other);
 }
 
-function tokens(editing: Editing): (HTMLElement | null)[] {
-  const letters = editing.vocabulary.every((text, id) => [...text].length === 1 || id === 0);
+function tokens(editing: Editing): HTMLElement {
   const items = editing.items.map((item, i) =>
     h("li", {}, h("button", {
       class: same(item, editing.original[i]) ? null : "altered", "aria-pressed": String(i === editing.place), "data-place": i, dir: "auto",
       "aria-label": `${say("input")} ${i + 1}: ${item}`, onclick: () => editing.choose(i, `[data-place="${i}"]`),
     }, shown(item))),
   );
-  return [letters ? line(editing) : null, h("ol", { class: "editor", "aria-label": say("inputsNow") }, ...items)];
-}
-
-/** A text to type in, for models that read character by character: Enter runs it, Shift and Enter is a new line. */
-function line(editing: Editing): HTMLElement {
-  return h("label", { class: "free" }, say("freeText"), h("textarea", {
-    id: "free-text", rows: Math.min(6, 1 + editing.items.filter((item) => item === "\n").length), maxlength: editing.most, dir: "auto",
-    onchange: (event: Event) => {
-      const now = [...(event.target as HTMLTextAreaElement).value];
-      if (now.length) editing.change((all) => void all.splice(0, all.length, ...now), 0, "#free-text");
-    },
-    onkeydown: (event: KeyboardEvent) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-      event.preventDefault();
-      event.target!.dispatchEvent(new Event("change"));
-    },
-  }, editing.items.join("")));
+  return h("ol", { class: "editor", "aria-label": say("inputsNow") }, ...items);
 }
 
 function table(editing: Editing): HTMLElement {

@@ -2,6 +2,7 @@
 
 import { onScheme } from "./colour";
 import { CellPanel } from "./cell";
+import { counted } from "./counted";
 import { fromBase64, grids } from "./decode";
 import { h, put, save, seen } from "./dom";
 import { Reruns } from "./reruns";
@@ -14,7 +15,7 @@ import type { Look } from "./types";
 import { UnitsPanel } from "./units";
 import { WhatIfPanel } from "./whatif";
 import { WhyPanel } from "./why";
-import { count, layerName, number, percent, say, sayName, speak } from "./words";
+import { layerName, number, percent, say, sayName, speak } from "./words";
 
 /** Rows of the table for who cannot see the strip. */
 const TABLE = 120;
@@ -61,7 +62,7 @@ class Page {
       const about = strips[scenes[i]!.groups.indexOf(scenes[i]!.explained)]!;
       for (const strip of strips) strip.explainer = about;
     }
-    this.tour = new Tour(this.store);
+    this.tour = new Tour(this.store, scenes);
   }
 
   async start(): Promise<void> {
@@ -132,6 +133,7 @@ class Page {
         this.live.textContent = now.folded ? this.wholly() : this.counted();
       }
       if (changed(now, before, "step", "scene") && this.table.open) this.rows();
+      if (changed(now, before, "scene")) this.tellFold();
     });
     this.table.addEventListener("toggle", () => this.table.open && this.rows());
   }
@@ -141,13 +143,7 @@ class Page {
   }
 
   private counted(): string {
-    const layers = this.look.model.layers;
-    const cells = layers.reduce((sum, layer) => sum + layer.directions.length, 0);
-    return say("counted", {
-      count: count(this.look.model.parameters),
-      steps: count(this.scenes[this.store.now.scene]!.steps),
-      cells: cells === 1 ? say("oneCell") : say("manyCells", { n: cells }),
-    });
+    return counted(this.look, this.scenes[this.store.now.scene]!);
   }
 
   /** Everything of the frame that is words. */

@@ -3,6 +3,7 @@
 import { chart, type Line } from "./chart";
 import { grid, type Grid } from "./decode";
 import { h, put, s } from "./dom";
+import { ending } from "./endings";
 import type { Loaded } from "./scene";
 import { changed, type Store } from "./store";
 import type { Direction, Flow, Layer, Numbers, Ways } from "./types";
@@ -87,7 +88,7 @@ export class TimePanel {
       "div",
       { class: "part", id: "apart" },
       h("h3", {}, say("apart")),
-      h("p", { class: "quiet" }, say("apartHelp")),
+      h("p", { class: "quiet" }, ending(this.scenes, "apart")),
       chart(say("apart"), lines, say("step")),
     );
   }

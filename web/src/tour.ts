@@ -1,14 +1,16 @@
 /** The guided tour: a few stops, each with a sentence or two, a place in the page, and what is shown there. */
 
 import { h, put } from "./dom";
-import { isStateless } from "./scene";
+import { ending } from "./endings";
+import { isStateless, type Loaded } from "./scene";
 import type { Store } from "./store";
 import type { Both, Look } from "./types";
 import { both, say } from "./words";
 
 interface Stop {
   at: string;
-  words: Both;
+  /** What is filled in is said in the language of the moment. */
+  words: Both | (() => string);
   act?: () => void;
 }
 
@@ -18,7 +20,10 @@ export class Tour {
   private readonly box = h("div", { class: "tour", role: "dialog", "aria-modal": "false", "aria-labelledby": "tour-text", tabindex: -1 });
   private opener: HTMLElement | null = null;
 
-  constructor(private readonly store: Store) {
+  constructor(
+    private readonly store: Store,
+    private readonly scenes: Loaded[],
+  ) {
     this.box.hidden = true;
     document.body.append(this.box);
     this.box.addEventListener("keydown", (event) => {
@@ -39,7 +44,7 @@ export class Tour {
 
   start(): void {
     this.opener = document.activeElement as HTMLElement | null;
-    this.stops = stops(this.store);
+    this.stops = stops(this.store, this.scenes);
     this.go(0);
   }
 
@@ -59,7 +64,7 @@ export class Tour {
     const next = h("button", { class: "primary", onclick: () => this.go(this.at + 1) }, say(last ? "done" : "next"));
     put(
       this.box,
-      h("p", { id: "tour-text", "aria-live": "polite" }, both(stop.words)),
+      h("p", { id: "tour-text", "aria-live": "polite" }, typeof stop.words === "function" ? stop.words() : both(stop.words)),
       h(
         "div",
         { class: "tour-keys" },
@@ -84,7 +89,7 @@ export class Tour {
 }
 
 /** The stops that this look has something for. */
-function stops(store: Store): Stop[] {
+function stops(store: Store, scenes: Loaded[]): Stop[] {
   const look = store.look;
   const last = look.scenes[0]!.steps - 1;
   const carries = !isStateless(look.model.layers);
@@ -116,13 +121,7 @@ function stops(store: Store): Stop[] {
     },
   ];
   if (two) {
-    found.push({
-      at: "#apart",
-      words: {
-        en: "Here are two sequences that end alike, yet mean two different things. The inputs at the end are the same, the states are not: they remember what came before. A network without a state could not tell them apart.",
-        zh: "这里有两个结尾相同、意思却不同的序列。末尾的输入一样，状态却不一样：它们记得前面的内容。没有状态的网络分不清这两者。",
-      },
-    });
+    found.push({ at: "#apart", words: () => ending(scenes, "stop") });
   }
   found.push({ at: "#cell", words: inside(carries, gated(look)) });
   if (look.scenes[0]!.why.length) {

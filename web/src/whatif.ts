@@ -8,8 +8,14 @@ import type { Item } from "./reading";
 import { MOST, type Reruns } from "./reruns";
 import { leavesOf, OUTPUTS, type Loaded } from "./scene";
 import { changed, type Store } from "./store";
+import { typing } from "./typing";
 import type { Guess } from "./types";
 import { both, layerName, number, percent, say } from "./words";
+
+/** What was changed by typing: the line that was typed in stays. */
+const TYPED = "#free-text";
+/** Unknown texts that are named. */
+const NAMED = 5;
 
 export class WhatIfPanel {
   readonly element = h("section", { id: "whatif", "aria-labelledby": "whatif-title" });
@@ -50,24 +56,37 @@ export class WhatIfPanel {
     if (!this.checked.has(scene)) this.check(loaded, old);
     this.checked.add(scene);
     const run = network.run(items);
-    const unknown = items.filter((item) => network.unknown(item)).map(String);
     const scrolled = this.element.querySelector(".numbers-table")?.scrollTop ?? 0;
-    put(
-      this.element,
-      title,
-      h("p", { class: "quiet" }, say(typeof original[0] === "string" ? "whatifHelp" : "whatifRows")),
+    const about = [title, h("p", { class: "quiet" }, say(typeof original[0] === "string" ? "whatifHelp" : "whatifRows"))];
+    const below = [
       editor(this.editing(network, original, items)),
-      ...[...new Set(unknown)].map((text) => h("p", { class: "quiet small", dir: "auto" }, say("unknownWord", { text: seen(text) }))),
+      unknown(items.filter((item) => network.unknown(item)).map(String)),
       run.tags.length ? h("p", { class: "quiet small" }, say("tagsHelp")) : null,
       h("div", { class: "answers", "aria-live": "polite" }, answers("oldState", old, original), answers("newState", run, items, old)),
       this.states(loaded, old, run),
-    );
+    ];
+    const kept = focus === TYPED ? this.element.querySelector(".free") : null;
+    if (kept) {
+      // who types goes on in the same line, with the cursor where it was
+      while (kept.nextSibling) kept.nextSibling.remove();
+      kept.after(...below.filter((each) => each !== null));
+      return;
+    }
+    put(this.element, ...about, byLetters(network) ? this.line(items) : null, ...below);
     const region = this.element.querySelector(".numbers-table");
     if (region) region.scrollTop = scrolled;
     if (!focus) return;
     const wanted = this.element.querySelector<HTMLButtonElement>(focus);
     // what can no longer be done gives way to what was done it to
     (wanted?.disabled ? this.element.querySelector<HTMLElement>(`[data-place="${this.place}"]`) : wanted)?.focus();
+  }
+
+  private line(items: Item[]): HTMLElement {
+    return typing(items.join(""), MOST, (tokens) => {
+      items.splice(0, items.length, ...tokens);
+      this.place = 0;
+      this.render(TYPED);
+    });
   }
 
   private refusal(): string {
@@ -151,6 +170,21 @@ function answers(title: "oldState" | "newState", run: Run, items: Item[], old?: 
     run.guesses.length ? h("ul", { class: "guesses" }, ...run.guesses.map(bar)) : null,
     tags.length ? h("ol", { class: "tagged" }, ...tags) : null,
   );
+}
+
+function byLetters(network: Network): boolean {
+  const { vocabulary } = network;
+  return vocabulary.length > 0 && vocabulary.every((text, id) => [...text].length === 1 || id === 0);
+}
+
+/** Texts that the model does not know, on one line: how often each is there, and how many more there are. */
+function unknown(texts: string[]): HTMLElement | null {
+  if (!texts.length) return null;
+  const counts = new Map<string, number>();
+  for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1);
+  const named = [...counts].slice(0, NAMED).map(([text, count]) => `“${seen(text)}”${count > 1 ? ` × ${count}` : ""}`).join(", ");
+  const told = counts.size > NAMED ? say("unknownMore", { texts: named, n: counts.size - NAMED }) : named;
+  return h("p", { class: "quiet small", id: "unknown", dir: "auto" }, say("unknownWords", { texts: told }));
 }
 
 function guessed(guess: Guess): string {

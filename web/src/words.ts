@@ -27,12 +27,19 @@ export const WORDS = {
   },
   fold: { en: "Fold", zh: "折叠" },
   unfold: { en: "Unroll", zh: "展开" },
-  counted: {
-    en: "{count} parameters, the same ones at each of the {steps} steps: {cells}, run {steps} times.",
-    zh: "{count} 个参数，{steps} 步每一步都用同一组：{cells}，运行 {steps} 次。",
-  },
+  counted: { en: "{count} parameters, the same ones at every step: {parts}.", zh: "{count} 个参数，每一步都用同一组：{parts}。" },
+  countedPart: { en: "{cells}, run {steps} times", zh: "{cells}，运行 {steps} 次" },
+  countedOnce: { en: "{cells}, run once", zh: "{cells}，运行 1 次" },
+  countedAnd: { en: "; ", zh: "；" },
   oneCell: { en: "one cell", zh: "一个单元" },
   manyCells: { en: "{n} cells one above the other", zh: "上下叠放的 {n} 个单元" },
+  oneBoth: { en: "one layer of two cells, one that reads forwards and one backwards", zh: "一层，正向、反向各一个单元" },
+  manyBoth: {
+    en: "{n} layers one above the other, each of two cells, one that reads forwards and one backwards",
+    zh: "上下叠放的 {n} 层，每层正向、反向各一个单元",
+  },
+  manyMixed: { en: "{n} layers one above the other, of {cells} cells in all", zh: "上下叠放的 {n} 层，共 {cells} 个单元" },
+  manyNetworks: { en: "{n} networks side by side, each of {cells}", zh: "并列的 {n} 个网络，每个是{cells}" },
   folded: {
     en: "This is the whole network. The loop hands the state of one step to the next; unrolling draws it once for each step, and adds no parameter.",
     zh: "这就是整个网络。环把一步的状态交给下一步；展开只是为每一步画一次，不增加任何参数。",
@@ -134,6 +141,12 @@ export const WORDS = {
     zh: "每个词下面是它自己最可能的标签，以及对其余各词所有标法求和后的份额；答案则是整体选出的标签。",
   },
   freeText: { en: "Type another text", zh: "输入另一段文本" },
+  freeHint: {
+    en: "It runs a moment after you stop typing, at Enter at once; Shift and Enter begin a new line.",
+    zh: "停止输入后片刻自动运行；回车立即运行，Shift 加回车换行。",
+  },
+  freeWaiting: { en: "Typing … runs in a moment.", zh: "正在输入……片刻后运行。" },
+  freeEmpty: { en: "An empty text is not run: what is shown is of the text before.", zh: "空文本不会运行：所示仍是之前的文本。" },
   atPlace: { en: "at {n}: {text}", zh: "第 {n} 个：{text}" },
   replace: { en: "Put in its place", zh: "替换为" },
   inputsNow: { en: "Inputs", zh: "输入" },
@@ -142,7 +155,8 @@ export const WORDS = {
   remove: { en: "Take out", zh: "删除" },
   add: { en: "Add after it", zh: "在其后添加" },
   reset: { en: "As it was", zh: "恢复原样" },
-  unknownWord: { en: "“{text}” is not in the vocabulary; the model reads it as unknown.", zh: "“{text}”不在词表中，模型按未知词读取。" },
+  unknownWords: { en: "Not in the vocabulary, read as unknown: {texts}.", zh: "不在词表中、按未知词读取：{texts}。" },
+  unknownMore: { en: "{texts} and {n} more", zh: "{texts} 等，另有 {n} 个" },
   oldNew: { en: "before and after", zh: "修改前后" },
   oldState: { en: "as it was", zh: "原来" },
   newState: { en: "changed", zh: "修改后" },
@@ -180,9 +194,34 @@ export const WORDS = {
     zh: "某层每一步的状态投影到二维（主成分）。数字是步；○ 为第一步，● 为最后一步。第二个场景用虚线。",
   },
   apart: { en: "How far apart the two states are", zh: "两个状态相距多远" },
-  apartHelp: {
-    en: "Both sequences end together here: at the right, the inputs are the same, and the distance that is left is what the state remembers.",
-    zh: "两个序列在右端对齐：那里的输入相同，剩下的距离就是状态记住的东西。",
+  apartAlike: {
+    en: "Both sequences end together here, at the right. They read the same from step {one} of the first and step {other} of the second on: the distance that is left there is what the state remembers of what came before.",
+    zh: "两个序列在右端对齐。从第一个的第 {one} 步、第二个的第 {other} 步起，输入完全相同：那里剩下的距离，就是状态对此前内容的记忆。",
+  },
+  apartDiffer: {
+    en: "Both sequences end together here, at the right. Their last inputs differ: the distance there comes of what is just read as well as of what the state remembers.",
+    zh: "两个序列在右端对齐。它们最后的输入不同：那里的距离既来自刚读到的内容，也来自状态记住的内容。",
+  },
+  apartSame: {
+    en: "Both sequences are the same, and so are their states at every step.",
+    zh: "两个序列完全相同，所以每一步的状态也相同。",
+  },
+  apartAligned: { en: "Both sequences end together here, at the right.", zh: "两个序列在右端对齐。" },
+  stopAlike: {
+    en: "Here are two sequences, side by side. They end alike: the same is read from step {one} of the first and step {other} of the second on. The distance that is left there is what their states remember of what came before; a network without a state would remember nothing.",
+    zh: "这里并列着两个序列。它们结尾相同：从第一个的第 {one} 步、第二个的第 {other} 步起，读到的内容一样。那里剩下的距离，就是状态对此前内容的记忆；没有状态的网络什么也记不住。",
+  },
+  stopDiffer: {
+    en: "Here are two sequences, side by side. They end differently, so their last states differ for two reasons: what was just read, and what is remembered. Look at two inputs with the same ending to see what is remembered alone.",
+    zh: "这里并列着两个序列。它们结尾不同，所以最后的状态有两个原因而不同：刚读到的内容，以及记住的内容。想只看记住的部分，请比较两个结尾相同的输入。",
+  },
+  stopSame: {
+    en: "Here the same sequence stands twice, and its states are the same at every step: what a network comes to depends on nothing but what it read.",
+    zh: "这里同一个序列出现两次，每一步的状态都相同：网络得到什么，只取决于它读了什么。",
+  },
+  stopAligned: {
+    en: "Here are two inputs, side by side, and how far apart the states are that the network comes to.",
+    zh: "这里并列着两个输入，以及网络由它们得到的状态相距多远。",
   },
   units: { en: "One unit", zh: "单个单元" },
   unitsHelp: {

@@ -41,7 +41,11 @@ def look(
     if show and out is None:
         out = Path(tempfile.mkdtemp(prefix="recurra-")) / "look.html"
     if out is not None:
+        made = not out.parent.exists()
         found.save(out)
+        if made:
+            # a path that was mistyped would else be found by nobody
+            tell(f"note: made the folder {out.parent}, which was not there")
         tell(f"{out}: {out.stat().st_size:,} bytes")
     if as_json:
         say_json(found.to_dict() if out is None else {"out": str(out), **_brief(found)})

@@ -148,10 +148,19 @@ class Look:
     def to_page(self) -> dict[str, Any]:
         """All of it as a page carries it, arrays packed; terms where all is small, so that a page stays light."""
         whole = packed(self.tree(terms=False, outputs=False))
-        if len(json.dumps(whole)) > SMALL // 2:
+        size = len(json.dumps(whole))
+        if size > SMALL // 2:
             return whole
-        with_terms = packed(self.tree(outputs=False))
-        return with_terms if len(json.dumps(with_terms)) <= SMALL else whole
+        terms = packed(
+            [[_terms(one) for one in layer.values()] for scene in self.scenes for layer in scene.layers], size
+        )
+        if size + len(json.dumps(terms)) > SMALL:
+            return whole
+        lanes = [list(layer.values()) for scene in whole["scenes"] for layer in scene["layers"]]
+        for layer, said in zip(lanes, terms, strict=True):
+            for lane, each in zip(layer, said, strict=True):
+                lane["terms"] = each
+        return whole
 
     def save(self, path: str | Path) -> None:
         """Write a page (.html), a picture (.svg, .png) or numbers (.json). Raises `UsageError` for another ending."""
@@ -304,11 +313,13 @@ def _told(one: Direction, terms: bool, outputs: bool) -> dict[str, Any]:
     if outputs or one.formula.output not in one.formula.state.values():
         found["outputs"] = one.outputs
     if terms:
-        # a bias is the same at every step
-        found["terms"] = {
-            name: Rough(value[0] if name.endswith(".b") else value) for name, value in one.terms.items() if len(value)
-        }
+        found["terms"] = _terms(one)
     return found
+
+
+def _terms(one: Direction) -> dict[str, Rough]:
+    """What is added up in each sum; a bias, which is the same at every step, once."""
+    return {name: Rough(value[0] if name.endswith(".b") else value) for name, value in one.terms.items() if len(value)}
 
 
 def _leaf(one: Direction, name: str, inner: Mapping[str, np.ndarray | Rough]) -> np.ndarray | Foretold:

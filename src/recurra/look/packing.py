@@ -81,10 +81,10 @@ def unpack(entry: Mapping[str, Any]) -> np.ndarray:
     return np.frombuffer(flat, "<u4" if "near" in entry else f"<{entry['$array']}").reshape(entry["shape"])
 
 
-def packed(tree: Any) -> Any:
+def packed(tree: Any, beside: int = 0) -> Any:
     """A tree of dictionaries, lists and arrays with every array packed: rough ones exactly too, while all is below 1 MB.
 
-    A number alone that is not finite becomes None.
+    A number alone that is not finite becomes None. `beside`: characters that stand in the same page already.
 
     Raises `DataError` where it would be more than a page can carry.
     """
@@ -99,7 +99,7 @@ def packed(tree: Any) -> Any:
     # numbers hardly ever pack to a quarter: of very many there is no need to try
     if size <= 4 * HALF_FROM:
         whole = _each(tree, lambda array: pack(numbers_of(array)))
-        if _text_in(whole) <= HALF_FROM:
+        if beside + _text_in(whole) <= HALF_FROM:
             return whole
     return _each(tree, _small)
 
