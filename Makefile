@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NATIVE := $(wildcard native/*) CMakeLists.txt
 
-.PHONY: setup demo page gallery test kill-test lint sanitize check-processors bench quality docs wheel clean
+.PHONY: setup demo page gallery test kill-test lint sanitize check-processors bench bench-gpu quality docs wheel clean
 
 setup: $(STAMP)
 
@@ -53,6 +53,10 @@ check-processors: setup
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
+
+# The kernels for GPUs on a CUDA device: their tests, then a table; less than 8 minutes. Options in GPU, say GPU="--only lstm".
+bench-gpu: setup
+	$(BIN)/python benchmarks/gpu.py $(GPU)
 
 # Rows of the table of quality, run again: make quality DATA=FOLDER ROWS="trec sst2". An hour and more for all.
 quality: setup

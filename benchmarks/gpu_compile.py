@@ -1,4 +1,4 @@
-"""Compile every kernel for GPUs without one: registers, spills and shared memory, as a table.
+"""Compile every kernel for GPUs without one: registers, spills, shared memory and seconds, as a table.
 
 python benchmarks/gpu_compile.py [--only PATTERN] [--capability 90]
 
@@ -67,16 +67,17 @@ class _Driver:
         return 0
 
 
-_compiled: list[Compiled] = []
+_compiled: dict[Compiled, float] = {}
+"""The seconds that each took, the first time."""
 _launch: Callable[..., Any] = JITFunction.run
 
 
 def _compile(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
+    began = time.perf_counter()
     kernel = _launch(self, *args, grid=grid, warmup=True, **options)
-    parts = options.get("PARTS", 1)
-    _compiled.append(
-        Compiled(self.__name__, parts, kernel.metadata.num_warps, *_resources(kernel), kernel.metadata.shared)
-    )
+    took, parts = time.perf_counter() - began, options.get("PARTS", 1)
+    what = Compiled(self.__name__, parts, kernel.metadata.num_warps, *_resources(kernel), kernel.metadata.shared)
+    _compiled.setdefault(what, took)
 
 
 def _resources(kernel: Any) -> tuple[int, int]:
@@ -189,7 +190,8 @@ def main() -> int:
     print(
         f"Triton {triton.__version__}, torch {torch.__version__}, capability {choices.capability}, {time.strftime('%F')}\n"
     )
-    print("| case | kernel | parts | warps | registers | stack, bytes | shared, bytes |\n|---|---|---|---|---|---|---|")
+    titles = ("case", "kernel", "parts", "warps", "registers", "stack, bytes", "shared, bytes", "seconds")
+    print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
     failed = 0
     for name, call in cases():
         if not re.search(choices.only, name):
@@ -200,8 +202,8 @@ def main() -> int:
         except Exception as error:  # a kernel that does not compile is a row of the table
             failed += 1
             print(f"| {name} | does not compile: {type(error).__name__}: {str(error).splitlines()[0]} |", flush=True)
-        for row in dict.fromkeys(_compiled):
-            print(f"| {name} | {' | '.join(map(str, row))} |", flush=True)
+        for row, took in _compiled.items():
+            print(f"| {name} | {' | '.join(map(str, row))} | {took:.1f} |", flush=True)
     return 1 if failed else 0
 
 

@@ -19,7 +19,7 @@ def tanh(x):
 
 
 @triton.jit
-def meet(counters, times, PARTS: tl.constexpr, MEET: tl.constexpr):
+def meet(counters, times, PARTS, MEET: tl.constexpr):
     """Wait until every part of this block has come here `times` times; what each wrote before, all read after.
 
     The barrier of the program's threads orders their writes before the release of one of them, which passes them on to
@@ -28,10 +28,12 @@ def meet(counters, times, PARTS: tl.constexpr, MEET: tl.constexpr):
     is one phase of one step, only threads of one program wait for one another.
     """
     tl.debug_barrier()
-    if MEET and PARTS > 1:
+    if MEET:
         counter = counters + tl.program_id(0)
         tl.atomic_add(counter, 1, sem="release", scope="gpu")
-        while tl.atomic_add(counter, 0, sem="acquire", scope="gpu") < times * PARTS:
+        # (of 64 bits, since a long sequence has more meetings than 32 bits count)
+        all_came = times.to(tl.int64) * PARTS
+        while tl.atomic_add(counter, 0, sem="acquire", scope="gpu") < all_came:
             pass
         tl.debug_barrier()
 
@@ -106,7 +108,7 @@ def place(rows, s, t, B):
 
 
 @triton.jit
-def hand_out(both, last, steps, rows, there, first, B, H, PARTS: tl.constexpr, U: tl.constexpr):
+def hand_out(both, last, steps, rows, there, first, B, H, PARTS, U: tl.constexpr):
     """Copy this part's units out of the place where the last step left them."""
     for j0 in range(first, H, PARTS * U):
         j = (j0 + tl.arange(0, U))[None, :]

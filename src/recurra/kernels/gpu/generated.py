@@ -43,7 +43,7 @@ def made(text: str, reset_after: bool) -> Made:
     scope: dict[str, Any] = {"tl": tl, "triton": triton, "__name__": __name__, **HELPERS}
     scope |= {name: getattr(common_kernels, name) for name in _NAMES}
     exec(compile(written.text, name, "exec"), scope)
-    unchanging = {"do_not_specialize": ["start", "stop", "T", "B"]}
+    unchanging = {"do_not_specialize": ["start", "stop", "T", "B", "PARTS"]}
     kernel = triton.jit(**unchanging)(scope["step_kernel"])
     return Made(kernel, written)
 

@@ -67,12 +67,11 @@ def _gate_tiles(w, j, k, H, GATES: tl.constexpr, ACC: tl.constexpr):
     return w0, w1, w2, w3
 
 
-@triton.jit(do_not_specialize=["start", "stop", "T", "B"])
+@triton.jit(do_not_specialize=["start", "stop", "T", "B", "PARTS"])
 def forward_steps(
-    x, w, bias, mask, lengths, resets, order, h, c, outputs, gates, cells, h_last, counters, start, stop, T, B, H,
+    x, w, bias, mask, lengths, resets, order, h, c, outputs, gates, cells, h_last, counters, start, stop, T, B, H, PARTS,
     GATES: tl.constexpr, ACTIVATION: tl.constexpr, REVERSE: tl.constexpr, KEEP: tl.constexpr, RESIDENT: tl.constexpr,
-    PARTS: tl.constexpr, MEET: tl.constexpr, R: tl.constexpr, U: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
-    ACC: tl.constexpr,
+    MEET: tl.constexpr, R: tl.constexpr, U: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Steps start to stop of T. x[T, B, GATES H] are the sums of the inputs; h[2, B, H] and c[B, H] begin with the state.
 
@@ -152,11 +151,11 @@ def forward_steps(
         hand_out(h, h_last, steps, rows, there, first, B, H, PARTS, U)
 
 
-@triton.jit(do_not_specialize=["start", "stop", "T", "B"])
+@triton.jit(do_not_specialize=["start", "stop", "T", "B", "PARTS"])
 def backward_steps(
     grad_outputs, grad_cells, w, mask, lengths, resets, order, first_h, first_c, outputs, gates, cells, d_h, d_c, d_sums,
-    d_first, counters, start, stop, T, B, H,
-    GATES: tl.constexpr, ACTIVATION: tl.constexpr, REVERSE: tl.constexpr, RESIDENT: tl.constexpr, PARTS: tl.constexpr,
+    d_first, counters, start, stop, T, B, H, PARTS,
+    GATES: tl.constexpr, ACTIVATION: tl.constexpr, REVERSE: tl.constexpr, RESIDENT: tl.constexpr,
     MEET: tl.constexpr, PHASE: tl.constexpr, R: tl.constexpr, U: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip

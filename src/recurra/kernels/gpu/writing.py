@@ -340,8 +340,8 @@ class _Writer:
             )
             for at in range(len(group))
         ]  # fmt: skip
-        constants = ("PHASE", "MEET", "REVERSE", "PARTS", "R", "U", "K", "W", "PRECISION", "ACC")
-        arguments = [*names, "lengths", "resets", "order", "counters", "start", "stop", "T", "B"]
+        constants = ("PHASE", "MEET", "REVERSE", "R", "U", "K", "W", "PRECISION", "ACC")
+        arguments = [*names, "lengths", "resets", "order", "counters", "start", "stop", "T", "B", "PARTS"]
         lines = [
             "rows, there = rows_of(order, B, R)",
             "steps = steps_of(lengths, rows, there, T)",

@@ -1,0 +1,75 @@
+"""The rows of `gpu.py`, the most important ones first, so that a run that is cut short has those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+
+import gpu_layers
+import gpu_steps
+from gpu_timing import Row
+
+DENSE = (16, 1024, 768), (64, 512, 256), (128, 128, 256), (1, 1024, 512), (256, 64, 1024)
+TORCHRL = ("gru", (128, 16, 256)), ("gru", (128, 64, 256)), ("lstm", (128, 128, 256))
+"""The shapes of TorchRL's own measurements of its recurrent modules, with resets on 3 % of the steps."""
+FLASHRNN = (
+    {"FlashRNN, cuda_fused": 4.87, "torch.nn, by FlashRNN": 2.01},
+    {"FlashRNN, cuda_fused": 13.61, "torch.nn, by FlashRNN": 5.19},
+)
+"""Milliseconds of an LSTM of 16 rows, 1024 steps, 768 units in one head, bfloat16, on a machine of FlashRNN's authors
+(README of FlashRNN, Pöppel et al. 2024): forward, forward and backward."""
+
+Made = Callable[[torch.device], Row]
+
+
+def rows(dry: bool) -> Iterator[tuple[str, Made]]:
+    """Every row by name, a function of the device. `dry`: one row of each kind, tiny."""
+    seen = set[str]()
+    for kind, shape, made in _all(dry):
+        if not (dry and kind in seen):
+            yield "{}, B={}, T={}, H={}".format(kind, *shape), made
+        seen.add(kind)
+
+
+def _all(dry: bool) -> Iterator[tuple[str, gpu_layers.Shape, Made]]:
+    """(kind, shape, what makes the row)."""
+
+    def sized(shape: gpu_layers.Shape, tiny: gpu_layers.Shape = (2, 2, 18)) -> gpu_layers.Shape:
+        return tiny if dry else shape
+
+    def dense(cell: str, shape: gpu_layers.Shape, training: bool) -> tuple[str, gpu_layers.Shape, Made]:
+        made = partial(gpu_layers.dense, cell, sized(shape), training)
+        return f"{cell}, {'forward and backward' if training else 'forward'}", shape, made
+
+    for training in (False, True):
+        direction = "forward and backward" if training else "forward"
+        made = partial(
+            gpu_layers.dense, "lstm", sized(DENSE[0]), training, dtype=torch.bfloat16, published=FLASHRNN[training]
+        )
+        yield f"lstm, bfloat16, {direction}", DENSE[0], made
+    for shape in DENSE[:3]:
+        yield from (dense(cell, shape, training) for cell in ("lstm", "gru") for training in (False, True))
+    for cell in ("gru", "lstm"):
+        yield f"{cell}, lengths from 1 to T", DENSE[1], partial(gpu_layers.ragged, cell, sized(DENSE[1]))
+    for cell, shape in TORCHRL:
+        yield f"{cell}, resets on 3 %", shape, partial(gpu_layers.resets, cell, sized(shape))
+    for text, made in (
+        ("lstm, layer normalisation", gpu_steps.normalised), ("own cell", gpu_steps.own),
+        ("lstm, gates handed out", gpu_steps.gates_out),
+    ):  # fmt: skip
+        yield text, DENSE[2], partial(made, sized(DENSE[2]))
+    long = (16, 4096, 1024)
+    for text, pairs, training in (
+        ("scan of minGRU, forward", False, False), ("scan of minGRU, forward and backward", False, True),
+        ("scan of LRU, forward", True, False),
+    ):  # fmt: skip
+        yield text, long, partial(gpu_steps.scan, sized(long, (2, 9, 8)), pairs, training)
+    yield "own cell, linear", long, partial(gpu_steps.own_linear, sized(long, (2, 9, 8)))
+    sessions = (5, 1, 18) if dry else (10_000, 1, 256)
+    yield "lstm, sessions", (10_000, 1, 256), partial(gpu_steps.sessions, sessions[0], sessions[2])
+    for shape in DENSE[3:]:
+        yield from (dense(cell, shape, training) for cell in ("lstm", "gru") for training in (False, True))
+    for shape in DENSE:
+        yield from (dense("elman", shape, training) for training in (False, True))
