@@ -380,6 +380,51 @@ def test_reasons_are_those_of_the_model_and_light_the_inputs(bench: Bench) -> No
         assert np.abs(np.array([int(part) for part in tone[4:-1].split(",")]) - expected).max() <= 3
 
 
+def test_reasons_of_columns_and_of_networks_are_those_of_the_model(bench: Bench) -> None:
+    kind = "classify-ensemble-holes"
+    looked, opened = bench.open(build(kind, torch.float32), KINDS[kind], why=1)
+    why = looked.scenes[0].why[-1]
+    columns, members = why.columns, why.members
+    assert columns is not None and members is not None
+    with opened:
+        page = opened.page
+        for part in ("columns", "members"):
+            page.click(f"#{part} summary")
+        for part, wanted in (
+            ("members", np.stack([*members.integrated, members.mean, members.spread], axis=1)),
+            ("columns", columns.integrated),
+            ("columns", columns.deletion),
+        ):
+            if wanted is columns.deletion:
+                # what was open is open again where it is drawn anew
+                page.locator("#columns").evaluate("e => e.dataset.old = 'yes'")
+                page.select_option("#column-method", "deletion")
+            page.wait_for_selector(f"#{part}:not([data-old]) tbody tr")
+            rows = page.locator(f"#{part} tbody tr").evaluate_all(
+                "all => all.map(e => [...e.cells].map(c => c.innerText))"
+            )
+            found = [[float(text.replace("−", "-")) for text in row] for row in rows]
+            assert [row[0] for row in found] == list(range(1, 8))
+            np.testing.assert_allclose([row[1:] for row in found], wanted, rtol=6e-3, atol=1e-9)
+        assert opened.text("#columns b >> nth=0") == f"{columns.whole[0]:.3g}".replace("-", "−")
+        # a pointer on a place tells its numbers
+        page.locator("#members .track").first.hover(position={"x": 1, "y": 5})
+        assert page.get_attribute("#members .track-fact", "data-step") == "0"
+        # the strip marks each column of each row for the output that is chosen
+        box = page.locator(".labels .in[data-step='2']").bounding_box()
+        strip = page.locator(".strip").bounding_box()
+        values = columns.integrated
+        expected = [colours(values[2, row], float(np.abs(values).max())).astype(int) for row in range(5)]
+        top = strip["height"] - 4 - 8 * 5
+        got = page.evaluate(
+            "([x, top]) => { const canvas = document.querySelector('.strip canvas'), r = devicePixelRatio;"
+            "const all = canvas.getContext('2d').getImageData(x * r, top * r, 1, 40 * r).data;"
+            "return [0, 1, 2, 3, 4].map(row => [...all.slice(4 * (8 * row + 3) * r, 4 * (8 * row + 3) * r + 3)]) }",
+            [box["x"] + box["width"] / 2 - strip["x"], top],
+        )
+        assert np.abs(np.array(got) - np.array(expected)).max() <= 3
+
+
 def test_a_unit_is_told_by_its_places_in_the_corpus(bench: Bench) -> None:
     looked, opened = bench.open(classifier(), ONE, why=0, corpus=[("1", OTHER), ("2", "果")])
     with opened:

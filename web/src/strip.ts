@@ -7,6 +7,7 @@ import { arrows, edges, folded, type Painter } from "./arrows";
 import { blockOf } from "./heat";
 import { curves } from "./curves";
 import { Labels, ROWS } from "./labels";
+import { marks, marksOf, room, type Marks } from "./marks";
 import { Overview } from "./overview";
 import type { Group, Loaded } from "./scene";
 import { changed, type Chosen, type Store } from "./store";
@@ -23,6 +24,8 @@ export class Strip {
   private readonly labels: Labels;
   private readonly overview: Overview;
   private readonly legend = h("p", { class: "quiet small" });
+  private marks: Marks | null = null;
+  private lit = 0;
   private asked = false;
   private fitted = false;
   private readonly fingers = new Map<number, PointerEvent>();
@@ -38,7 +41,7 @@ export class Strip {
     const layers = store.look.model.layers;
     const inside = group.layers.map((layer) => ({ layer, directions: layers[layer]!.directions.filter((way) => loaded.scene.layers[layer]![way]) }));
     const units = Math.min(...group.layers.map((layer) => layers[layer]!.hidden));
-    this.view = new View(group.steps, inside, units, group.speaks);
+    this.view = new View(group.steps, inside, units, group.speaks, group.reads === "inputs" ? room(loaded.scene) : 0);
     this.labels = new Labels(loaded, this.view, group, {
       choose: (step) => this.choose({ step }),
       hover: (step) => this.hover(step),
@@ -148,6 +151,7 @@ export class Strip {
     }
     edges(painter, now.leaf);
     if (this.group.reads === "inputs" && view.width < ROWS && view.fold === 0) curves(painter, loaded.numbers);
+    marks(painter, this.marks);
     folded(painter);
     this.labels.place(this.holds(now) ? now.step : -1);
     this.overview.draw(now.leaf);
@@ -164,7 +168,8 @@ export class Strip {
     const lowest = this.view.lanes.at(-1)!;
     const scale = number(this.loaded.heat(lowest.layer, lowest.direction, now.leaf).scale);
     const block = blockOf(this.view.width * (window.devicePixelRatio || 1));
-    put(this.legend, block > 1 ? say("scale", { scale, block }) : say("scaleOne", { scale }));
+    const told = block > 1 ? say("scale", { scale, block }) : say("scaleOne", { scale });
+    put(this.legend, this.view.below ? `${told} ${say("marked")}` : told);
   }
 
   /** Who lights the inputs that an output of this strip is explained by: of a translation another strip. */
@@ -186,8 +191,12 @@ export class Strip {
   private async light(step: number): Promise<void> {
     const why = this.loaded.scene.why.findLast((each) => each.target.step === step);
     const method = why && (why.methods.integrated ?? Object.values(why.methods)[0]);
-    const values = method ? (await grid(method)).data : null;
-    this.labels.light(values, step);
+    const turn = ++this.lit;
+    const [values, found] = await Promise.all([method ? grid(method) : null, why && this.view.below ? marksOf(why) : null]);
+    if (turn !== this.lit) return;
+    this.labels.light(values && values.data, step);
+    this.marks = found;
+    this.redraw();
   }
 
   // ---- what is chosen

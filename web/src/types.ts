@@ -69,6 +69,10 @@ export interface Why {
   /** Steps that were taken out together. */
   stretch?: number;
   words: Both;
+  /** What each number of a step counted, of inputs with several: [T, F] each; `whole` at all steps. */
+  columns?: { names: string[]; methods: Record<string, Numbers>; whole: Numbers; stretch: number; words: Both | null } | null;
+  /** What each network of several found by itself: integrated gradients [M, T], their mean and how far they lie apart. */
+  members?: { integrated: Numbers; mean: Numbers; spread: Numbers; values: (number | null)[]; words: Both | null } | null;
 }
 
 /** By direction. */

@@ -35,6 +35,8 @@ export class View {
     readonly layers: { layer: number; directions: Direction[] }[],
     units: number,
     speaks: boolean,
+    /** Room below the inputs. */
+    readonly below = 0,
   ) {
     this.top = speaks ? 62 : 24;
     const count = layers.reduce((sum, each) => sum + each.directions.length, 0);
@@ -49,7 +51,7 @@ export class View {
         y += this.laneHeight + gap;
       }
     }
-    this.height = y + 40;
+    this.height = y + 40 + below;
   }
 
   /** Room for the initial and the final state beside the steps. */
@@ -58,7 +60,7 @@ export class View {
   }
 
   get bottom(): number {
-    return this.height - 40;
+    return this.height - 40 - this.below;
   }
 
   /** The left side of a step; -1 and `steps` are the places of the states before and after. */

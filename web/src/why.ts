@@ -1,11 +1,12 @@
 /** Why an output came out so: what each input counted by three ways of asking, side by side. */
 
-import { css, ink } from "./colour";
+import { css, ink, onScheme } from "./colour";
 import { grid, grids, type Grid } from "./decode";
 import { h, put, seen } from "./dom";
 import type { Loaded } from "./scene";
 import { changed, type Store } from "./store";
 import type { Why } from "./types";
+import { columns, members } from "./whose";
 import { both, number, percent, say, sayName } from "./words";
 
 /** Steps shown at once; of a longer sequence those around the target. */
@@ -16,6 +17,8 @@ export class WhyPanel {
   private turn = 0;
   /** One of several reasons of the same step, where a person chose it. */
   private picked: number | null = null;
+  /** By which way the columns are shown. */
+  private method = "integrated";
 
   constructor(
     private readonly store: Store,
@@ -25,6 +28,7 @@ export class WhyPanel {
       if (changed(now, before, "scene", "step")) this.picked = null;
       if (changed(now, before, "scene", "step", "language")) void this.show();
     });
+    onScheme(() => void this.show());
   }
 
   private pick(index: number): void {
@@ -53,7 +57,12 @@ export class WhyPanel {
       return;
     }
     const methods = await grids(why.methods);
-    const looked = await this.attention();
+    const loaded = this.scenes[this.store.now.scene]!;
+    const choose = (method: string): void => {
+      this.method = method;
+      void this.show();
+    };
+    const whose = await Promise.all([this.attention(), columns(why, loaded, this.method, choose), members(why, loaded)]);
     if (turn !== this.turn) return;
     const select = h(
       "select",
@@ -63,7 +72,8 @@ export class WhyPanel {
       },
       ...whys.map((each, i) => h("option", { value: i, selected: i === index }, targetName(each))),
     );
-    const held = document.activeElement?.id === "why-target";
+    const held = this.element.contains(document.activeElement) ? document.activeElement!.id : "";
+    const open = [...this.element.querySelectorAll("details[open]")].map((each) => each.closest(".part")!.id);
     put(
       this.element,
       title,
@@ -73,9 +83,10 @@ export class WhyPanel {
       this.table(why, methods),
       h("p", { class: "quiet" }, this.agreement(why)),
       h("p", { class: "quiet small" }, this.notes(why)),
-      looked,
+      ...whose,
     );
-    if (held) select.focus();
+    for (const id of open) this.element.querySelector(`#${id} details`)?.setAttribute("open", "");
+    if (held) document.getElementById(held)?.focus();
     this.reveal(methods);
   }
 
@@ -92,7 +103,7 @@ export class WhyPanel {
   private agreement(why: Why): string {
     if (!why.disagree.length) return say("agree");
     const loaded = this.scenes[this.store.now.scene]!;
-    const named = why.disagree.slice(0, 12).map((step) => `${step + 1} ${loaded.explaining(step)}`);
+    const named = why.disagree.slice(0, 12).map((step) => (loaded.numbers ? String(step + 1) : `${step + 1} ${loaded.explaining(step)}`));
     return say("disagree", { steps: named.join(", ") + (why.disagree.length > 12 ? " …" : "") });
   }
 
@@ -147,12 +158,13 @@ export class WhyPanel {
     const head = h(
       "tr",
       {},
-      h("th", { scope: "col" }, say("input")),
+      h("th", { scope: "col" }, say(loaded.numbers ? "step" : "input")),
       ...range.map((step) =>
         h(
           "th",
           { scope: "col", dir: "auto", "data-step": step, class: step === target ? "target" : null, title: about.reads === "source" ? null : loaded.inputInFull(step) },
-          loaded.explaining(step),
+          // of a row there are too many digits for a head
+          loaded.numbers ? step + 1 : loaded.explaining(step),
           disagree.has(step) ? h("i", { class: "unequal", title: say("disagree", { steps: step + 1 }) }, "≠") : null,
         ),
       ),

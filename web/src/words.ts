@@ -65,6 +65,10 @@ export const WORDS = {
     zh: "每行一个色标：第一层满色为 ±{scale}。此处一个像素是 {block} 步的平均值。",
   },
   scaleOne: { en: "One scale a row: full colour is ±{scale} in the first layer.", zh: "每行一个色标：第一层满色为 ±{scale}。" },
+  marked: {
+    en: "Below the inputs: what each counted for the output at the chosen step, or the one pointed at, where that was explained; a line for each column.",
+    zh: "输入下方：各输入对所选（或所指）那一步输出的作用（若已解释），每列一行。",
+  },
   parts: { en: "unrolled network of “{title}”", zh: "“{title}”的展开网络" },
   keys: {
     en: "Left and right choose a step, up and down a layer, plus and minus zoom, Enter shows the cell, F folds.",
@@ -117,6 +121,24 @@ export const WORDS = {
   deletion: { en: "taken out", zh: "删除该输入" },
   disagree: { en: "The ways disagree at: {steps}.", zh: "方法不一致之处：{steps}。" },
   agree: { en: "The three ways agree about every step.", zh: "三种方法对每一步的看法一致。" },
+  columns: { en: "Which column?", zh: "哪一列？" },
+  columnsHelp: {
+    en: "A line for each column, a place for each step: orange spoke for the output, blue against it. At the end of a line: by how much the output falls when that column says nothing at any step.",
+    zh: "每列一行，每一步一格：橙色支持该输出，蓝色反对。行末：若该列在所有步都不提供信息，输出会降低多少。",
+  },
+  columnsBy: { en: "By", zh: "方法" },
+  columnsWhole: { en: "whole", zh: "整列" },
+  columnsMore: { en: "{n} other columns counted less and are not shown.", zh: "另有 {n} 列作用较小，未显示。" },
+  members: { en: "Do the networks agree?", zh: "各网络一致吗？" },
+  membersHelp: {
+    en: "A line for each network that takes part in the answer, by integrated gradients of what it says itself; below, their mean, and in violet where they lie apart. At the end of a line: what that network says.",
+    zh: "每个参与回答的网络一行，是它自己回答的积分梯度；下方是平均值，紫色为分歧之处。行末：该网络自己的回答。",
+  },
+  membersAnswer: { en: "says", zh: "回答" },
+  network: { en: "network {n}", zh: "网络 {n}" },
+  networksMean: { en: "mean", zh: "平均" },
+  networksApart: { en: "apart", zh: "分歧" },
+  inNumbers: { en: "In numbers", zh: "以数字显示" },
   attention: { en: "Where it looked", zh: "它看向哪里" },
   attentionHelp: {
     en: "A row for each step, a column for each token of the source: the share of the step's attention.",
@@ -288,7 +310,7 @@ export function number(value: number): string {
   const size = Math.abs(value);
   const text =
     size !== 0 && (size < 0.001 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(4)));
-  return text.replace("-", "−");
+  return text.replaceAll("-", "−");
 }
 
 export function percent(share: number): string {
