@@ -16,6 +16,7 @@ from recurra.kernels.gpu.scans import linear_scan
 from recurra.kernels.programs import Given, Sizes, Traced, trace
 from recurra.kernels.programs import by_torch as program_by_torch
 from recurra.kernels.steps import LSTMStep
+from recurra.streaming.graph import captured
 
 Step = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 
@@ -203,7 +204,7 @@ def scan(shape: Shape, pairs: bool, training: bool, device: torch.device) -> Row
             with torch.no_grad():
                 return [linear_scan(as_[at], bs[at], first, pairs=pairs)[0]]
         leaves = [as_[at].detach().requires_grad_(), bs[at].detach().requires_grad_()]
-        outputs = linear_scan(*leaves, first, pairs=pairs)[0]
+        outputs = linear_scan(leaves[0], leaves[1], first, pairs=pairs)[0]
         return [outputs.detach(), *torch.autograd.grad(outputs, leaves, torch.ones_like(outputs))]
 
     def exact() -> list[Tensor]:
@@ -227,6 +228,30 @@ def scan(shape: Shape, pairs: bool, training: bool, device: torch.device) -> Row
     return Row({"Triton": Contestant(call, "bytes")}, exact, count, moved)
 
 
+def replayed(call: Call, x: Tensor, sets: list[dict[str, Any]]) -> Call:
+    """A call on inputs that lie in `x` as a captured step, as a pool of sessions steps; with copies in and out."""
+    outputs: list[Tensor] = []
+
+    @torch.no_grad()
+    def body() -> None:
+        found = call(0)
+        if not outputs:
+            outputs.extend(map(torch.clone, found))
+        for place, value in zip(outputs, found, strict=True):
+            place.copy_(value)
+
+    made: list[Callable[[], object]] = []
+
+    def run(at: int) -> list[Tensor]:
+        if not made:
+            made.append(captured(body, x.device))
+        x.copy_(sets[at]["x"])
+        made[0]()
+        return [place.clone() for place in outputs]
+
+    return run
+
+
 def sessions(count: int, hidden: int, device: torch.device) -> Row:
     """So many LSTM sessions, a step into each at once."""
     theirs, sets = drawn("lstm", (count, 1, hidden), device)
@@ -242,5 +267,8 @@ def sessions(count: int, hidden: int, device: torch.device) -> Row:
         "torch.nn": within("float32", by_torch(theirs, sets)),
         "torch.nn.LSTMCell": within("float32", by_cell),
     }
+    if device.type == "cuda":
+        x = sets[0]["x"].clone()
+        contestants["Triton, captured"] = within("float32", replayed(ours("lstm", [{**sets[0], "x": x}]), x, sets))
     work = operations("lstm", (count, 1, hidden))
     return Row(contestants, lambda: truth("lstm", sets[0]), len(sets), work)

@@ -12,6 +12,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # tests run side by side: threads that wait for one another would fight over the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# in the mode that fills new memory (below) cuBLAS wants to be told that its workspace stays the same
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

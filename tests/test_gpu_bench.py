@@ -14,6 +14,7 @@ pytest.importorskip("triton", reason="Triton is made for Linux alone")
 
 from benchmarks import gpu as command
 
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter is chosen where there is no GPU")
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -69,7 +70,5 @@ def test_a_test_that_does_not_end_ends_it(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_without_a_gpu_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is one")
     assert command.main(["--out", str(tmp_path / "never")]) == 6
     assert "There is no CUDA device here" in capsys.readouterr().err and not (tmp_path / "never").exists()

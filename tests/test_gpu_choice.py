@@ -181,6 +181,38 @@ def test_the_gradient_of_an_operator_of_torch(name: str, more: dict[str, Any]) -
 
 
 @pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize(("precision", "wanted"), [("highest", "ieee"), ("high", "tf32")])
+def test_cudnn_rounds_to_tf32_only_where_products_do(
+    precision: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner: Any = torch.backends.cudnn.rnn
+    if not hasattr(inner, "fp32_precision"):
+        pytest.skip("this torch has one switch for all of cuDNN")
+    seen: list[str] = []
+
+    def watched(*given: Any) -> Any:
+        outputs, last = torch.gru(*given)
+        seen.append(inner.fp32_precision)
+        if outputs.requires_grad:
+            outputs.register_hook(lambda _: seen.append(inner.fp32_precision))
+        return outputs, last
+
+    monkeypatch.setitem(cudnn.FUNCTIONS, "gru", watched)
+    inputs, before = asked("gru"), torch.get_float32_matmul_precision()
+    monkeypatch.setattr(inner, "fp32_precision", "tf32")  # (as it stands by default)
+    torch.set_float32_matmul_precision(precision)
+    try:
+        gpu.forward("gru", KERNELS["gru"].names)(*inputs.values())
+        leaf = {**inputs, "x": inputs["x"].requires_grad_()}
+        results = gpu.recorded("gru", KERNELS["gru"].names, list(leaf.values()), _never)
+        assert results is not None
+        results[0].sum().backward()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == [wanted] * 3 and inner.fp32_precision == "tf32"
+
+
+@pytest.mark.usefixtures("everything")
 def test_what_was_measured_to_be_faster_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured, "_findings", {})
     inputs = asked("gru")
@@ -197,10 +229,12 @@ def test_what_was_measured_to_be_faster_runs(monkeypatch: pytest.MonkeyPatch) ->
     assert finding.way == "triton" and ran == ["cudnn", "triton"] * 6
     assert measured.fastest(key, {"cudnn": _never}, clock) is finding
     assert gpu.choose("gru", inputs) == ("triton", "measured: triton 1.500 ms, cudnn 2.000 ms")
-    # (as many steps, but for a factor below two; not other rows, units, dtypes, or training)
+    # (as many steps, but for a factor below two; not other rows, units, dtypes, precisions, or training)
     assert gpu.choose("gru", {**inputs, "x": inputs["x"][:2]})[0] == "triton"
     assert gpu.choose("gru", {**inputs, "x": inputs["x"].repeat(2, 1, 1)})[0] == "cudnn"
     assert gpu.choose("gru", inputs, training=True)[0] == "cudnn"
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert gpu.choose("gru", inputs)[0] == "cudnn"
     assert not measured.may_measure()  # (tests want the same numbers from run to run)
     torch.use_deterministic_algorithms(False)
     assert measured.may_measure()

@@ -1,4 +1,4 @@
-"""On a GPU alone: parts that meet within one launch, and written kernels. The first one tells of the barrier."""
+"""On a GPU alone: parts that meet within one launch, written kernels, captured steps. The first one tells of the barrier."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
+import recurra
 from gpu_calls import cast, complete
 from gpu_calls import shares as weighed
+from recurra.kernels import gpu
 from recurra.kernels.programs import Traced, backward_by_torch, by_torch, trace
 from recurra.kernels.programs.program import parse
 from recurra.kernels.programs.running import backward_with, recorded
+from recurra.state import leaves
+from recurra.streaming import graph
 from test_gpu_programs import SHARED_OUT, STEPS, drawn
 from test_kernels import arguments
+from test_streaming import language
 from tolerances import assert_close
 
 pytest.importorskip("triton", reason="Triton is made for Linux alone")
@@ -68,3 +73,20 @@ def test_a_written_kernel_on_a_gpu(name: str) -> None:
     for group, true_group in zip(found.groups, true_gradients.groups, strict=True):
         for value, true in zip(group, true_group, strict=True):
             assert_close(value.cpu(), true, "gradients")
+
+
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm", "mingru"])
+def test_a_captured_step_on_a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pools that take turns in one captured step, against the same model on the processor."""
+    monkeypatch.setattr(gpu, "ENABLED", True)
+    model, far, rows = language(name), language(name).to(DEVICE), 20
+    pools, true = [recurra.Pool(far, rows) for _ in range(2)], [recurra.Pool(model, rows) for _ in range(2)]
+    assert pools[0].explain() == "as replays of one captured step"
+    for step in range(6):
+        tokens = [(row * 3 + step) % 7 for row in range(rows)]
+        for there, here in zip(pools, true, strict=True):
+            assert_close(there.advance(tokens).cpu(), here.advance(tokens))
+    for there, here in zip(pools, true, strict=True):
+        for value, truth in zip(leaves(there.state).values(), leaves(here.state).values(), strict=True):
+            assert_close(value.cpu(), truth)
+    assert list(graph._graphs[far]) == [rows]

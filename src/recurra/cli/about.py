@@ -15,6 +15,7 @@ from recurra.fitting.fitted import record_in
 from recurra.fitting.telling import streaming_lines
 from recurra.inspection.measures import items, part
 from recurra.progress import table
+from recurra.streaming import graph
 
 
 def info(folder: Path, as_json: bool) -> None:
@@ -94,4 +95,6 @@ def kernel_table() -> list[dict[str, str]]:
         ):
             backend, why = (backend, why) if there else ("reference", "no such device here")
             found.append({"kernel": name, "device": device, "backend": backend, "why": why})
+    backend, why = graph.summary() if torch.cuda.is_available() else ("reference", "no such device here")
+    found.append({"kernel": "a pool's step", "device": "cuda", "backend": backend, "why": why})
     return found

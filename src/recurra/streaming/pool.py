@@ -15,6 +15,7 @@ from torch import Tensor
 from recurra.errors import DataError, UsageError
 from recurra.models import Task
 from recurra.state import check_like, leaves, map_state, merge, select
+from recurra.streaming.graph import Standing, StepGraph, why_not
 from recurra.streaming.session import Session, as_tokens, needs_the_whole
 from recurra.streaming.stepper import keep
 
@@ -35,7 +36,7 @@ class Pool:
             check_like(state, template)
         self._model = model.eval()
         keep(model, thorough=True)
-        self._state = template if state is None else state
+        self._standing = Standing(template if state is None else state)
         self.rows = rows
 
     @classmethod
@@ -48,13 +49,18 @@ class Pool:
     @property
     def state(self) -> Any:
         """The states of all rows as one batch: a value, never written again."""
-        return self._state
+        return self._standing.state()
+
+    def explain(self) -> str:
+        """How steps on a GPU run: as replays of a captured one, or as plain calls and why."""
+        reason = why_not(self._model)
+        return "as replays of one captured step" if reason is None else f"as calls of the model, because {reason}"
 
     def session(self, row: int) -> Session:
         """A session that goes on where a row stands."""
         if type(row) is not int or not 0 <= row < self.rows:
             raise UsageError("There is no such row", got=row, expected=f"0 to {self.rows - 1}")
-        return Session(self._model, map_state(torch.clone, select(self._state, [row])))
+        return Session(self._model, map_state(torch.clone, select(self.state, [row])))
 
     @torch.no_grad()
     def advance(self, tokens: Sequence[int] | Tensor) -> Tensor:
@@ -62,14 +68,18 @@ class Pool:
         given = torch.tensor(as_tokens(self._model, tokens))
         if given.shape != (self.rows,):
             raise DataError("One token for each row", got=f"{len(given)} tokens", expected=f"{self.rows}")
-        kept = keep(self._model)
+        graph = StepGraph.of(self._model, self.rows)
+        if graph is not None:
+            return graph.step(self._standing, given)
+        state, kept = self._standing.settle(), keep(self._model)
         if kept is not None:
-            before = [leaf.contiguous() for leaf in leaves(self._state).values()]
+            before = [leaf.contiguous() for leaf in leaves(state).values()]
             outputs, after = kept.run_tokens(given[None].contiguous(), before)
             found = iter(after)
-            self._state = map_state(lambda _: next(found), self._state)
+            self._standing.value = map_state(lambda _: next(found), state)
             return outputs
-        outputs, self._state = self._model(given[:, None], self._state)
+        tokens = given[:, None].to(next(self._model.parameters()).device)
+        outputs, self._standing.value = self._model(tokens, state)
         return outputs[:, -1] if outputs.dim() == 3 else outputs
 
     def __len__(self) -> int:

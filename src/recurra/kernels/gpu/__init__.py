@@ -81,7 +81,7 @@ def _no_products(dtype: torch.dtype) -> bool:
     return dtype == torch.float64 and os.environ.get("TRITON_INTERPRET") != "1"
 
 
-def _withheld() -> str | None:
+def withheld() -> str | None:
     """Why nothing but the reference is to run, or None."""
     if native.chosen() == "reference":
         return "the backend 'reference' was chosen"
@@ -93,9 +93,9 @@ def choose(kernel: str, inputs: dict[str, Any], training: bool = False) -> tuple
 
     "program" is a kernel written for the step of that call. `training`: a gradient is recorded, and nobody reads the gates.
     """
-    withheld = _withheld()
-    if withheld is not None:
-        return "reference", withheld
+    not_asked = withheld()
+    if not_asked is not None:
+        return "reference", not_asked
     asked = {**inputs, "keep": False} if training else inputs
     reason, missing = not_by_cudnn(kernel, asked), not_by_triton(kernel, inputs)
     if reason is None:
@@ -113,7 +113,7 @@ def choose(kernel: str, inputs: dict[str, Any], training: bool = False) -> tuple
 def _key(kernel: str, inputs: dict[str, Any], training: bool) -> tuple[Any, ...]:
     """Calls that one measurement stands for: the same but for the number of steps, which may differ up to twofold."""
     x, h = inputs["x"], inputs["h"]
-    options = inputs.get("activation"), inputs["reverse"]
+    options = inputs.get("activation"), inputs["reverse"], torch.get_float32_matmul_precision()
     return kernel, training, h.dtype, h.device, x.shape[0].bit_length(), *x.shape[1:], h.shape[1], *options
 
 
@@ -128,7 +128,7 @@ def not_by_program(dtype: torch.dtype) -> str | None:
 
 def by_program(dtype: torch.dtype, needed: bool) -> bool:
     """Whether a layer on a GPU with an option that the kernels of layers have not is to be run as a program."""
-    return needed and _withheld() is None and not_by_program(dtype) is None
+    return needed and withheld() is None and not_by_program(dtype) is None
 
 
 def explain(kernel: str, inputs: dict[str, Any], training: bool = False) -> str:
@@ -151,7 +151,7 @@ def summary(kernel: str) -> tuple[str, str]:
 
 
 def _slow(kernel: str, why: str) -> None:
-    if _withheld() is None:
+    if withheld() is None:
         native.warn_once(f"the reference runs '{kernel}' on the GPU, because {why}")
 
 
@@ -229,7 +229,7 @@ def backward(
     def implementation(*args: Any) -> tuple[Tensor, ...]:
         grads: dict[str, Any] = dict(zip(grad_names, args, strict=False))
         inputs: dict[str, Any] = dict(zip(names, args[count:], strict=False))
-        if args[gates] is not None or (_withheld() or not_by_triton(kernel, inputs)) is not None:
+        if args[gates] is not None or (withheld() or not_by_triton(kernel, inputs)) is not None:
             return derived(*args)
         from recurra.kernels.gpu import layers
 
@@ -249,7 +249,7 @@ def sweep(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]]:
         (not triton_there(), "Triton is not installed"),
         (dtype not in _DTYPES, f"the scan has no {str(dtype).removeprefix('torch.')}"),
     ]
-    reason = _withheld() or next((reason for holds, reason in reasons if holds), None)
+    reason = withheld() or next((reason for holds, reason in reasons if holds), None)
     if reason is None:
         from recurra.kernels.gpu.sweeps import by_scan
 
@@ -260,7 +260,7 @@ def sweep(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]]:
 
 def run_program(text: str, given: Given, *rest: Any) -> list[Tensor]:
     """`programs.by_torch` on a GPU: by the kernel that is written for the program."""
-    reason = _withheld() or not_by_program(given.inputs[0].dtype)
+    reason = withheld() or not_by_program(given.inputs[0].dtype)
     if reason is None:
         from recurra.kernels.gpu.generated import by_triton
 
@@ -278,7 +278,7 @@ def run_gradient(
     *rest: Any,
 ) -> Given:
     """`programs.backward_by_native` on a GPU, in the same way."""
-    if (_withheld() or not_by_program(given.inputs[0].dtype)) is None:
+    if (withheld() or not_by_program(given.inputs[0].dtype)) is None:
         from recurra.kernels.gpu.generated import backward_by_triton
 
         return backward_by_triton(text, grads, grads_after, given, saved, *rest)

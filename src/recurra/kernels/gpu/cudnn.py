@@ -1,15 +1,19 @@
 """Plain layers by cuDNN, through torch's own operators, training included.
 
-On other devices the same operators run torch's own loops.
+On other devices the same operators run torch's own loops. torch lets cuDNN round float32 to tf32 by default, unlike its own
+products; here it may where `torch.get_float32_matmul_precision()` is below "highest", as everywhere else, so that results do
+not depend on which way was the faster one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.backends import cudnn
 from torch.backends.cudnn import rnn as cudnn_rnn
 
 from recurra.kernels import reference
@@ -18,6 +22,25 @@ from recurra.kernels.native import GATES
 
 FUNCTIONS = {"elman": {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}, "gru": torch.gru, "lstm": torch.lstm}
 _MODES = {"elman": "RNN_", "gru": "GRU", "lstm": "LSTM"}
+
+
+@contextmanager
+def in_full() -> Iterator[None]:
+    """Within, cuDNN rounds nothing to tf32 unless torch's products do."""
+    if torch.get_float32_matmul_precision() != "highest":
+        yield
+        return
+    own: Any = cudnn.rnn
+    before = getattr(own, "fp32_precision", None)
+    if before is None:  # torch before 2.9 has one switch for all of cuDNN
+        with cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False):
+            yield
+        return
+    own.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        own.fp32_precision = before
 
 
 def forward(kernel: str, inputs: dict[str, Any]) -> tuple[Tensor, ...]:
@@ -39,7 +62,8 @@ def _run(kernel: str, inputs: dict[str, Any], weights: list[Tensor]) -> list[Ten
     run = FUNCTIONS[kernel] if activation is None else FUNCTIONS[kernel][activation]
     x = x.flip(0) if inputs["reverse"] else x
     first = h[None] if c is None else [h[None], c[None]]
-    outputs, *last = run(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+    with in_full():
+        outputs, *last = run(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
     return [outputs.flip(0) if inputs["reverse"] else outputs, *last]
 
 
@@ -127,9 +151,10 @@ def _of_operator(
         return {}
     given = [*leaves.values(), *weights]
     # (kept, since a second backward may come)
-    found = torch.autograd.grad(
-        [value for value, _ in pairs], given, [grad for _, grad in pairs], retain_graph=True, allow_unused=True
-    )
+    with in_full():
+        found = torch.autograd.grad(
+            [value for value, _ in pairs], given, [grad for _, grad in pairs], retain_graph=True, allow_unused=True
+        )
     named = dict(zip([*leaves, "weight_in", "weight", "bias_in", "bias"], found, strict=True))
     if inputs.get("bias") is None:
         named.pop("bias")
