@@ -19,9 +19,9 @@ import numpy as np
 import polars
 import torch
 
-from recurra.data.dates import Step
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.series_codec import ForecastCodec
+from recurra.data.steps import Step
 from recurra.fitting.following import Follower
 from recurra.layers import StackConfig
 from recurra.models import Forecaster, ForecasterConfig

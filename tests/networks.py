@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from own_steps import make_minimal, make_mixture
 from recurra.cells import CELLS, GRU, RGLRU, Elman
 from recurra.data.codecs import LabelCodec, SeriesCodec
-from recurra.data.dates import Step
 from recurra.data.letters import Letters
 from recurra.data.series_codec import ForecastCodec
+from recurra.data.steps import Step
 from recurra.data.target_codec import TargetCodec
 from recurra.data.text_codec import TextCodec
 from recurra.data.token_codec import TokenCodec

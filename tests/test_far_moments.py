@@ -12,9 +12,10 @@ import pytest
 from tests.test_following import forecaster, table
 
 import recurra
-from recurra.data.dates import Step, moments_of
+from recurra.data.dates import moments_of
 from recurra.data.layouts import FrameChoices
 from recurra.data.reading import read
+from recurra.data.steps import Step
 from recurra.errors import DataError, StateError, UsageError
 from recurra.fitting.following import Follower
 from recurra.fitting.forecasting import columns_of, cross_validation

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from recurra.data.dates import Step
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.series_codec import ForecastCodec
+from recurra.data.steps import Step
 from recurra.data.stretches import held_back
 from recurra.layers import StackConfig
 from recurra.models import Forecaster, ForecasterConfig

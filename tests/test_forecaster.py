@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from recurra.data.dates import Step
 from recurra.data.forecast_measures import forecast_metrics, window_sums
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.series_codec import ForecastCodec
+from recurra.data.steps import Step
 from recurra.data.stretches import pattern_of, seasonal_error, stretches
 from recurra.data.windows import OriginFeed, WindowBatch, WindowFeed
 from recurra.errors import UsageError

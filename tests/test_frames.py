@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recurra.data.dates import moments_of
 from recurra.data.layouts import FrameChoices
 from recurra.data.reading import read
 from recurra.data.series import SeriesDataset
+from recurra.data.steps import Step, step_of, text_of
 from recurra.errors import DataError, UsageError
 
 HOURS = [f"2024-03-01 {hour:02}:00:00" for hour in range(24)] + [f"2024-03-02 {hour:02}:00:00" for hour in range(24)]
@@ -161,10 +163,8 @@ def test_frames_of_any_library() -> None:
 
 
 def test_months_end_where_they_end() -> None:
-    from recurra.data.dates import Step, moments_of, step_of, text_of
-
-    moments, wrong, _ = moments_of(["2024-01-31", "2024-02-29", "2024-03-31"])
-    assert moments is not None and not wrong
+    moments = moments_of(["2024-01-31", "2024-02-29", "2024-03-31"]).moments
+    assert moments is not None
     step = step_of([moments], dated=True)
     assert step == Step(1, 0, True)
     assert [text_of(moment, step) for moment in step.after(int(moments[-1]), 2)] == ["2024-04-30", "2024-05-31"]

@@ -1,118 +1,36 @@
-"""When things were measured: texts to moments, and the even step from one moment to the next.
+"""When things were measured: texts, dates and numbers as moments, which `steps` puts in order.
 
-A moment is a whole number: microseconds since 1970 where there are dates, or the number itself where rows are numbered.
 Knows no files and no series.
 """
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import datetime
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from recurra.errors import DataError
+from recurra.data.steps import EPOCH, MICRO, months_of, times_in_month
 
-_EPOCH = datetime.datetime(1970, 1, 1)
-_MICRO = datetime.timedelta(microseconds=1)
-_LAST = (datetime.datetime.max - _EPOCH) // _MICRO
 _GREATEST = 1 << 62
 """Numbered rows beyond it, on either side, are no moments."""
 _DIGIT = re.compile(r"\d+")
-_UNITS = (("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000))
+_AMBIGUOUS = "9/9/9"
 _FORMATS = {
-    "9/9/9": ("%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d"),
+    _AMBIGUOUS: ("%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d"),
     "9.9.9": ("%d.%m.%Y",),
     "9年9月9日": ("%Y年%m月%d日",),
     "9年9月": ("%Y年%m月",),
 }
-"""Dates that ISO 8601 does not know, by their shape. Where several formats read all of them, the one is taken by which most
-steps are alike, and of equals the first."""
+"""Dates that ISO 8601 does not know, by their shape. Of several formats the one is taken that reads most
+of them; of equals the one by which most steps are alike, and then the first."""
 _TIMES = ("", " %H:%M", " %H:%M:%S")
-
-
-@dataclass(frozen=True)
-class Step:
-    """The even step from one moment to the next: `months`, or an amount of `micros` (of numbered rows: of ones)."""
-
-    months: int = 0
-    micros: int = 1
-    dated: bool = False
-
-    def after(self, moment: int, count: int) -> list[int]:
-        """The `count` moments that follow one another after `moment`. Raises `DataError` for dates after the year 9999."""
-        if not self.months:
-            if self.dated and moment + count * self.micros > _LAST:
-                raise _too_late()
-            return [moment + place * self.micros for place in range(1, count + 1)]
-        first = _EPOCH + moment * _MICRO
-        last_day = first.day == _days(first.year, first.month)
-        found = []
-        for place in range(1, count + 1):
-            number = first.year * 12 + first.month - 1 + place * self.months
-            year, month = divmod(number, 12)
-            if year > datetime.MAXYEAR:
-                raise _too_late()
-            longest = _days(year, month + 1)
-            day = longest if last_day else min(first.day, longest)
-            found.append((first.replace(year=year, month=month + 1, day=day) - _EPOCH) // _MICRO)
-        return found
-
-    def places(self, moments: np.ndarray) -> np.ndarray:
-        """How many steps each moment lies behind the first, float64; whole numbers where all is even."""
-        if not len(moments):
-            return np.zeros(0)
-        if not self.months:
-            return (moments - moments[0]) / self.micros
-        whole = _months(moments)
-        return (whole - whole[0]) / self.months
-
-    @property
-    def words(self) -> str:
-        """As a person says it: "1 hour", "3 months", "1 row"."""
-        if self.months:
-            return _counted(self.months // 12, "year") if self.months % 12 == 0 else _counted(self.months, "month")
-        if not self.dated:
-            return _counted(self.micros, "row")
-        for name, size in _UNITS:
-            if self.micros % size == 0:
-                return _counted(self.micros // size, name)
-        return _counted(self.micros, "microsecond")
-
-    @property
-    def season(self) -> int:
-        """The steps after which such measurements usually come again, 1 where nothing is known: a day, a week, a year."""
-        if self.months:
-            return max(1, 12 // self.months)
-        if not self.dated:
-            return 1
-        day, week = 86_400_000_000, 7 * 86_400_000_000
-        for whole in (day, week):
-            if self.micros < whole and whole % self.micros == 0:
-                return whole // self.micros
-        return 52 if self.micros == week else 1
-
-
-def _counted(count: int, name: str) -> str:
-    return f"{count} {name}" + ("" if count == 1 else "s")
-
-
-def _too_late() -> DataError:
-    return DataError("These moments go beyond the calendar", expected="dates up to the year 9999", fix="Mend the dates")
-
-
-def _days(year: int, month: int) -> int:
-    return calendar.monthrange(year, month)[1]
-
-
-def _months(moments: np.ndarray) -> np.ndarray:
-    return moments.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
 
 
 def shape_of(text: str) -> str:
@@ -125,32 +43,53 @@ def looks_dated(values: Sequence[object]) -> bool:
     first = [value for value in values[:20] if value is not None and not (isinstance(value, str) and not value.strip())]
     if not first or not all(isinstance(value, (str, int, float, datetime.date)) for value in first):
         return False
-    return moments_of(first)[0] is not None and not all(_is_number(value) for value in first)
+    return moments_of(first).moments is not None and not all(_is_number(value) for value in first)
 
 
-def moments_of(values: Sequence[object]) -> tuple[np.ndarray | None, list[int], str]:
-    """(moments int64 [N], places of those that cannot be read, in what format): None where most cannot be read.
+class Moments(NamedTuple):
+    """A column of moments as it was read.
 
-    A column is read in one format, the one that most of its values have; what has another is among those that cannot be read.
+    - moments: int64 [N]; None where most cannot be read.
+    - wrong: places of those that cannot.
+    - example: what the others are written like; "dates" or "numbers" where they are that.
+    - form: the format they were read in, where such texts could be read in another; else None.
+    """
+
+    moments: np.ndarray | None
+    wrong: list[int]
+    example: str
+    form: str | None = None
+
+
+_NONE = Moments(None, [], "")
+
+
+def moments_of(values: Sequence[object], known: str | None = None) -> Moments:
+    """The moments of a column, which is read in one format, the one that most of its values have.
+
+    `known` is `Moments.form` of a column that was read before. Dates that look alike are read in that order of day, month
+    and year again, whatever these alone could be; those that contradict it are among the wrong ones.
     """
     if all(isinstance(value, (datetime.datetime, datetime.date)) for value in values):
         # an offset from UTC can lead out of the calendar: such a moment is named below
         with contextlib.suppress(OverflowError):
-            return np.array([_of_datetime(value) for value in values], dtype=np.int64), [], "dates"
+            return Moments(np.array([_of_datetime(value) for value in values], dtype=np.int64), [], "dates")
     if all(_is_whole(value) for value in values):
         numbers = [_whole(value) for value in values]
         wrong = [place for place, number in enumerate(numbers) if abs(number) > _GREATEST]
         if 2 * len(wrong) > len(numbers):
-            return None, [], ""
-        return np.array([min(max(number, -_GREATEST), _GREATEST) for number in numbers], np.int64), wrong, "numbers"
+            return _NONE
+        return Moments(
+            np.array([min(max(number, -_GREATEST), _GREATEST) for number in numbers], np.int64), wrong, "numbers"
+        )
     texts = [str(value).strip() if value is not None else "" for value in values]
     shapes = Counter(map(shape_of, texts))
     shape, count = shapes.most_common(1)[0]
     if 2 * count <= len(texts) and not _mostly_dates(shapes):
-        return None, [], ""
-    parse = _parser([text for text in texts if shape_of(text) == shape], shape)
+        return _NONE
+    parse, form = _parser([text for text in texts if shape_of(text) == shape], shape, known)
     if parse is None:
-        return None, [], ""
+        return _NONE
     moments, wrong = np.zeros(len(texts), dtype=np.int64), []
     for place, text in enumerate(texts):
         found = parse(text) if shape_of(text) == shape else None
@@ -159,9 +98,10 @@ def moments_of(values: Sequence[object]) -> tuple[np.ndarray | None, list[int], 
         else:
             moments[place] = found
     if 2 * len(wrong) > len(texts) and not _mostly_dates(shapes):
-        return None, [], ""
-    example = next(text for text in texts if shape_of(text) == shape)
-    return moments, wrong, example
+        return _NONE
+    unread = set(wrong)
+    example = next((text for place, text in enumerate(texts) if place not in unread), texts[0])
+    return Moments(moments, wrong, example, form)
 
 
 def _mostly_dates(shapes: Counter[str]) -> bool:
@@ -169,27 +109,51 @@ def _mostly_dates(shapes: Counter[str]) -> bool:
     return 2 * dated > shapes.total()
 
 
-def _parser(texts: Sequence[str], shape: str):
+def _parser(
+    texts: Sequence[str], shape: str, known: str | None
+) -> tuple[Callable[[str], int | None] | None, str | None]:
+    """(what reads such a text, its format where these could be read in another)."""
     date = shape.split(" ")[0]
     if re.fullmatch(r"9-9(-9)?", date):
-        return _iso
+        return _iso, None
     candidates = [f"{one}{time}" for one in _FORMATS.get(date, ()) for time in _TIMES]
     if re.fullmatch(r"[A-Za-z]{3,9}[ -]9", shape) or re.fullmatch(r"9[ -][A-Za-z]{3,9}[ -]9", shape):
         candidates = ["%b %Y", "%B %Y", "%b-%Y", "%d %b %Y", "%d-%b-%Y", "%d %B %Y"]
-    read = {form: [_with(form, text) for text in texts] for form in candidates}
-    whole = [form for form, moments in read.items() if None not in moments]
-    if not whole:
-        return None
-    best = max(whole, key=lambda form: _evenness([moment for moment in read[form] if moment is not None]))
-    return lambda text: _with(best, text)
+    read = {form: [moment for text in texts if (moment := _with(form, text)) is not None] for form in candidates}
+    again = [form for form in candidates if known is not None and _date_of(form) == _date_of(known)]
+    best = max(again or candidates, key=lambda form: (len(read[form]), _evenness(read[form])), default=None)
+    if best is None or (not again and 2 * len(read[best]) <= len(texts)):
+        return None, None
+    return partial(_with, best), best if date == _AMBIGUOUS else None
+
+
+def _date_of(form: str) -> str:
+    return form.split(" ")[0]
+
+
+def order_of(form: str) -> str:
+    """A format of dates as a person says it: "day/month/year"."""
+    names = {"%d": "day", "%m": "month", "%Y": "year"}
+    return "/".join(names[part] for part in _date_of(form).split("/"))
+
+
+def order_beside(text: str, form: str) -> str | None:
+    """In which other order than that of `form` a date can be read, None where it can be in none."""
+    others = [f"{one}{time}" for one in _FORMATS[_AMBIGUOUS] if one != _date_of(form) for time in _TIMES]
+    return next((order_of(other) for other in others if _with(other, text.strip()) is not None), None)
+
+
+def is_form(form: object) -> bool:
+    """Whether this is a format that `Moments` can hold."""
+    return form in [f"{one}{time}" for one in _FORMATS[_AMBIGUOUS] for time in _TIMES]
 
 
 def _evenness(moments: list[int]) -> int:
     """How many steps from one row to the next are as the most frequent one, in time or in months."""
     array = np.array(moments, dtype=np.int64)
     apart = [np.diff(array)]
-    if len(_days_of(array)) == 1:
-        apart.append(np.diff(_months(array)))
+    if len(times_in_month(array)) == 1:
+        apart.append(np.diff(months_of(array)))
     return max(int(np.unique(gaps, return_counts=True)[1].max(initial=0)) for gaps in apart)
 
 
@@ -215,9 +179,9 @@ def _of_datetime(value: datetime.datetime | datetime.date | object) -> int:
     if isinstance(value, datetime.datetime):
         if value.tzinfo is not None:
             value = value.astimezone(datetime.UTC).replace(tzinfo=None)
-        return (value - _EPOCH) // _MICRO
+        return (value - EPOCH) // MICRO
     assert isinstance(value, datetime.date)
-    return (datetime.datetime(value.year, value.month, value.day) - _EPOCH) // _MICRO
+    return (datetime.datetime(value.year, value.month, value.day) - EPOCH) // MICRO
 
 
 def _is_number(value: object) -> bool:
@@ -238,41 +202,3 @@ def _whole(value: object) -> int:
 
 def _is_whole(value: object) -> bool:
     return _is_number(value) and float(str(value)).is_integer()
-
-
-def text_of(moment: int, step: Step) -> str:
-    """A moment as it is written: an ISO date, with the time of day where steps are shorter than a day; or its number."""
-    if not step.dated:
-        return str(moment)
-    value = _EPOCH + moment * _MICRO
-    whole = value.time() == datetime.time()
-    if step.months and whole and value.day == 1:
-        return f"{value:%Y-%m-%d}"
-    return f"{value:%Y-%m-%d}" if whole and (step.months or step.micros % _UNITS[0][1] == 0) else str(value)
-
-
-def datetime_of(moment: int) -> datetime.datetime:
-    """A dated moment as Python's own type."""
-    return _EPOCH + moment * _MICRO
-
-
-def step_of(runs: Sequence[np.ndarray], dated: bool) -> Step:
-    """The step that most moments are apart, of series whose moments are in order."""
-    if dated:
-        whole = [_months(run) for run in runs if len(run) > 1]
-        days = {int(day) for run in runs for day in _days_of(run)}
-        apart = Counter(int(gap) for run in whole for gap in np.diff(run))
-        if apart and len(days) == 1 and 0 not in apart:
-            return Step(apart.most_common(1)[0][0], 0, True)
-    gaps = Counter(int(gap) for run in runs for gap in np.diff(run) if gap > 0)
-    return Step(0, gaps.most_common(1)[0][0] if gaps else 1, dated)
-
-
-def _days_of(moments: np.ndarray) -> np.ndarray:
-    """The time within its month of each moment, in microseconds; of the last days of months all the same."""
-    stamps = moments.astype("datetime64[us]")
-    months = stamps.astype("datetime64[M]")
-    within = (stamps - months.astype("datetime64[us]")).astype(np.int64)
-    left = ((months + 1).astype("datetime64[us]") - stamps).astype(np.int64)
-    day = 86_400_000_000
-    return np.full(len(moments), -1) if len(moments) and (left == day).all() else np.unique(within)

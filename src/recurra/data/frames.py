@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from recurra.data.checking import Problem, left_out, places
-from recurra.data.dates import Step, moments_of, step_of
+from recurra.data.dates import Moments, moments_of, order_beside, order_of
 from recurra.data.layouts import FrameChoices, Layout
 from recurra.data.numbers import ENDLESS, is_blank, numbers_of
 from recurra.data.seasons import find_season
 from recurra.data.series import Series, SeriesDataset
+from recurra.data.steps import Step, as_known, step_of
 from recurra.data.tables import Table
 
 _CHOICE = "choose what stands there with --fill previous, linear, zero or mean"
@@ -41,7 +42,7 @@ class _Rows:
 def read(raw: Table, layout: Layout, choices: FrameChoices) -> tuple[SeriesDataset, list[Problem]]:
     """All series of a table, and what is wrong with them; a problem is fatal where a choice of the person is needed."""
     problems: list[Problem] = list(raw.problems)
-    moments, dated, told = _moments(raw, layout)
+    moments, dated, form, told = _moments(raw, layout, choices.dates)
     problems += told
     if any(problem.fatal for problem in told):
         return _empty(raw), problems
@@ -51,7 +52,7 @@ def read(raw: Table, layout: Layout, choices: FrameChoices) -> tuple[SeriesDatas
     else:
         runs, told = _by_column(raw, layout, moments, names)
     problems += told
-    step = step_of([np.unique(run.moments) for run in runs], dated)
+    step = as_known(step_of([np.unique(run.moments) for run in runs], dated), choices.step)
     found: list[Series] = []
     lines: list[int] = []
     for run in runs:
@@ -70,7 +71,9 @@ def read(raw: Table, layout: Layout, choices: FrameChoices) -> tuple[SeriesDatas
     if choices.judged:
         problems += _short(found, lines, horizon, raw.unit)
     value = layout.values[0] if layout.form == "long" and layout.series is not None else None
-    return SeriesDataset(found, step, lines, raw.name, columns, gaps, horizon, season, value=value), problems
+    return SeriesDataset(
+        found, step, lines, raw.name, columns, gaps, horizon, season, value=value, dates=form
+    ), problems
 
 
 def usual_horizon(sizes: Sequence[int], season: int) -> int:
@@ -96,9 +99,10 @@ def _empty(raw: Table) -> SeriesDataset:
     return SeriesDataset([], Step(), [], raw.name)
 
 
-def _moments(raw: Table, layout: Layout) -> tuple[np.ndarray, bool, list[Problem]]:
+def _moments(raw: Table, layout: Layout, known: str | None) -> tuple[np.ndarray, bool, str | None, list[Problem]]:
+    """(moments int64 [N], whether they are dates, `Moments.form`, what is wrong with them)."""
     if layout.time is None:
-        return np.arange(len(raw.lines)), False, []
+        return np.arange(len(raw.lines)), False, None, []
     values = raw.columns[layout.time]
     blank = [place for place, value in enumerate(values) if is_blank(value)]
     problems = []
@@ -106,19 +110,35 @@ def _moments(raw: Table, layout: Layout) -> tuple[np.ndarray, bool, list[Problem
         where = [raw.lines[place] for place in blank]
         message = f"{layout.time!r} is empty ({places(where, raw.unit)}): write the moment, or remove such rows"
         problems.append(Problem(where[0], message, True, tuple(where)))
-        return np.zeros(0), False, problems
-    moments, wrong, example = moments_of(values)
-    if moments is None:
+        return np.zeros(0), False, None, problems
+    read = moments_of(values, known)
+    if read.moments is None:
         message = f"the column {layout.time!r} holds no moments (as {values[0]!r}): name another with --time COLUMN"
-        return np.zeros(0), False, [Problem(raw.lines[0], message, True)]
-    if wrong:
-        where = [raw.lines[place] for place in wrong]
-        message = (
-            f"{layout.time!r} is written in two ways: as {example!r}, and as {values[wrong[0]]!r} "
-            f"({places(where, raw.unit)}): write all moments alike"
-        )
+        return np.zeros(0), False, None, [Problem(raw.lines[0], message, True)]
+    if read.wrong:
+        where = [raw.lines[place] for place in read.wrong]
+        message = _unlike(layout.time, read, str(values[read.wrong[0]]), places(where, raw.unit), known)
         problems.append(Problem(where[0], message, True, tuple(where)))
-    return moments, example != "numbers", problems
+    return read.moments, read.example != "numbers", read.form, problems
+
+
+def _unlike(time: str, read: Moments, text: str, where: str, known: str | None) -> str:
+    """What is said of moments that cannot be read as the others are, or as those read before were; the first is `text`."""
+    other = None if read.form is None else order_beside(text, read.form)
+    if read.form is None or other is None:
+        return (
+            f"{time!r} is written in two ways: as {read.example!r}, and as {text!r} ({where}): write all moments alike"
+        )
+    order = order_of(read.form)
+    if known is not None:
+        return (
+            f"{time!r} is read as {order}, as in the training data, and {text!r} can only be {other} ({where}): write all "
+            "moments as there"
+        )
+    return (
+        f"{time!r} is written in two ways: as {read.example!r}, {order}, and as {text!r}, {other} ({where}): write all "
+        "moments alike"
+    )
 
 
 def _numbers(raw: Table, column: str) -> tuple[np.ndarray, list[Problem]]:
@@ -281,7 +301,7 @@ def _evened(
     changed = _new_step(gaps)
     if changed is not None:
         line, often = int(run.lines[changed]), int(gaps[changed])
-        now = Step(step.months * often, step.micros * often, step.dated).words
+        now = replace(step, months=step.months * often, micros=step.micros * often).words
         message = f"{who} is measured every {step.words}, and from {unit} {line} on every {now}: {_UNEVEN}"
         return run, end, [Problem(line, message, True)]
     holes = np.flatnonzero(gaps > 1)

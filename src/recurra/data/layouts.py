@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from recurra.data.columns import Guess, by_name, first_values, require
 from recurra.data.dates import looks_dated
 from recurra.data.numbers import is_empty, is_numeric
+from recurra.data.steps import Step
 from recurra.data.tables import LABEL_NAMES, Table
 from recurra.errors import DataError, UsageError
 
@@ -34,6 +35,7 @@ class FrameChoices:
       are and tells the model how long each waited for the next.
     - horizon: values to forecast; season: the steps after which things come again.
     - judged: whether series must be long enough to learn from.
+    - step, dates: of data read before, which these go on from: the step, and `Moments.form` of the moments.
     - time, series, value: columns; ahead, past, static: further columns by what is known of them, and when.
     """
 
@@ -47,6 +49,8 @@ class FrameChoices:
     past: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
     judged: bool = True
+    step: Step | None = None
+    dates: str | None = None
 
     @property
     def named(self) -> list[str]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from recurra.data.dates import Step, moments_of
+from recurra.data.dates import moments_of
 from recurra.data.layouts import Layout
 from recurra.data.numbers import ENDLESS, is_blank
 from recurra.data.series_codec import ForecastCodec
 from recurra.data.sources import frame_columns
+from recurra.data.steps import Step
 
 
 class NewRows:
@@ -26,7 +27,7 @@ class NewRows:
 
     def __init__(self, layout: Layout, codec: ForecastCodec, names: Sequence[str]) -> None:
         self._layout = layout
-        self._step = codec.step
+        self._step, self._dates = codec.step, codec.dates
         self._beside = [name for part in codec.columns for name in part]
         chosen = [layout.time, layout.series, *layout.values, *self._beside]
         self._columns = {name for name in chosen if name is not None}
@@ -59,7 +60,7 @@ class NewRows:
             values = [columns[name][0] for name in layout.values]
         if len(set(places)) < count or -1 in places or not _are_plain(values):
             return None
-        moments = _following(columns[layout.time] if layout.time else None, places, last, self._step)
+        moments = _following(columns[layout.time] if layout.time else None, places, last, self._step, self._dates)
         if moments is None:
             return None
         rows = self._rows.copy()
@@ -73,13 +74,17 @@ class NewRows:
         return rows, moments
 
 
-def _following(given: list[Any] | None, places: list[int], last: Sequence[int], step: Step) -> list[int] | None:
-    """The moment of each place, where these follow the last ones."""
+def _following(
+    given: list[Any] | None, places: list[int], last: Sequence[int], step: Step, dates: str | None
+) -> list[int] | None:
+    """The moment of each place, where these follow the last ones; dates are read in the format `dates`, if any."""
     wanted: dict[int, int] = {}
     for moment in set(last):
-        wanted[moment] = moment + step.micros if not step.months else step.after(moment, 1)[0]
+        wanted[moment] = moment + step.micros if step.even else step.after(moment, 1)[0]
     if given is not None:
-        found, wrong, told = (None, [], "") if any(map(is_blank, given)) else moments_of(given)
+        if any(map(is_blank, given)):
+            return None
+        found, wrong, told, _ = moments_of(given, dates)
         if found is None or wrong:
             return None
         if step.dated:

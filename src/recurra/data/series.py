@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from recurra.data.datasets import RowsDataset
-from recurra.data.dates import Step
+from recurra.data.steps import Step
 from recurra.errors import DataError
 
 
@@ -74,7 +74,7 @@ class SeriesDataset(RowsDataset):
     `columns` are the names of what stands in `past`, `ahead` and `static`; `horizon` is how many values are to be forecast,
     `season` after how many steps things come again (1: none known). `stride`: every so many-th beginning of a forecast
     is measured. `most`: windows that are measured at the end of each series, or None for all. `value`: the column of the
-    values, where they all stood in one.
+    values, where they all stood in one. `dates`: `Moments.form` of the column of moments.
     """
 
     series: list[Series]
@@ -88,6 +88,7 @@ class SeriesDataset(RowsDataset):
     stride: int = 1
     most: int | None = field(default=None)
     value: str | None = None
+    dates: str | None = None
 
     @property
     def raw(self) -> list[Series]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from recurra.data.dates import Step
+from recurra.data.dates import is_form, order_of
 from recurra.data.numbers import ENDLESS
 from recurra.data.series import Series, SeriesDataset
+from recurra.data.steps import Step
 from recurra.data.text_codec import read_json
 from recurra.errors import DataError, ModelError
 
@@ -30,6 +31,7 @@ class ForecastCodec:
     - step, season: the step between rows, and the steps after which things come again (1: none known).
     - asked: how a person said that tables are to be read (fill, and the columns of moments, series and values).
     - gaps: rows are as they came, with the wait before each as the last column of the past.
+    - dates: the format in which dates were read that could be read in another (01/02/2024), None where there were none such.
     """
 
     names: tuple[str, ...]
@@ -41,6 +43,7 @@ class ForecastCodec:
     season: int
     gaps: bool = False
     asked: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None)
+    dates: str | None = None
 
     @classmethod
     def learn(
@@ -55,6 +58,7 @@ class ForecastCodec:
         return cls(
             tuple(one.name for one in dataset.series), tuple(scales), dataset.columns,
             tuple(map(float, stacked.mean(axis=0))), tuple(map(float, spreads)), dataset.step, season, dataset.gaps, asked,
+            dataset.dates,
         )  # fmt: skip
 
     @property
@@ -135,10 +139,17 @@ class ForecastCodec:
             raise DataError(
                 f"{dataset.name} is measured at other steps than the model learnt",
                 got=dataset.step.words, expected=self.step.words,
+                fix=f"Dates are read as {order_of(self.dates)}, as those of the training data" if self.dates else None,
             )  # fmt: skip
 
     def to_text(self) -> str:
-        return json.dumps({"version": _VERSION, **asdict(self)}, ensure_ascii=False, indent=1) + "\n"
+        values = {"version": _VERSION, **asdict(self)}
+        # left out where there is nothing to say, so that the hash of a model that was saved before stays what it is
+        if not self.step.weekdays:
+            del values["step"]["weekdays"]
+        if self.dates is None:
+            del values["dates"]
+        return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
     def load(cls, folder: Path) -> ForecastCodec:
@@ -177,10 +188,13 @@ def _from_json(values: dict[str, Any]) -> ForecastCodec:
     if len(numbers["centres"]) != len(numbers["spreads"]) or len(past + ahead + static) != len(numbers["centres"]):
         raise ValueError("columns and their scales")
     step = values["step"]
-    step = Step(int(step["months"]), int(step["micros"]), bool(step["dated"]))
+    step = Step(int(step["months"]), int(step["micros"]), bool(step["dated"]), bool(step.get("weekdays", False)))
+    dates = values.get("dates")
+    if dates is not None and not is_form(dates):
+        raise ValueError("a format of dates that is none")
     return ForecastCodec(
         names, numbers["scales"], (past, ahead, static), numbers["centres"], numbers["spreads"], step,
-        max(1, int(values["season"])), bool(values["gaps"]), _asked(values["asked"]),
+        max(1, int(values["season"])), bool(values["gaps"]), _asked(values["asked"]), dates,
     )  # fmt: skip
 
 

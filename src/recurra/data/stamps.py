@@ -31,8 +31,8 @@ def stamps_of(values: Sequence[object]) -> tuple[np.ndarray, list[int]]:
     blank = [place for place, value in enumerate(values) if is_blank(value)]
     if blank:
         return np.zeros(0), blank
-    moments, unread, _ = moments_of(values)
-    return (np.zeros(0), wrong) if moments is None else (moments.astype(np.float64), unread)
+    read = moments_of(values)
+    return (np.zeros(0), wrong) if read.moments is None else (read.moments.astype(np.float64), read.wrong)
 
 
 def is_uneven(moments: np.ndarray) -> bool:

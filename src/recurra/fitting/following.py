@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from recurra.data.dates import Step, datetime_of
 from recurra.data.new_rows import NewRows
 from recurra.data.numbers import ENDLESS
 from recurra.data.series import Series, SeriesDataset
+from recurra.data.steps import Step, datetime_of
 from recurra.errors import DataError, StateError, UsageError
 from recurra.fitting.forecasting import LEVELS, columns_of, forecaster_of, frame_like, moments_as, understood
 from recurra.models import Task, fingerprint

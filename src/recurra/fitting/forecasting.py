@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from recurra.data.checking import raise_fatal
-from recurra.data.dates import Step, datetime_of
 from recurra.data.layouts import TASK, FrameChoices, Layout
 from recurra.data.reading import read
 from recurra.data.series import Series, SeriesDataset
+from recurra.data.steps import Step, datetime_of
 from recurra.data.stretches import origins_of
 from recurra.errors import DataError, UsageError
 from recurra.models import Forecaster, Task, bounds
@@ -61,7 +61,10 @@ def choices_of(task: Forecaster, fill: str | None = None) -> FrameChoices:
     past, ahead, static = codec.columns
     asked_fill, time, series, value = codec.asked
     past = tuple(name for name in past if name != "gap") if codec.gaps else past
-    return FrameChoices(fill or asked_fill, 1, codec.season, time, series, value, ahead, past, static, judged=False)
+    return FrameChoices(
+        fill or asked_fill, 1, codec.season, time, series, value, ahead, past, static,
+        judged=False, step=codec.step, dates=codec.dates,
+    )  # fmt: skip
 
 
 @torch.no_grad()

@@ -118,7 +118,7 @@ def _as_before(frame: FrameChoices, train: Dataset) -> FrameChoices:
     """The same choices for further sets; what was found in the first is told, so that they need not be long enough."""
     if not isinstance(train, SeriesDataset):
         return frame
-    return replace(frame, season=train.season, horizon=train.horizon, judged=False)
+    return replace(frame, season=train.season, horizon=train.horizon, judged=False, step=train.step, dates=train.dates)
 
 
 def _one_after_another(
