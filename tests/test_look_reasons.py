@@ -132,3 +132,27 @@ def test_they_are_told() -> None:
     assert np.shape(told["members"]["integrated"]) == (2, len(WAVES)) and "2 networks" in told["members"]["words"]["en"]
     plain = look(build("language-gru"), "abcad", why=1).to_dict()["scenes"][0]["why"][0]
     assert plain["columns"] is None and plain["members"] is None
+
+
+@pytest.mark.parametrize("name", ["classify-ensemble-holes", "forecast-gru"])
+def test_a_changed_input_is_read_once_for_all_answers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second answer is explained by what was read for the first one, and comes out as it does by itself."""
+    one, alone = (asker(build(name), KINDS[name]) for _ in range(2))
+    targets = one.targets(one.run().detach())
+    explain(one, targets[0])
+    read: list[int] = []
+    answers = type(one).answers
+
+    def noted(self: Any, inputs: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if self is one and not torch.is_grad_enabled():
+            read.append(len(inputs))
+        return answers(self, inputs, *rest)
+
+    monkeypatch.setattr(type(one), "answers", noted)
+    found, wanted = explain(one, targets[1]), explain(alone, targets[1])
+    # nothing but the input as it is, and both ends of the way to it
+    assert read and set(read) == {1}
+    assert found.columns is not None and wanted.columns is not None
+    np.testing.assert_allclose(found.deletion, wanted.deletion, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.columns.deletion, wanted.columns.deletion, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.columns.whole, wanted.columns.whole, rtol=1e-12, atol=1e-14)

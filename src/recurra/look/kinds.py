@@ -60,9 +60,13 @@ class Asker(ABC):
 
     remark: ClassVar[Both | None] = None
     """What is to be known of the explanations of this kind, in English and Chinese."""
+    once: ClassVar[bool] = False
+    """Whether all that can be explained is read off one answer to the whole input."""
 
     def __init__(self, task: Any, raw: Any) -> None:
         self.task = task
+        self.answered: dict[tuple[int, ...], Tensor] = {}
+        """Of one that answers once, what it answered to changed inputs: kept, as the model stays what it is."""
         self.raw = raw
         self.encoded: Batch = task.encode([raw])
         self.batch = self.encoded.to(next(task.parameters()).device)
@@ -126,9 +130,13 @@ class Asker(ABC):
         """Of several networks that answer together each by itself."""
         return []
 
+    def answers(self, inputs: Tensor, lengths: Tensor | None = None, state: Any = None) -> Tensor:
+        """The outputs for changed inputs[B, T, ...] that values are read off."""
+        return self.task(inputs, state, lengths)[0]
+
     def again(self, inputs: Tensor, target: Target, lengths: Tensor | None = None, state: Any = None) -> Tensor:
         """The value[B] of a target for changed inputs[B, T, ...]."""
-        outputs, _ = self.task(inputs, state, lengths)
+        outputs = self.answers(inputs, lengths, state)
         ends = torch.full((len(inputs),), inputs.shape[1], device=inputs.device) if lengths is None else lengths
         return self.value(outputs, ends - 1, target)
 
@@ -217,6 +225,8 @@ class AskWordByWord(_Next):
 
 class AskWhole(Asker):
     """One answer for the whole: by a classifier, a regressor, or several of them together."""
+
+    once: ClassVar[bool] = True
 
     @property
     def first(self) -> Any:
@@ -445,6 +455,8 @@ class AskTranslator(Asker):
 class AskForecaster(Asker):
     """The next value after each row, and the forecast after the last."""
 
+    once: ClassVar[bool] = True
+
     remark: ClassVar[Both | None] = {
         "en": "Explained is the next value, against a series that stands at its mean.",
         "zh": "解释的是下一个值，与停在均值上的序列相比。",
@@ -484,10 +496,9 @@ class AskForecaster(Asker):
             for ahead in dict.fromkeys((horizon - 1, 0))
         ]
 
-    def again(self, inputs: Tensor, target: Target, lengths: Tensor | None = None, state: Any = None) -> Tensor:
+    def answers(self, inputs: Tensor, lengths: Tensor | None = None, state: Any = None) -> Tensor:
         begun = self.task.initial_state(len(inputs)) if state is None else state
-        outputs = self.task.forecast(self.task.advance(inputs, begun, lengths)[2])
-        return self.value(outputs, torch.zeros(0), target)
+        return self.task.forecast(self.task.advance(inputs, begun, lengths)[2])
 
     def value(self, outputs: Tensor, places: Tensor, target: Target) -> Tensor:
         return outputs[:, target.index, 0]

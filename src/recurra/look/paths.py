@@ -40,24 +40,35 @@ def entering(modules: Sequence[nn.Module], given: Sequence[Tensor] | None = None
 
 
 @contextmanager
-def standing(modules: Sequence[nn.Module], said: Sequence[Tensor] | None = None) -> Iterator[list[Tensor]]:
-    """Within it, what each module answers first is noted, or is `said`[i] in its place, the same for every row: [B, K]."""
-    heard: list[Tensor] = []
+def heard(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Within it, what each module answers first is noted: [B, K]."""
+    found: list[Tensor] = []
 
-    def note(place: int) -> Callable[[nn.Module, Any, tuple[Tensor, Any]], tuple[Tensor, Any]]:
-        def hook(module: nn.Module, arguments: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
-            answer = output[0] if said is None else said[place].expand_as(output[0])
-            heard.append(answer)
-            return (answer, *output[1:])
+    def note(module: nn.Module, arguments: Any, output: tuple[Tensor, Any]) -> None:
+        found.append(output[0])
 
-        return hook
-
-    handles = [module.register_forward_hook(note(place)) for place, module in enumerate(modules)]
+    handles = [module.register_forward_hook(note) for module in modules]
     try:
-        yield heard
+        yield found
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def standing(modules: Sequence[nn.Module], said: Sequence[Tensor]) -> Iterator[None]:
+    """Within it, each module says `said`[i] of every row of x[T, B, F], and computes nothing."""
+
+    def say(answer: Tensor) -> Callable[..., tuple[Tensor, Any]]:
+        return lambda x, state, *_: (answer.expand(x.shape[1], -1), state)
+
+    for module, answer in zip(modules, said, strict=True):
+        vars(module)["forward"] = say(answer)
+    try:
+        yield
+    finally:
+        for module in modules:
+            del vars(module)["forward"]
 
 
 class Path:
@@ -77,10 +88,10 @@ class Path:
         else:
             self._ends, self._begins = [inputs], [asker.reference(inputs)]
         self._beside = asker.beside
-        with torch.no_grad(), standing(self._beside) as heard:
+        with torch.no_grad(), heard(self._beside) as said:
             if self._beside:
                 asker.again(inputs, target, state=state)
-        self._said = heard
+        self._said = said
 
     @property
     def size(self) -> int:

@@ -12,7 +12,7 @@ answer. No method is the truth about a network: where they disagree, the step is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -221,10 +221,44 @@ def without(asker: Asker, target: Target, spans: Sequence[tuple[int, int]]) -> n
 
     NaN where nothing is left that could answer. A token whose own tag is asked about is replaced, not taken out.
     """
-    inputs = asker.part(target)[0]
-    steps = len(inputs)
+    if asker.once:
+        return _recalled(asker, target, spans, lambda new: _shortened(asker, target, new))
     found = np.full(len(spans), np.nan)
-    size = max(1, AT_ONCE // max(1, steps))
+    for places, batch, lengths, asked in _shorter(asker, target, spans):
+        found[places] = asker.again(batch, asked, lengths).double().cpu().numpy()
+    return found
+
+
+Change = tuple[int, ...]
+"""What is done to an input: (first, last) is taken out, (first, last, column) says nothing."""
+
+
+def _recalled(
+    asker: Asker, target: Target, changes: Sequence[Change], run: Callable[[list[Change]], Iterable[tuple[Change, Tensor]]]
+) -> np.ndarray:  # fmt: skip
+    """The value of a target after each change. What the model answers then is read once, for all targets."""
+    new = [change for change in dict.fromkeys(changes) if change not in asker.answered]
+    asker.answered.update(run(new))
+    found = np.full(len(changes), np.nan)
+    known = [place for place, change in enumerate(changes) if change in asker.answered]
+    if known:
+        outputs = torch.stack([asker.answered[changes[place]] for place in known])
+        found[known] = asker.value(outputs, torch.zeros(0), target).double().cpu().numpy()
+    return found
+
+
+def _shortened(asker: Asker, target: Target, spans: Sequence[Change]) -> Iterator[tuple[Change, Tensor]]:
+    """What is answered without each span, where something is left."""
+    for places, batch, lengths, _ in _shorter(asker, target, spans):
+        yield from zip([spans[place] for place in places], asker.answers(batch, lengths), strict=True)
+
+
+def _shorter(
+    asker: Asker, target: Target, spans: Sequence[Change]
+) -> Iterator[tuple[list[int], Tensor, Tensor, Target]]:
+    """Batches of what is left without the spans: (which of them, rows, their lengths, what is asked of these)."""
+    inputs = asker.part(target)[0]
+    size = max(1, AT_ONCE // max(1, len(inputs)))
     own = target.step if asker.moves(target) else None
     for at in range(0, len(spans), size):
         rows, places, behind = [], [], []
@@ -243,9 +277,7 @@ def without(asker: Asker, target: Target, spans: Sequence[tuple[int, int]]) -> n
             lengths = torch.tensor([len(rows[at]) for at in some], device=inputs.device)
             batch = nn.utils.rnn.pad_sequence([rows[at] for at in some], batch_first=True)
             asked = target if own is None else _asked(target, batch.shape[1], distance)
-            values = asker.again(batch, asked, lengths)
-            found[[places[at] for at in some]] = values.double().cpu().numpy()
-    return found
+            yield [places[at] for at in some], batch, lengths, asked
 
 
 def _moved(own: int, first: int, last: int) -> int:
@@ -280,17 +312,19 @@ def _columns(asker: Asker, target: Target, value: float, found: _Gradients) -> C
 @torch.no_grad()
 def _levelled(asker: Asker, target: Target, changes: Sequence[tuple[int, int, int]]) -> np.ndarray:
     """The value of a target where a column says nothing from the step first to last - 1, for each (first, last, column)."""
+    return _recalled(asker, target, changes, lambda new: _level(asker, target, new))
+
+
+def _level(asker: Asker, target: Target, changes: Sequence[Change]) -> Iterator[tuple[Change, Tensor]]:
     inputs = asker.part(target)
     level = asker.reference(inputs)
-    found = []
     size = max(1, AT_ONCE // inputs.shape[1])
     for at in range(0, len(changes), size):
         some = changes[at : at + size]
         rows = inputs.repeat(len(some), *[1] * (inputs.dim() - 1))
         for row, (first, last, column) in zip(rows, some, strict=True):
             row[first:last, column] = level[0, first:last, column]
-        found.append(asker.again(rows, target).double().cpu().numpy())
-    return np.concatenate(found)
+        yield from zip(some, asker.answers(rows), strict=True)
 
 
 def _members(asker: Asker, target: Target) -> Members | None:
