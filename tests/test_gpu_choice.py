@@ -182,7 +182,7 @@ def test_the_gradient_of_an_operator_of_torch(name: str, more: dict[str, Any]) -
 
 @pytest.mark.usefixtures("everything")
 @pytest.mark.parametrize(("precision", "wanted"), [("highest", "ieee"), ("high", "tf32")])
-def test_cudnn_rounds_to_tf32_only_where_products_do(
+def test_cudnn_gets_states_in_one_piece_and_rounds_to_tf32_only_where_products_do(
     precision: str, wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inner: Any = torch.backends.cudnn.rnn
@@ -192,6 +192,7 @@ def test_cudnn_rounds_to_tf32_only_where_products_do(
 
     def watched(*given: Any) -> Any:
         outputs, last = torch.gru(*given)
+        assert given[1].is_contiguous()  # (cuDNN refuses others)
         seen.append(inner.fp32_precision)
         if outputs.requires_grad:
             outputs.register_hook(lambda _: seen.append(inner.fp32_precision))
@@ -199,6 +200,7 @@ def test_cudnn_rounds_to_tf32_only_where_products_do(
 
     monkeypatch.setitem(cudnn.FUNCTIONS, "gru", watched)
     inputs, before = asked("gru"), torch.get_float32_matmul_precision()
+    inputs["h"] = inputs["h"].T.contiguous().T
     monkeypatch.setattr(inner, "fp32_precision", "tf32")  # (as it stands by default)
     torch.set_float32_matmul_precision(precision)
     try:

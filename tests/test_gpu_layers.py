@@ -73,6 +73,16 @@ def test_rows_and_units_in_several_programs(name: str, shares: Shares) -> None:
     equal_reference(name, given, torch.float32, Way(shares))
 
 
+@pytest.mark.parametrize("name", KERNELS)
+def test_states_may_lie_in_memory_as_they_like(name: str) -> None:
+    given = arguments(name, 3, 3, 4, inputs=2, lengths=True)
+    for key in ("h", "c"):
+        if key in given:
+            given[key] = given[key].T.contiguous().T
+    equal_reference(name, given, torch.float64)
+    assert layers.forward(name, complete(name, given))[1].is_contiguous()
+
+
 @pytest.mark.parametrize("gates", [1, 3, 4])
 def test_every_unit_is_in_a_part_and_every_part_finds_a_place(gates: int) -> None:
     for hidden, batch, multiprocessors in itertools.product(

@@ -61,7 +61,9 @@ def _run(kernel: str, inputs: dict[str, Any], weights: list[Tensor]) -> list[Ten
     x, h, c, activation = inputs["x"], inputs["h"], inputs.get("c"), inputs.get("activation")
     run = FUNCTIONS[kernel] if activation is None else FUNCTIONS[kernel][activation]
     x = x.flip(0) if inputs["reverse"] else x
-    first = h[None] if c is None else [h[None], c[None]]
+    # (cuDNN takes states in one piece alone, where torch's own loops take any)
+    states = [value.contiguous()[None] for value in (h, c) if value is not None]
+    first = states[0] if c is None else states
     with in_full():
         outputs, *last = run(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
     return [outputs.flip(0) if inputs["reverse"] else outputs, *last]

@@ -68,7 +68,7 @@ def _forward(kernel: str, inputs: dict[str, Any], way: Way) -> tuple[Tensor, ...
     outputs = make(steps, batch, hidden)
     gates = make((steps, batch, hidden * (1 if kernel == "elman" else 4)) if keep else 0)
     cells = make((steps, batch, hidden) if keep else 0) if lstm else None
-    h_last = torch.empty_like(h, dtype=acc) if steps else states[0]
+    h_last = h.new_empty(h.shape, dtype=acc) if steps else states[0]
     if batch and hidden and steps:
         shares = _shares(kernel, h, way, device)
         args = (
@@ -107,13 +107,13 @@ def _backward(
 
     def given(name: str, like: Tensor) -> Tensor:
         grad = grads[name]
-        return torch.zeros_like(like) if grad is None else grad.contiguous()
+        return like.new_zeros(like.shape) if grad is None else grad.contiguous()
 
     d_h = state_buffer(given("grad_h_last", h), acc)
     d_c = given("grad_c_last", inputs["c"]).to(acc, copy=True) if lstm else None
     make = h.new_empty if lengths is None else h.new_zeros
     d_sums = make(steps, batch, hidden * (1 if kernel == "elman" else 4), dtype=acc)
-    d_first = torch.empty_like(h, dtype=acc) if steps else d_h[0]
+    d_first = h.new_empty(h.shape, dtype=acc) if steps else d_h[0]
     if batch and hidden and steps:
         shares = _shares(kernel, h, way, device)
         args = (
