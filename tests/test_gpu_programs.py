@@ -13,6 +13,7 @@ from torch import Tensor
 from gpu_calls import shares as weighed
 from recurra.kernels import gpu
 from recurra.kernels.programs import Given, Sizes, Traced, backward_by_torch, by_torch, trace
+from recurra.kernels.programs.gradient import gradient
 from recurra.kernels.programs.program import OPERATIONS, Instruction, Program, parse
 from recurra.kernels.programs.running import backward_with, recorded
 from recurra.kernels.steps import ElmanStep, GRUStep, LSTMStep
@@ -164,6 +165,18 @@ def test_the_stages_of_a_step() -> None:
         "gru, reset before": 2, "lstm, peepholes and projection": 2, "lstm, normalised, mask and zoneout": 2,
         "elman, gelu": 1, "an own step": 3,
     }  # fmt: skip
+
+
+def test_sums_of_rows_share_their_loops() -> None:
+    """What has to be compiled, and computed again in every part, grows with the loops."""
+    step, sizes, _ = STEPS["lstm, normalised, mask and zoneout"]
+    traced = trace(step, sizes)
+    assert isinstance(traced, Traced)
+    text = traced.hoisted.text
+    back = gradient(text, (True,) * len(parse(text).emitted)).text
+    loops = [write(parse(each), True).text.count("for begin") for each in (recorded(text), back)]
+    # two sums a normalisation, one after the other; then those of their gradients, the four gates in one loop
+    assert loops == [4, 8]
 
 
 def test_without_steps_or_rows_nothing_is_launched() -> None:

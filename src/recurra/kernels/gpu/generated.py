@@ -21,8 +21,8 @@ from recurra.kernels.programs import Given
 from recurra.kernels.programs.program import Program, parse
 from recurra.kernels.programs.running import backward_with, recorded
 
-WIDE = 128
-"""Columns that a sum of a row takes at once, at most."""
+WIDE = 16
+"""Columns that a sum of a row takes at once, at most, for each warp: eight numbers of a thread, as many values are alive."""
 _NAMES = ("add_product", "hand_out", "meet", "place", "rows_of", "steps_of", "takes_part", "tile")
 
 
@@ -80,7 +80,7 @@ def run(
     options = {
         "REVERSE": reverse, "PARTS": shares.parts, "R": ROWS, "U": shares.units,
         "K": max(16, min(64, triton.next_power_of_2(written.deepest))),
-        "W": min(WIDE, triton.next_power_of_2(written.longest)), "PRECISION": precision(dtype, device),
+        "W": min(WIDE * WARPS[shares.units], triton.next_power_of_2(written.longest)), "PRECISION": precision(dtype, device),
         "ACC": accumulator(dtype).triton, "num_warps": WARPS[shares.units],
     }  # fmt: skip
     grid, phases = (-(-batch // ROWS), shares.parts), range(1, written.stages + 1)

@@ -227,7 +227,7 @@ class _Writer:
         body: list[str] = []
         for stage in range(last + 1):
             self.stage = stage
-            lines = [line for value in rows if self.home[value] == stage for line in self._row_operation(value)]
+            lines = self._row_operations([value for value in rows if self.home[value] == stage])
             here = sinks.get(stage, [])
             for length, together in _aligned(here).items():
                 lines += self._loop(length, together)
@@ -258,28 +258,51 @@ class _Writer:
             store(value, f"s{at} + new * {program.states[at]}", self.column[value], at)
         return found
 
-    def _row_operation(self, value: int) -> list[str]:
-        """A sum or maximum of a row, in a register of each part."""
-        one = self._instruction(value)
-        assert one is not None
-        source = one.operands[0]
-        assert isinstance(source, int)
-        total = one.operation == "rowsum"
-        neutral = "0.0" if total else 'float("-inf")'
-        lines = [f"x{value} = tl.full((R, W), {neutral}, ACC)"]
-        for first, length in self._pieces(source):
+    def _row_operations(self, values: list[int]) -> list[str]:
+        """Sums and maxima of rows, each in a register of each part: those of one level in loops that they share."""
+        by_level: dict[int, list[int]] = {}
+        for value in values:
+            by_level.setdefault(self._row_level(value, {}), []).append(value)
+        return [line for level in sorted(by_level) for line in self._row_loops(by_level[level])]
+
+    def _row_level(self, value: Operand, known: dict[int, int]) -> int:
+        """How many sums of this stage, one needing the other, a value is made of; for a sum, itself included."""
+        one = None if isinstance(value, float) else self._instruction(value)
+        if one is None or isinstance(value, float) or one.operation == "product":
+            return 0
+        if self.home[value] < self.stage and (value in self.places or one.operation in ROW_OPERATIONS):
+            return 0
+        if value not in known:
+            deepest = max((self._row_level(operand, known) for operand in one.operands), default=0)
+            known[value] = deepest + (one.operation in ROW_OPERATIONS)
+        return known[value]
+
+    def _row_loops(self, values: list[int]) -> list[str]:
+        """Sums that do not need one another: a loop for each length of their pieces, in which nothing is computed twice."""
+        lines, ends = list[str](), list[str]()
+        by_length: dict[int, list[tuple[int, int]]] = {}
+        for value in values:
+            one = self._instruction(value)
+            assert one is not None and isinstance(one.operands[0], int)
+            total = one.operation == "rowsum"
+            lines.append(f"x{value} = tl.full((R, W), {_neutral(total)}, ACC)")
+            for first, length in self._pieces(one.operands[0]):
+                by_length.setdefault(length, []).append((value, first))
+            ends.append(f"r{value} = tl.{'sum' if total else 'max'}(x{value}, axis=1, keep_dims=True)")
+            if value in self.places:
+                ends.append(f"tl.store({self.places[value]}, tl.where(alive, r{value}, 0.0), mask=mine)")
+        for length, pieces in by_length.items():
             block = _Block()
-            name = self._value(block, source, first, "i")
-            masked = f"tl.where(im, {name}, {neutral})"
-            joined = f"x{value} + {masked}" if total else f"tl.maximum(x{value}, {masked})"
-            lines += [
-                f"for begin in range(0, {length}, W):",
-                *_indented(["i = (begin + wide)[None, :]", f"im = i < {length}", *block.lines, f"x{value} = {joined}"]),
-            ]
-        lines.append(f"r{value} = tl.{'sum' if total else 'max'}(x{value}, axis=1, keep_dims=True)")
-        if value in self.places:
-            lines.append(f"tl.store({self.places[value]}, tl.where(alive, r{value}, 0.0), mask=mine)")
-        return lines
+            for value, first in pieces:
+                one = self._instruction(value)
+                assert one is not None
+                total = one.operation == "rowsum"
+                masked = f"tl.where(im, {self._value(block, one.operands[0], first, 'i')}, {_neutral(total)})"
+                joined = f"x{value} + {masked}" if total else f"tl.maximum(x{value}, {masked})"
+                block.lines.append(f"x{value} = {joined}")
+            inner = ["i = (begin + wide)[None, :]", f"im = i < {length}", *block.lines]
+            lines += [f"for begin in range(0, {length}, W):", *_indented(inner)]
+        return lines + ends
 
     def _loop(self, length: int, sinks: list[_Sink]) -> list[str]:
         """All that is stored of this length, column by column."""
@@ -360,6 +383,11 @@ class _Writer:
         ]
         typed = ", ".join([*arguments, *(f"{name}: tl.constexpr" for name in constants)])
         return "\n".join([f"def step_kernel({typed}):", *_indented(lines), ""])
+
+
+def _neutral(total: bool) -> str:
+    """What a sum or, else, a maximum begins with."""
+    return "0.0" if total else 'float("-inf")'
 
 
 def _aligned(sinks: list[_Sink]) -> dict[int, list[_Sink]]:
