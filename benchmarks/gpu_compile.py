@@ -141,7 +141,7 @@ def cases() -> Iterator[tuple[str, Callable[[], None]]]:
     """Everything there is, by name."""
     single, double = torch.float32, torch.float64
     for name in GATES:
-        for batch, hidden in ((128, 256), (16, 768), (256, 1024), (16, 48)):
+        for batch, hidden in ((128, 256), (16, 768), (256, 1024), (16, 48), (20, 80), (1, 1)):
             for full in (False, True):
                 label = f"{name}, B={batch}, H={hidden}{', lengths, resets, mask' if full else ''}"
                 yield label, partial(_layer, name, batch, hidden, single, full)
