@@ -11,6 +11,7 @@ from dataclasses import replace
 from recurra.data.checking import Problem, left_out, too_few_left
 from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, require
 from recurra.data.datasets import RegressionDataset
+from recurra.data.decimals import MEND, is_decimal
 from recurra.data.inputs import inputs_of, kept_of, named_of
 from recurra.data.numbers import ENDLESS, number_of
 from recurra.data.sources import Documents
@@ -137,5 +138,7 @@ def _check_numbers(raw: Table, name: str) -> None:
             f"{raw.name}: the column {name!r} holds no numbers",
             got=", ".join(map(repr, shown))[:60] or "nothing",
             expected="a number for each row",
-            fix="Name another with --label, or take --task classify",
+            fix=MEND.capitalize()
+            if any(map(is_decimal, shown))
+            else "Name another with --label, or take --task classify",
         )

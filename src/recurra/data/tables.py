@@ -8,12 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from recurra.data.checking import Problem, left_out
 from recurra.data.datasets import LongColumns
+from recurra.data.decimals import is_decimal, with_points
 from recurra.errors import DataError
 
 # What people call their columns, likeliest first; compared in lower case.
@@ -117,8 +119,12 @@ class Table:
 
 
 def parse_delimited(text: str, name: str, *, tabs: bool, wanted: Collection[str] = ()) -> Table:
-    """Comma- or tab-separated text as a table; `wanted` are column names somebody asked for."""
-    rows = _tab_rows(text, name) if tabs else _quoted_rows(text, name, _delimiter(text))
+    """Comma- or tab-separated text as a table; `wanted` are column names somebody asked for.
+
+    Where it is no comma that parts the columns, decimal commas become full stops, and it is told.
+    """
+    mark = "\t" if tabs else _delimiter(text)
+    rows = _tab_rows(text, name) if tabs else _quoted_rows(text, name, mark)
     if not rows:
         raise DataError(f"{name} is empty", expected="a text and a label a row")
     has_header = _first_is_header([row for _, row in rows], wanted)
@@ -139,7 +145,22 @@ def parse_delimited(text: str, name: str, *, tabs: bool, wanted: Collection[str]
         whole = [(line, row) for line, row in whole if row != rows[0][1]]
     columns: dict[str, list] = {column: [row[i] for _, row in whole] for i, column in enumerate(names)}
     lines = [line for line, _ in whole]
+    if mark != ",":
+        problems += _commas_to_points(columns, lines)
     return Table(columns, lines, name, "line", has_header, problems, lost=len(body) - len(whole))
+
+
+def _commas_to_points(columns: dict[str, list], lines: list[int]) -> list[Problem]:
+    """Write the numbers of each column that plainly has decimal commas with full stops, in place."""
+    read = {name: found for name, values in columns.items() if (found := with_points(values)) is not None}
+    if not read:
+        return []
+    name = next(iter(read))
+    place = next(place for place, value in enumerate(columns[name]) if is_decimal(value))
+    beside = {1: " has", 2: " and 1 more column have"}.get(len(read), f" and {len(read) - 1} more columns have")
+    message = f"{name!r}{beside} decimal commas: {columns[name][place].strip()!r} is read as {read[name][place]}"
+    columns.update(read)
+    return [Problem(lines[place], message, fatal=False)]
 
 
 def parse_json_lines(text: str, name: str) -> Table:
@@ -266,8 +287,10 @@ def _quoted_rows(text: str, name: str, delimiter: str) -> list[tuple[int, list[s
 
 
 def _delimiter(text: str) -> str:
-    """Comma, unless the first line has none and has semicolons or tabs instead."""
+    """Comma, unless the first line has semicolons or tabs and no comma but between digits."""
     first = text.lstrip("\n").partition("\n")[0]
+    if ";" in first or "\t" in first:
+        first = re.sub(r"(?<=\d),(?=\d)", "", first)
     if "," in first:
         return ","
     return next((mark for mark in (";", "\t") if mark in first), ",")
@@ -302,5 +325,5 @@ def _reads_as_data(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
-        return len(cell) > 40 or len(cell.split()) > 4 or cell[-1:] in tuple(".!?。！？…")
+        return is_decimal(cell) or len(cell) > 40 or len(cell.split()) > 4 or cell[-1:] in tuple(".!?。！？…")
     return True
