@@ -21,7 +21,7 @@ from tolerances import assert_close
 
 pytest.importorskip("triton", reason="Triton is made for Linux alone")
 
-from recurra.kernels.gpu import generated
+from recurra.kernels.gpu import generated, launch
 from recurra.kernels.gpu.shares import Shares
 from recurra.kernels.gpu.writing import write
 
@@ -165,6 +165,52 @@ def test_the_stages_of_a_step() -> None:
         "gru, reset before": 2, "lstm, peepholes and projection": 2, "lstm, normalised, mask and zoneout": 2,
         "elman, gelu": 1, "an own step": 3,
     }  # fmt: skip
+
+
+def rolled(x: Tensor, state: Any, given: Any) -> Any:
+    """Every column is read by its neighbour."""
+    (s,) = state
+    new = torch.cat([s[:, 1:], s[:, :1]], dim=1) * 0.5 + x
+    return (new,), (new,)
+
+
+def led(x: Tensor, state: Any, given: Any) -> Any:
+    """The first column is read by all."""
+    new = torch.tanh(state[0][:, :1] + x)
+    return (new,), (new,)
+
+
+def shifted(x: Tensor, state: Any, given: Any) -> Any:
+    """The second half is what the first half was."""
+    new = torch.cat([x[:, :10], state[0][:, :10]], dim=1)
+    return (new,), (new,)
+
+
+def leaky(x: Tensor, state: Any, given: Any) -> Any:
+    """No column meets another; the output is twice as wide as the state."""
+    (s,) = state
+    keep = torch.sigmoid(x[:, :20] * given["w"])
+    new = keep * s + (1 - keep) * x[:, 20:]
+    return (new,), (torch.cat([new, keep], dim=1),)
+
+
+@pytest.mark.parametrize(
+    ("step", "width", "alone"), [(leaky, 40, True), (rolled, 20, False), (led, 20, False), (shifted, 20, False)]
+)
+def test_parts_meet_where_a_column_meets_another(
+    step: Callable[..., Any], width: int, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here one launch of all steps would give wrong numbers if parts had to meet, since one runs after another."""
+    sizes = Sizes((width,), (20,), (), (("w", (20,)),), True)
+    traced = trace(step, sizes)
+    assert isinstance(traced, Traced)
+    assert write(parse(traced.hoisted.text), False).alone == alone
+    launches: list[bool] = []
+    monkeypatch.setattr(
+        generated, "through_steps", lambda *a, **k: (launches.append(k["alone"]), launch.through_steps(*a, **k))
+    )
+    equal_torch(traced.hoisted.text, drawn(sizes, traced, 4, 3), torch.float64, SHARED_OUT)
+    assert launches == [alone, alone]
 
 
 def test_sums_of_rows_share_their_loops() -> None:

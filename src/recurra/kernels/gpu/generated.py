@@ -84,7 +84,7 @@ def run(
         "ACC": accumulator(dtype).triton, "num_warps": WARPS[shares.units],
     }  # fmt: skip
     grid, phases = (-(-batch // ROWS), shares.parts), range(1, written.stages + 1)
-    through_steps(kernel, args, (steps, batch), like, grid, options, phases, stepwise)
+    through_steps(kernel, args, (steps, batch), like, grid, options, phases, stepwise, alone=written.alone)
     return emitted, last
 
 

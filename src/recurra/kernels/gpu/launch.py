@@ -71,24 +71,25 @@ def through_steps(
     options: dict[str, Any],
     phases: Sequence[int] = (),
     stepwise: bool | None = None,
+    alone: bool = False,
 ) -> None:
     """Launch a kernel of steps: `kernel[grid](*args, counters, start, stop, *sizes)`, sizes = steps, batch, ...
 
     One launch takes all steps, and parts of a block (the second axis of the grid) meet in it. `stepwise`, which the
     processor needs since there one program runs after another, makes one launch a step and phase instead: the same numbers.
+    `alone`: no part reads what another one wrote, so they do not meet.
     """
     (blocks, parts), steps = grid, sizes[0]
-    stepwise = not like.is_cuda if stepwise is None else stepwise
+    meets = parts > 1 and not alone
+    stepwise = meets and (not like.is_cuda if stepwise is None else stepwise)
     options = {**HOW, **options}
-    if like.is_cuda and parts > 1 and not stepwise:
+    if like.is_cuda and meets and not stepwise:
         # refused by the device, not waited for, if not all programs have room at once
         options["launch_cooperative_grid"] = True
     counters = torch.zeros(blocks, dtype=torch.int64, device=like.device)
     with on_device(like):
-        if parts == 1 or not stepwise:
-            kernel[grid](
-                *args, counters, 0, steps, *sizes, MEET=parts > 1, **options, **({"PHASE": 0} if phases else {})
-            )
+        if not stepwise:
+            kernel[grid](*args, counters, 0, steps, *sizes, MEET=meets, **options, **({"PHASE": 0} if phases else {}))
             return
         for step in range(steps):
             for phase in phases or (None,):

@@ -42,6 +42,8 @@ class Written:
     """Columns of its longest loop."""
     deepest: int
     """Columns of the longest operand of a product."""
+    alone: bool
+    """Whether no part reads what another one wrote, so that they need not meet."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class _Writer:
         self.places: dict[int, str] = {}
         self.scratch: list[int] = []
         self.stage = 0
+        # (a column belongs to the same part in every loop)
+        self.alone = not program.products and not any(one.operation in ROW_OPERATIONS for one in program.instructions)
 
     # ---- when a value can be had: one of its columns, the whole row of it
 
@@ -195,6 +199,8 @@ class _Writer:
             if at < len(widths):
                 address = _LOADS[name].format(at, width, "")
                 back = name != "state" or self.reset_after or at >= self.resettable
+                if name == "state" and (context != "j" or first):
+                    self.alone = False
                 return self._load(address, first, context, "alive" if back else "goes_on")
             at -= len(widths)
         return self._load(f"h{at} + ", first, context, None)
@@ -235,7 +241,8 @@ class _Writer:
             body.append(f"meet(counters, s * {last + 1} + {stage + 1}, PARTS, MEET)")
         lengths = [sink.length for each in sinks.values() for sink in each]
         depths = [program.width(program.instructions[v - program.first_result].operands[0]) for v in program.products]
-        return Written(self._text(body), last + 1, tuple(self.scratch), max(lengths, default=1), max(depths, default=1))
+        longest, deepest = max(lengths, default=1), max(depths, default=1)
+        return Written(self._text(body), last + 1, tuple(self.scratch), longest, deepest, self.alone)
 
     def _sinks(self) -> dict[int, list[_Sink]]:
         """What is stored in each stage."""
@@ -317,6 +324,7 @@ class _Writer:
             if sink.state is None:
                 stores.append(f"tl.store({address}, tl.where(alive & jm, {name}, 0.0), mask=there & jm)")
                 continue
+            self.alone = self.alone and sink.first == 0
             was = f"s{sink.state} + old * {self.program.states[sink.state]} + {sink.first} + j"
             resets = self.reset_after and sink.state < self.resettable
             stores += [
