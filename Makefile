@@ -21,8 +21,9 @@ $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 demo: setup
 	$(BIN)/python examples/demo.py
 
+# Hundreds of processes are started in it: what they import is compiled once, whatever the surroundings say.
 test: setup lint sanitize
-	$(BIN)/python -m pytest -n 2
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2
 
 # The page of `recurra look`, built anew from web/ into the package. Needs node; who uses Recurra needs none.
 page:

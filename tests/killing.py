@@ -39,10 +39,13 @@ WRITING = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod"}
 
 def serve() -> None:
     """Read what to run from stdin, a JSON object a line; tell how it ended, and the calls that it made, on stdout."""
+    import torch._dynamo  # by the first optimiser of a process
+
     import recurra
     from recurra.cli.main import main
 
     assert callable(recurra.fit)
+    assert callable(torch._dynamo.disable)
     for line in sys.stdin:
         wish = json.loads(line)
         readable, writable = os.pipe()
