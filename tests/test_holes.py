@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import recurra
 from recurra.data.codecs import LabelCodec, SeriesCodec
 from recurra.data.datasets import LabelledDataset
+from recurra.errors import DataError
 from recurra.fitting.kinds import KINDS
 from recurra.fitting.options import FitOptions
 from recurra.fitting.sets import Sets, settled
@@ -68,3 +71,32 @@ def test_a_row_of_the_training_data_without_a_channel_is_named() -> None:
     inputs[5] = np.array([[0.5, np.nan], [1.0, 2.0]], np.float32)
     found = recurra.check((inputs, ["a", "b"] * 10), valid=(numbers(20, features=2), ["a", "b"] * 10), quiet=True)
     assert "1 row of the data cannot be read (row 4): The sequence has no value of feature 1" in str(found.error)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_a_value_out_of_all_proportion_is_named(task: str, members: int, tmp_path: Path) -> None:
+    inputs = numbers(40)
+    answers = [float(row.sum()) for row in inputs] if task == "regress" else ["ab"[place % 2] for place in range(40)]
+    model = recurra.fit(
+        (inputs, answers),
+        task=task,
+        out=tmp_path / "m",
+        epochs=1,
+        hidden=4,
+        members=members,
+        baselines=False,
+        quiet=True,
+    )
+    some = [inputs[place].copy() for place in range(30)]
+    some[2][1] = 9e14  # far, and still a number that all parts can compute with
+    told = model.predict(some)[2]
+    assert np.isfinite([told["value"]] if task == "regress" else list(told["probabilities"].values())).all()
+    for value in (1e17, 1e38):
+        some[2][1] = value
+        with pytest.raises(DataError, match=r"Input 3: .*1e\+(17|38) at step 2, feature 1.*give or take"):
+            model.predict(some)
+        with pytest.raises(DataError, match=r"1 row of the data cannot be read \(row 3\).* at step 2, feature 1"):
+            model.evaluate((some, answers[:30]))
+    with pytest.raises(DataError, match=r"^The sequence holds"):
+        model.predict([some[2]])

@@ -13,6 +13,9 @@ from recurra.data.checking import as_sequence, not_finite
 from recurra.data.datasets import LongColumns
 from recurra.errors import DataError, ModelError
 
+FURTHEST = 1e15
+"""Standard deviations from the mean beyond which a value is refused: sums of squares of such values overflow float32."""
+
 
 class SeriesCodec:
     """Numeric sequences → the same with mean 0 and scale 1 in each feature, by the training data's mean and scale.
@@ -61,8 +64,8 @@ class SeriesCodec:
     def encode(self, sequence: np.ndarray, *, holes: bool = False) -> np.ndarray:
         """Standardised float32 [T, F] of an array [T, F] (or [T] where F is 1); with `holes`, NaN stays NaN.
 
-        Raises `DataError` for another number of features, for infinity and (without `holes`) NaN, naming step and feature
-        from 1, and with `holes` for a feature of several that has no value at all.
+        Raises `DataError` for another number of features; for infinity, for what is `FURTHEST` from the training data and
+        (without `holes`) NaN, naming step and feature from 1; and with `holes` for a feature of several that has no value.
         """
         array = as_sequence(sequence)
         if isinstance(array, str):
@@ -89,7 +92,22 @@ class SeriesCodec:
                 expected="a value of each feature at some step",
                 fix="See that the channels are those of the training data, in their order",
             )
-        return ((array - self.mean) / self.scale).astype(np.float32)
+        standard = (array - self.mean) / self.scale
+        far = np.argwhere(np.abs(array - self.mean) > FURTHEST * self.scale)
+        if far.size:
+            step, feature = map(int, far[0])
+            raise DataError(
+                "The sequence holds a value that is out of all proportion",
+                got=f"{array[step, feature]:g} at step {step + 1}, {self._called(feature + 1)}",
+                expected=f"values like those of the training data, about {self.mean[feature]:.3g}, give or take "
+                f"{self.scale[feature]:.3g}",
+                fix="See whether it is a value; where it stands for a missing one, write NaN",
+            )
+        return standard.astype(np.float32)
+
+    def plain(self, array: np.ndarray) -> bool:
+        """Whether all of [T, F] are numbers, and none is `FURTHEST`."""
+        return bool((np.abs(array - self.mean) <= FURTHEST * self.scale).all())
 
     def _called(self, feature: int) -> str:
         """A feature, counted from 1, and its column where it has one."""

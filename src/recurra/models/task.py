@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -29,6 +29,21 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 Answer = dict[str, Any]
 """What a person gets back for one input: plain numbers, texts and lists, ready for JSON."""
+
+Found = TypeVar("Found")
+
+
+def naming(encode: Callable[[Sequence[Any]], Found], rows: Sequence[Any], called: Callable[[int], str]) -> Found:
+    """`encode(rows)`. Where one of several rows is refused, the `DataError` says what it is `called` by its place."""
+    try:
+        return encode(rows)
+    except DataError as error:
+        for place, row in enumerate(rows if len(rows) > 1 else ()):
+            try:
+                encode([row])
+            except DataError as own:
+                raise DataError(f"{called(place)}: {own}") from error
+        raise
 
 
 class Task(nn.Module, ABC, Generic[ConfigT]):
@@ -188,7 +203,10 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         items = [raw] if self.is_one(raw) else list(raw)
         answers: list[Answer] = []
         for start in range(0, len(items), rows):
-            answers += self.answer(self.encode(items[start : start + rows]), top=top, **choices)[0]
+            batch = naming(
+                self.encode, items[start : start + rows], lambda place, start=start: f"Input {start + place + 1}"
+            )
+            answers += self.answer(batch, top=top, **choices)[0]
         return answers
 
     @torch.no_grad()

@@ -160,7 +160,7 @@ def unreadable(task: Any, dataset: LabelledDataset | RegressionDataset) -> list[
     for line, row in zip(dataset.lines, dataset.inputs, strict=True):
         assert isinstance(row, np.ndarray)
         usual = row.shape[1] == codec.features and (config.flat is None or len(row) == config.flat)
-        if usual and not np.isnan(row).any():
+        if usual and codec.plain(row):
             continue
         try:
             member.rows_of([row])
