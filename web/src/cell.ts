@@ -81,7 +81,7 @@ function escape(text: string): string {
 }
 
 export class CellPanel {
-  readonly element = h("section", { id: "cell", "aria-labelledby": "cell-title" });
+  readonly element = h("section", { id: "cell", "aria-labelledby": "cell-title", tabindex: -1 });
   private numbers: Numbers = new Map();
   /** Whether parts of sums were computed here. */
   private computed = false;
@@ -92,6 +92,10 @@ export class CellPanel {
     private readonly scenes: Loaded[],
     private readonly reruns: Reruns,
   ) {
+    this.element.addEventListener("keydown", (event) => {
+      // back to the strip that it was opened from
+      if (event.key === "Escape") document.querySelector<HTMLElement>(`.strip[data-scene="${store.now.scene}"]`)?.focus();
+    });
     store.on((now, before) => {
       if (changed(now, before, "scene", "layer", "direction", "step", "language")) void this.show();
       else if (changed(now, before, "unit")) this.render();

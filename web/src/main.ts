@@ -75,8 +75,8 @@ class Page {
     const units = new UnitsPanel(store, scenes);
     const stage = h("div", { class: scenes.length > 1 ? "scenes two" : "scenes" }, ...this.strips.map((strips, i) => this.framed(strips, i)));
     const strip = h("section", { id: "strip", "aria-labelledby": "strip-title" }, this.about, this.controls, stage, this.table);
-    const main = h("main", {}, strip, 
-      h("div", { class: "panels" }, h("div", {}, cell.element, whatIf.element, units.element, time.path), h("div", {}, why.element, time.element)),
+    const main = h("main", {}, strip,
+      arranged([cell.element, why.element, whatIf.element, time.element, time.path, units.element], [1, 3]),
     );
     document.body.prepend(this.top, main, this.foot, this.live);
     this.word();
@@ -218,6 +218,23 @@ class Page {
       h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, ...rows)));
     put(this.table, h("summary", {}, say("table")), to - from < loaded.steps ? h("p", { class: "quiet small" }, say("more")) : null, body);
   }
+}
+
+/** Panels one below the other in their order, which is the order that keys reach them in; on a wide screen in two columns,
+ *  those at the places `right` in the second one. */
+function arranged(panels: HTMLElement[], right: number[]): HTMLElement {
+  const box = h("div", { class: "panels" });
+  const wide = matchMedia("(min-width: 70rem)");
+  const arrange = (): void => {
+    const held = document.activeElement as HTMLElement | null;
+    const column = (second: boolean): HTMLElement => h("div", {}, ...panels.filter((_, place) => right.includes(place) === second));
+    put(box, ...(wide.matches ? [column(false), column(true)] : panels));
+    // what is put elsewhere loses the focus
+    if (held && box.contains(held)) held.focus({ preventScroll: true });
+  };
+  wide.addEventListener("change", arrange);
+  arrange();
+  return box;
 }
 
 /** Milliseconds since the address was asked for, as they are noted on the document for who measures. */

@@ -327,7 +327,7 @@ export class Strip {
       "=": () => this.zoom(1.4),
       "-": () => this.zoom(1 / 1.4),
       f: () => this.store.set({ folded: !now.folded }),
-      Enter: () => document.getElementById("cell")?.scrollIntoView({ block: "nearest" }),
+      Enter: () => document.getElementById("cell")?.focus(),
     };
     const action = actions[event.key];
     if (!action || event.ctrlKey || event.metaKey || event.altKey) return;

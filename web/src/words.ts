@@ -71,8 +71,8 @@ export const WORDS = {
   },
   parts: { en: "unrolled network of “{title}”", zh: "“{title}”的展开网络" },
   keys: {
-    en: "Left and right choose a step, up and down a layer, plus and minus zoom, Enter shows the cell, F folds.",
-    zh: "左右键选步，上下键选层，加减键缩放，回车查看单元，F 折叠。",
+    en: "Left and right choose a step, up and down a layer, plus and minus zoom, Enter goes to the cell and Escape back, F folds.",
+    zh: "左右键选步，上下键选层，加减键缩放，回车进入单元、Esc 返回，F 折叠。",
   },
   readStep: {
     en: "Step {step} of {steps}, input {input}, layer {layer}{way}: length of the state {norm}.{said}",
