@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from browsing import browser
 from recurra.errors import EnvironmentFailure
 from recurra.inspection import card, report, streams, write_card, write_report
 from recurra.inspection.confusion import _pooled
@@ -192,6 +193,24 @@ def test_the_judged_measure_comes_first() -> None:
     assert (
         "method macro F1 accuracy time words 82.0 % – 0.5 s LSTM this model 80.0 % 95.0 % 30 s" in page_of(record).text
     )
+
+
+def test_all_figures_of_a_forecaster_stand_beside_one_another(tmp_path: Path) -> None:
+    """No column of the table of baselines is cut off in a window of 1,000 pixels."""
+    figures = {"mse": 0.381, "mae": 0.402, "loss": 0.412, "smape": 0.126, "mase": 23.35, "owa": 18.14,
+               "coverage80": 0.804, "coverage95": 0.975}  # fmt: skip
+    record = {**language_record(), "kind": "forecast", "metrics": {"valid": figures}, "seconds": 754.0}
+    record["baselines"] = [
+        {"name": "feed-forward network", "detail": "5,248 parameters, no state", "split": "valid",
+         "metrics": figures, "seconds": 754.0},
+    ]  # fmt: skip
+    write_report(tmp_path / "report.html", record)
+    with browser() as chromium:
+        page = chromium.new_page(viewport={"width": 1000, "height": 800})
+        page.goto((tmp_path / "report.html").as_uri())
+        table = page.locator(".comparison")
+        assert table.locator("thead th").count() == 11
+        assert table.evaluate("table => table.scrollWidth - table.clientWidth") <= 0
 
 
 def test_nothing_is_loaded_and_no_script_runs() -> None:

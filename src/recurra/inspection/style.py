@@ -86,7 +86,10 @@ tr>:last-child{padding-right:0}
 tr.ours th,tr.ours td{font-weight:680;color:var(--model)}
 th small{display:block;font-weight:400;color:var(--soft)}
 .comparison th[scope=row]{min-width:8.5rem}
+.comparison thead th{white-space:normal;overflow-wrap:normal;vertical-align:bottom}
+.comparison th,.comparison td{padding-right:.5rem}
 td.bar,thead th.bar{width:30%;min-width:6rem;text-align:left;padding-left:.3rem;padding-right:1.2rem}
+.comparison td.bar,.comparison thead th.bar{min-width:4.5rem}
 .bar i{display:block;height:.72rem;border-radius:2px;background:var(--faint);opacity:.55;min-width:2px;width:var(--w)}
 .ours .bar i{background:var(--model);opacity:1}
 dl.facts{display:grid;grid-template-columns:max-content 1fr;gap:.3rem 1.4rem;margin:.5rem 0 .9rem;font-size:.95rem}
