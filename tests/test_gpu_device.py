@@ -97,3 +97,5 @@ def test_a_captured_step_on_a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) ->
         for value, truth in zip(leaves(there.state).values(), leaves(here.state).values(), strict=True):
             assert_close(value.cpu(), truth)
     assert list(graph._graphs[far]) == [rows]
+    leaving, truth = pools[1].session(3), true[1].session(3)
+    assert_close(leaving.outputs_after([2, 5]).cpu(), truth.outputs_after([2, 5]))

@@ -233,10 +233,11 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         A long sequence goes through in pieces, so that what it takes does not grow with its length; a model that
         needs the future takes it whole.
         """
+        batch = batch.to(next(self.parameters()).device)
         inputs, lengths = batch.inputs, batch.lengths
-        rows, steps = inputs.shape[:2]
+        (rows, steps), device = inputs.shape[:2], inputs.device
         if lengths is None:
-            lengths = torch.full((rows,), steps)
+            lengths = torch.full((rows,), steps, device=device)
         piece = max(1, PIECE // rows) if self.causal else max(1, steps)
         state = self._begin(inputs, state)
         last: Tensor | None = None
@@ -245,7 +246,7 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
             left = (lengths - start).clamp(0, part.shape[1])
             outputs, state = self(part, state, None if (left == part.shape[1]).all() else left)
             if outputs.dim() == 3:
-                ends = outputs[torch.arange(rows), (left - 1).clamp(min=0)]
+                ends = outputs[torch.arange(rows, device=device), (left - 1).clamp(min=0)]
                 outputs = ends if last is None else torch.where((left > 0)[:, None], ends, last)
             last = outputs
         assert last is not None
