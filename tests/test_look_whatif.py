@@ -110,11 +110,13 @@ def test_what_stands_beside_and_behind_the_stack_counts_too(chromium: Any, name:
         shares_are(page, "#newState", model.predict([changed])[0]["probabilities"])
 
 
-@pytest.mark.parametrize("name", ["classify-fronted-both-ways", "regress-fronted"])
+@pytest.mark.parametrize(
+    "name", ["classify-fronted-both-ways", "regress-fronted", "classify-ensemble-holes", "regress-ensemble"]
+)
 def test_numbers_are_changed_in_a_table(chromium: Any, name: str, tmp_path: Path) -> None:
     torch.manual_seed(2)
     model = build(name, torch.float32).eval()
-    raw = KINDS[name].copy()
+    raw = KINDS["regress-fronted"].copy()
     raw[3, 1] = np.nan
     with opened(chromium, model, raw, tmp_path) as page:
         assert page.number("#whatif", "difference") < EXACT
@@ -156,7 +158,6 @@ def test_what_is_not_run_is_refused_in_words(chromium: Any, tmp_path: Path) -> N
     [
         ("translate-gru", "searched for word by word"),
         ("forecast-gru", "levels, seasons and a smoothing"),
-        ("classify-ensemble-holes", "several networks answer together"),
         ("classify-fronted-both-ways", "has [0-9,]+ parameters, and a page holds 10 at most"),
     ],
 )

@@ -6,7 +6,7 @@ import { joined } from "./reading";
 import type { Guess, HeadWeights, Numbers } from "./types";
 
 export interface Answers {
-  /** The likeliest of the whole, or of what comes next. */
+  /** Of the whole, or of what comes next, the likeliest first. */
   guesses: Guess[];
   /** Of a tagger: for each token. */
   tags: Guess[][];
@@ -16,8 +16,6 @@ export interface Answers {
 
 /** The outputs of the stack and the numbers of the tokens -> answers. */
 export type Head = (outputs: Vector[], ids: number[]) => Answers;
-
-const MOST = 5;
 
 /** `labels` are what the guesses of the whole are named by. */
 export async function headOf(weights: HeadWeights, labels: string[] | null): Promise<Head> {
@@ -86,8 +84,7 @@ async function linear(weight: Numbers, bias: Numbers): Promise<(x: Vector) => Ve
 function likeliest(logits: Vector, names: string[]): Guess[] {
   const total = logSum(logits);
   return Array.from(logits, (logit, k) => ({ text: names[k]!, p: Math.exp(logit - total) }))
-    .sort((a, b) => b.p - a.p)
-    .slice(0, MOST);
+    .sort((a, b) => b.p - a.p);
 }
 
 function logSum(values: ArrayLike<number>): number {

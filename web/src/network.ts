@@ -4,13 +4,25 @@ import { CELLS, type Arrays, type Cell, type State, type Vector } from "./cells"
 import { grids } from "./decode";
 import { headOf, type Answers, type Head } from "./heads";
 import { joined, reader, type Item, type Reader } from "./reading";
-import type { CellWeights, Direction, Weights } from "./types";
+import type { CellWeights, Direction, ReadWeights, Weights } from "./types";
 
 /** What a run comes to: the states of each layer and direction at every step, and the answers. */
 export interface Run extends Answers {
   states: Partial<Record<Direction, State[]>>[];
   /** What each layer read. */
   inputs: Vector[][];
+}
+
+/** What runs inputs in the page: a network, or several together. */
+export interface Runner {
+  /** How its inputs are read. */
+  readonly read: ReadWeights;
+  /** The weights of its layers. */
+  readonly stack: Weights["layers"];
+  /** The texts that can be read; none where numbers are. */
+  readonly vocabulary: string[];
+  unknown(item: Item): boolean;
+  run(items: Item[]): Run;
 }
 
 interface Layer {
@@ -24,9 +36,9 @@ async function made(weights: CellWeights): Promise<Cell> {
   return maker((await grids(weights.arrays)) as Arrays, weights.hidden, weights.options);
 }
 
-export class Network {
+export class Network implements Runner {
   private constructor(
-    readonly weights: Weights,
+    private readonly weights: Weights,
     private readonly reader: Reader,
     private readonly layers: Layer[],
     private readonly head: Head,
@@ -46,7 +58,14 @@ export class Network {
     return new Network(weights, await reader(read), layers, await headOf(head, labels));
   }
 
-  /** The texts that can be read; none where numbers are. */
+  get read(): ReadWeights {
+    return this.weights.read;
+  }
+
+  get stack(): Weights["layers"] {
+    return this.weights.layers;
+  }
+
   get vocabulary(): string[] {
     return this.weights.read.kind === "tokens" ? this.weights.read.vocabulary : [];
   }

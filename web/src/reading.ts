@@ -103,10 +103,7 @@ async function rows(read: Rows): Promise<Reader> {
     ids: () => [],
     unknown: () => false,
     vectors: (items) => {
-      const whole = items.flatMap((item) => item as number[]);
-      const width = read.single ? 1 : read.mean.length;
-      const scaled = whole.map((value, i) => (value - read.mean[i % read.mean.length]!) / read.scale[i % read.scale.length]!);
-      let vectors: Vector[] = Array.from({ length: whole.length / width }, (_, t) => Float64Array.from(scaled.slice(t * width, (t + 1) * width)));
+      let vectors = standardised(read, items);
       if (read.filling) vectors = filled(vectors, read.filling);
       const before = vectors;
       for (const convolve of convolutions) vectors = convolve(vectors);
@@ -116,8 +113,16 @@ async function rows(read: Rows): Promise<Reader> {
   };
 }
 
+/** Rows in the units of training. */
+export function standardised(read: Rows, items: Item[]): Vector[] {
+  const whole = items.flatMap((item) => item as number[]);
+  const width = read.single ? 1 : read.mean.length;
+  const scaled = whole.map((value, i) => (value - read.mean[i % read.mean.length]!) / read.scale[i % read.scale.length]!);
+  return Array.from({ length: whole.length / width }, (_, t) => Float64Array.from(scaled.slice(t * width, (t + 1) * width)));
+}
+
 /** Missing values filled, and by choice marked behind the others. */
-function filled(vectors: Vector[], { fill, marked, nothing }: NonNullable<Rows["filling"]>): Vector[] {
+export function filled(vectors: Vector[], { fill, marked, nothing }: NonNullable<Rows["filling"]>): Vector[] {
   const last = new Float64Array(nothing.length);
   return vectors.map((vector) => {
     const values = vector.map((value, k) => {

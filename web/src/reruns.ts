@@ -1,9 +1,10 @@
 /** The scenes as the page runs them itself, with the weights that it carries; made when they are first asked for. */
 
 import { grids } from "./decode";
-import { Network, type Run } from "./network";
+import { Network, type Run, type Runner } from "./network";
 import { leavesOf, OUTPUTS, type Loaded } from "./scene";
 import { TERMS } from "./terms";
+import { Together } from "./together";
 import type { Arrays } from "./cells";
 import type { Direction, Look } from "./types";
 
@@ -11,7 +12,7 @@ import type { Direction, Look } from "./types";
 export const MOST = 400;
 
 export class Reruns {
-  private made: Promise<Network | null> | null = null;
+  private made: Promise<Runner | null> | null = null;
   private readonly runs = new Map<number, Run>();
 
   constructor(
@@ -20,14 +21,14 @@ export class Reruns {
   ) {}
 
   /** null for a model that the page does not run, or for sequences that are too long. */
-  network(): Promise<Network | null> {
+  network(): Promise<Runner | null> {
     const { weights } = this.look;
     const short = this.scenes.every((each) => each.steps <= MOST);
-    return (this.made ??= weights && short ? Network.of(weights) : Promise.resolve(null));
+    return (this.made ??= weights && short ? ("members" in weights ? Together.of(weights) : Network.of(weights)) : Promise.resolve(null));
   }
 
   /** A scene as it was. */
-  run(network: Network, scene: number): Run {
+  run(network: Runner, scene: number): Run {
     let run = this.runs.get(scene);
     if (!run) this.runs.set(scene, (run = network.run(this.scenes[scene]!.items())));
     return run;
@@ -37,7 +38,7 @@ export class Reruns {
   async terms(scene: number, where: { layer: number; direction: Direction; step: number }): Promise<Map<string, Float32Array>> {
     const { layer, direction, step } = where;
     const network = await this.network();
-    const weights = network?.weights.layers[layer]?.[direction];
+    const weights = network?.stack[layer]?.[direction];
     const terms = weights && TERMS[weights.cell];
     if (!network || !terms) return new Map();
     const loaded = this.scenes[scene]!;

@@ -179,6 +179,24 @@ export interface Weights {
   labels: string[] | null;
 }
 
+/** Fixed convolutions that are counted: kernels [D, 84, 9 F], thresholds [D, 84, N]. */
+export interface VoiceWeights {
+  filling: { fill: "previous" | "zero" | "mean"; marked: boolean; nothing: number[] } | null;
+  dilations: number[];
+  kernels: Numbers;
+  thresholds: Numbers;
+  weight: Numbers;
+  bias: Numbers;
+}
+
+/** Several networks that answer together, by choice with a voice that has its share in the answer. */
+export interface TogetherWeights {
+  task: string;
+  members: Weights[];
+  voice: VoiceWeights | null;
+  share: number;
+}
+
 export interface Look {
   format: string;
   version: number;
@@ -191,7 +209,7 @@ export interface Look {
     layers: Layer[];
     labels: string[] | null;
   };
-  weights: Weights | null;
+  weights: Weights | TogetherWeights | null;
   /** Why there are none. */
   unrun: Both | null;
   scenes: Scene[];

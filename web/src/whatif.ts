@@ -3,7 +3,7 @@
 import { h, put, seen, sized } from "./dom";
 import { editor, shown, type Editing } from "./editors";
 import { Heat } from "./heat";
-import type { Network, Run } from "./network";
+import type { Run, Runner } from "./network";
 import type { Item } from "./reading";
 import { MOST, type Reruns } from "./reruns";
 import { leavesOf, OUTPUTS, type Loaded } from "./scene";
@@ -14,6 +14,8 @@ import { both, layerName, number, percent, say } from "./words";
 
 /** What was changed by typing: the line that was typed in stays. */
 const TYPED = "#free-text";
+/** Answers that are shown, the likeliest. */
+const GUESSES = 5;
 /** Unknown texts that are named. */
 const NAMED = 5;
 
@@ -22,7 +24,7 @@ export class WhatIfPanel {
   private readonly originals: Item[][];
   private readonly edited: Item[][];
   private readonly checked = new Set<number>();
-  private network: Network | null = null;
+  private network: Runner | null = null;
   private place = 0;
 
   constructor(
@@ -95,9 +97,9 @@ export class WhatIfPanel {
     return say("whatifNone", { reason });
   }
 
-  private editing(network: Network, original: Item[], items: Item[]): Editing {
+  private editing(network: Runner, original: Item[], items: Item[]): Editing {
     this.place = Math.max(0, Math.min(this.place, items.length - 1));
-    const { read } = network.weights;
+    const { read } = network;
     const inputs = this.scenes[this.store.now.scene]!.scene.inputs;
     return {
       items, original, place: this.place, vocabulary: network.vocabulary, most: MOST,
@@ -159,7 +161,7 @@ function answers(title: "oldState" | "newState", run: Run, items: Item[], old?: 
   const tags = run.tags.map((guesses, i) => {
     const best = guesses[0]!;
     const other = old && old.tags.length === run.tags.length && old.tags[i]![0]!.text !== best.text;
-    return h("li", { "data-tag": best.text, "data-p": best.p, class: other ? "altered" : null, title: guesses.map(guessed).join(", ") },
+    return h("li", { "data-tag": best.text, "data-p": best.p, class: other ? "altered" : null, title: guesses.slice(0, GUESSES).map(guessed).join(", ") },
       h("span", { dir: "auto" }, shown(items[i]!)), h("b", { dir: "auto" }, seen(best.text)), h("small", {}, percent(best.p)));
   });
   return h(
@@ -167,12 +169,12 @@ function answers(title: "oldState" | "newState", run: Run, items: Item[], old?: 
     { class: "answer", id: title },
     h("h4", {}, say(title)),
     numbers.length ? h("ul", { class: "values" }, ...numbers) : null,
-    run.guesses.length ? h("ul", { class: "guesses" }, ...run.guesses.map(bar)) : null,
+    run.guesses.length ? h("ul", { class: "guesses" }, ...run.guesses.slice(0, GUESSES).map(bar)) : null,
     tags.length ? h("ol", { class: "tagged" }, ...tags) : null,
   );
 }
 
-function byLetters(network: Network): boolean {
+function byLetters(network: Runner): boolean {
   const { vocabulary } = network;
   return vocabulary.length > 0 && vocabulary.every((text, id) => [...text].length === 1 || id === 0);
 }

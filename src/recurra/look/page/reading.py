@@ -20,6 +20,7 @@ from recurra.layers.convolution import Convolution
 from recurra.layers.filling import Filling
 from recurra.layers.pooling import BOUND, Attention, Pooling
 from recurra.models import Classifier, LanguageModel, Regressor, Tagger
+from recurra.models.voice import Voice
 from recurra.models.whole import Whole
 
 
@@ -164,6 +165,19 @@ def _ngrams(ngrams: NGrams, shares: Tensor) -> dict[str, Any]:
 def written_lines(ngrams: NGrams) -> Tensor:
     """Which lines of a table of n-grams say something."""
     return ngrams.table.abs().sum(dim=1).nonzero()[:, 0].cpu()
+
+
+def voice(model: Voice) -> dict[str, Any]:
+    """Of fixed convolutions beside an ensemble: kernels[D, 84, 9 F], thresholds[D, 84, N], and what reads their counts."""
+    probes = model.probes
+    return {
+        "filling": None if model.filling is None else _filling(model.filling),
+        "dilations": list(probes.dilations),
+        "kernels": array(probes.weights),
+        "thresholds": array(probes.thresholds),
+        "weight": array(model.head),
+        "bias": array(model.bias),
+    }
 
 
 def tags_head(model: Tagger) -> dict[str, Any]:

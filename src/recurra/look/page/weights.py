@@ -17,6 +17,7 @@ from recurra.look.page.reading import (
     tagged,
     tags_head,
     tokens,
+    voice,
     whole_head,
     written_lines,
 )
@@ -38,7 +39,7 @@ def unsupported(model: Any) -> Both | None:
     for kind, words in _KINDS:
         if isinstance(model, kind):
             return words
-    if not isinstance(model, LanguageModel | Tagger | Classifier | Regressor):
+    if not isinstance(model, LanguageModel | Tagger | Classifier | Regressor | Ensemble):
         return {"en": "it does not compute models of this task.", "zh": "页面不计算这类任务的模型。"}
     size = _size(model)
     if size > MOST:
@@ -46,19 +47,20 @@ def unsupported(model: Any) -> Both | None:
             "en": f"it has {size:,} parameters, and a page holds {MOST:,} at most.",
             "zh": f"它有 {size:,} 个参数，而页面最多容纳 {MOST:,} 个。",
         }
-    if isinstance(model, Whole) and model.embedding is None:
-        if model.config.flat is not None:
+    one = model.first if isinstance(model, Ensemble) else model
+    if isinstance(one, Whole) and one.embedding is None:
+        if one.config.flat is not None:
             return {
                 "en": "each of its pictures is one step, whose numbers are too many to be changed by hand.",
                 "zh": "它把每幅图当作一步，数太多，无法手工修改。",
             }
-        wide = model.config.features or 0
+        wide = one.config.features or 0
         if wide > COLUMNS:
             return {
                 "en": f"its rows have {wide} numbers, and at most {COLUMNS} can be changed by hand.",
                 "zh": f"它的每一行有 {wide} 个数，手工最多修改 {COLUMNS} 个。",
             }
-    if _layers(model.stack) is None:
+    if _layers(one.stack) is None:
         return {
             "en": "its cells are none that the page has equations for.",
             "zh": "页面没有它的单元的公式。",
@@ -67,10 +69,6 @@ def unsupported(model: Any) -> Both | None:
 
 
 _KINDS: tuple[tuple[type, Both], ...] = (
-    (Ensemble, {
-        "en": "several networks answer together, and the page runs one.",
-        "zh": "它由多个网络共同回答，而页面只运行一个。",
-    }),
     (Translator, {
         "en": "a translation is searched for word by word among many, which the page does not do.",
         "zh": "翻译要在许多候选中逐词搜索，页面不做这件事。",
@@ -89,6 +87,26 @@ def embedded(model: Any) -> dict[str, Any] | None:
     """
     if unsupported(model) is not None:
         return None
+    if not isinstance(model, Ensemble):
+        return _one(model)
+    members = [_one(member) for member in model.members]
+    # raw things are read, and numbers told, as the first one does it
+    first = members[0]
+    for other in members[1:]:
+        other["read"] |= {
+            name: first["read"][name] for name in ("mean", "scale", "vocabulary") if name in first["read"]
+        }
+        other["head"]["numbers"] = first["head"]["numbers"]
+    return {
+        "task": model.kind,
+        "members": members,
+        "voice": None if model.voice is None else voice(model.voice),
+        "share": model.config.share,
+    }
+
+
+def _one(model: Any) -> dict[str, Any]:
+    """Of a model by itself."""
     if isinstance(model, Tagger):
         read, head = tagged(model), tags_head(model)
     elif isinstance(model, LanguageModel):
@@ -107,6 +125,8 @@ def embedded(model: Any) -> dict[str, Any] | None:
 
 def _size(model: Any) -> int:
     """Numbers that a page would have to hold: parameters, and what n-grams have learnt."""
+    if isinstance(model, Ensemble):
+        return model.parameter_count + sum(_size(member) - member.parameter_count for member in model.members)
     ngrams = getattr(model, "ngrams", None)
     return model.parameter_count + (0 if ngrams is None else len(written_lines(ngrams)) * (1 + ngrams.table.shape[1]))
 
