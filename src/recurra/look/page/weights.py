@@ -126,7 +126,8 @@ def _one(model: Any) -> dict[str, Any]:
 def _size(model: Any) -> int:
     """Numbers that a page would have to hold: parameters, and what n-grams have learnt."""
     if isinstance(model, Ensemble):
-        return model.parameter_count + sum(_size(member) - member.parameter_count for member in model.members)
+        members: list[Any] = list(model.members)
+        return model.parameter_count + sum(_size(member) - member.parameter_count for member in members)
     ngrams = getattr(model, "ngrams", None)
     return model.parameter_count + (0 if ngrams is None else len(written_lines(ngrams)) * (1 + ngrams.table.shape[1]))
 
