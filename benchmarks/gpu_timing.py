@@ -92,9 +92,7 @@ def once(call: Callable[[], object], device: torch.device) -> float:
 def medians(
     calls: Mapping[str, Call], sets: int, device: torch.device, rounds: int = ROUNDS, seconds: float = SECONDS
 ) -> dict[str, float]:
-    """Milliseconds of each contestant, who take turns on the same inputs; one call before is not counted."""
-    for call in calls.values():
-        call(sets - 1)
+    """Milliseconds of each contestant, who take turns on the same inputs; each was called before, so that all is compiled."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     began = time.monotonic()
     for turn in range(rounds):
@@ -116,6 +114,8 @@ def rates(device: torch.device, side: int) -> dict[str, float]:
         "bfloat16": lambda _: [narrow[0] @ narrow[1]],
         "bytes": lambda _: [target.copy_(source)],
     }
+    for call in calls.values():
+        call(0)
     took = medians(calls, 1, device, 10)
     work = {name: 8.0 * source.numel() if name == "bytes" else 2.0 * side**3 for name in calls}
     return {name: work[name] / (each * 1e-3) for name, each in took.items()}
