@@ -94,6 +94,28 @@ def test_where_all_others_fail_the_usual_one_stays() -> None:
     assert halving.winner(searched(halving, {0: [1.0, 1.0], 1: [None, None], 2: [None, None]}), 0.0) == 0
 
 
+def test_what_learns_at_another_speed_wins_by_whole_trainings_alone() -> None:
+    halving = Halving(3, 100.0, 4.0)
+
+    def winner(*ended: int, slow: frozenset[int] = frozenset({1})) -> int:
+        values = {0: 3.0, 1: 1.0, 2: 2.0}
+        trials = [Tried(one, 0, values[one], 1.0, one in ended) for one in range(3)]
+        trials += [Tried(one, 1, values[one], 1.0) for one in (0, 1) if one not in ended]
+        return halving.winner(trials, 0.0, slow)
+
+    assert winner(0, 1, 2) == 1
+    assert winner(slow=frozenset()) == 1
+    assert winner() == winner(0) == winner(1) == 0
+
+
+def test_a_recipe_that_was_trained_too_briefly_is_told_so() -> None:
+    choice = Choice([{}, {"parts": "residual"}], "mae", 0.0, Halving(2, 100.0, 4.0), frozenset({1}))
+    brief, whole = ([Tried(0, 0, 3.0, 1.0, ended), Tried(1, 0, 2.0, 1.0, ended)] for ended in (False, True))
+    assert choice.chosen(brief) == {} and choice.chosen(whole) == {"parts": "residual"}
+    told = "the usual recipe, 3.0000; next: --parts residual, 2.0000, too briefly trained to be compared."
+    assert choice.sentence(brief).endswith(told)
+
+
 # ---- what a forecaster chooses among
 
 

@@ -31,16 +31,23 @@ LOOKS = 3
 
 @dataclass(frozen=True)
 class Choice:
-    """What there is to choose among, and how: `candidates` are options, the usual ones (none) first."""
+    """What there is to choose among, and how: `candidates` are options, the usual ones (none) first.
+
+    `slow` are the numbers of those of which a brief trial tells nothing.
+    """
 
     candidates: Sequence[Mapping[str, Any]]
     metric: str
     margin: float
     halving: Halving
+    slow: frozenset[int] = frozenset()
 
     def chosen(self, trials: Sequence[Tried]) -> Mapping[str, Any]:
         """The options of the winner."""
-        return self.candidates[self.halving.winner(trials, self.margin)]
+        return self.candidates[self._winner(trials)]
+
+    def _winner(self, trials: Sequence[Tried]) -> int:
+        return self.halving.winner(trials, self.margin, self.slow)
 
     def as_dict(self, trials: Sequence[Tried]) -> dict[str, Any]:
         """For the record: the winner, and each trial with its figure."""
@@ -55,7 +62,7 @@ class Choice:
 
     def sentence(self, trials: Sequence[Tried]) -> str:
         """What was chosen, in words."""
-        winner = self.halving.winner(trials, self.margin)
+        winner = self._winner(trials)
         values = {one.candidate: one.value for one in trials}
         seconds = sum(one.seconds for one in trials)
         begin = f"Chosen by validation ({self.metric}) among {len(values)} in {seconds:.0f} s"
@@ -67,7 +74,9 @@ class Choice:
             )
         best = min(others, key=lambda number: others[number], default=0)
         nearest = f"; next: {in_words(self.candidates[best])}, {_figure(values[best])}" if best else ""
-        return f"{begin}: the usual recipe, {usual}{nearest}."
+        brief = best in self.slow and not any(one.whole for one in trials if one.candidate == best)
+        why = ", too briefly trained to be compared" if brief else ""
+        return f"{begin}: the usual recipe, {usual}{nearest}{why}."
 
 
 def choice_of(kind: Kind[Any, Any], training: Dataset, valid: Dataset, options: FitOptions) -> Choice | None:
@@ -78,7 +87,8 @@ def choice_of(kind: Kind[Any, Any], training: Dataset, valid: Dataset, options: 
     halving = Halving(len(candidates), SHARE * 60 * options.minutes, LEAST)
     if not halving.sizes:
         return None
-    return Choice(candidates, kind.compared_by, kind.margin(valid), halving)
+    slow = frozenset(number for number, chosen in enumerate(candidates) if chosen.keys() & kind.slow)
+    return Choice(candidates, kind.compared_by, kind.margin(valid), halving, slow)
 
 
 @dataclass

@@ -7,7 +7,7 @@ the end, and gives way only to what is better than it by more than chance.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 FACTOR = 3
@@ -61,10 +61,15 @@ class Halving:
                     return candidate, number, self.seconds / len(sizes) / size
         return None
 
-    def winner(self, trials: Sequence[Tried], margin: float) -> int:
-        """The best candidate of the last round; the usual one where it is better by no more than a share of `margin`."""
+    def winner(self, trials: Sequence[Tried], margin: float, slow: Collection[int] = ()) -> int:
+        """The best candidate of the last round; the usual one where it is better by no more than a share of `margin`.
+
+        Candidates that are `slow` learn at another speed than the usual one: they can win only where both came to their own end.
+        """
         values = self._values(len(self.sizes) - 1, trials)
-        best = min(values, key=lambda candidate: values[candidate], default=0)
+        ended = {one.candidate for one in trials if one.whole}
+        fair = [candidate for candidate in values if candidate not in slow or {0, candidate} <= ended]
+        best = min(fair, key=lambda candidate: values[candidate], default=0)
         return best if values and values[best] < (1 - margin) * values.get(0, math.inf) else 0
 
     def _left(self, number: int, trials: Sequence[Tried]) -> list[int]:

@@ -153,6 +153,9 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
             found += [{"lookback": rows} for rows in _some_lookbacks(dataset) if rows <= SOON]
         return tuple(found)
 
+    # what the regression leaves is learnt soon and by heart: it is ahead of segments in the first passes, and behind in the end
+    slow = frozenset({"parts"})
+
     def margin(self, valid: SeriesDataset) -> float:
         # what a mean of absolute errors of so many values varies by, where two models err alike (correlated by 0.8)
         values = sum(len(one) - one.seen for one in valid.series)

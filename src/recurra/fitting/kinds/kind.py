@@ -155,6 +155,9 @@ class Kind(ABC, Generic[DatasetT, TaskT]):
         """Options that a run tries for the first part of its minutes, beside the usual ones; none of what a person chose."""
         return ()
 
+    slow: ClassVar[frozenset[str]] = frozenset()
+    """Options of `candidates` with which a model learns at another speed: they are chosen by whole trainings alone."""
+
     def margin(self, valid: DatasetT) -> float:
         """The share by which a candidate has to be better than the usual recipe, so that it is hardly chance."""
         return 0.0
