@@ -64,7 +64,7 @@ class Halving:
     def winner(self, trials: Sequence[Tried], margin: float, slow: Collection[int] = ()) -> int:
         """The best candidate of the last round; the usual one where it is better by no more than a share of `margin`.
 
-        Candidates that are `slow` learn at another speed than the usual one: they can win only where both came to their own end.
+        Candidates that are `slow` learn at another speed than the usual one: they win only where both came to their end.
         """
         values = self._values(len(self.sizes) - 1, trials)
         ended = {one.candidate for one in trials if one.whole}

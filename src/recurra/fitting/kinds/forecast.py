@@ -153,7 +153,7 @@ class Forecast(Kind[SeriesDataset, Forecaster]):
             found += [{"lookback": rows} for rows in _some_lookbacks(dataset) if rows <= SOON]
         return tuple(found)
 
-    # what the regression leaves is learnt soon and by heart: it is ahead of segments in the first passes, and behind in the end
+    # what the regression leaves is learnt soon, and then by heart: ahead of segments in the first passes, and behind later
     slow = frozenset({"parts"})
 
     def margin(self, valid: SeriesDataset) -> float:
