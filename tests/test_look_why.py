@@ -209,6 +209,42 @@ def test_words_name_the_stretch_that_mattered_most() -> None:
         assert said["zh"].startswith(f"“{text}”把“{target.text}”从 {100 * rest:.0f} %")
 
 
+def test_words_claim_nothing_of_what_was_not_tried() -> None:
+    """Of a single step nothing is left without it, and a number that stays the same was neither raised nor lowered."""
+    one, target = asked("classify-text-gru", "坏")
+    assert words.of_why(one, explain(one, target), ["坏"])["en"].startswith("Nothing of the input can be taken out")
+    one, target = asked("classify-text-gru", "…，")
+    assert words.of_why(one, explain(one, target), ["…", "，"])["zh"].startswith("输入中没有可以单独去掉的部分")
+    place = words._place(0, 1)
+    assert words._number(place, "height", 1.85209, 1.85211) is None
+    told = words._number(place, "height", 1.852, 1.853)
+    assert told is not None and told["en"] == "Step 1 raised “height” from 1.852 to 1.853."
+
+
+def of_layers(**layers: list[float]) -> str:
+    """What is said of layers with such norms after each step."""
+    norms = {(name, "ahead"): np.array(each) for name, each in layers.items()}
+    memory = {key: memory_of(each) for key, each in norms.items()}
+    return words.of_flow(
+        flow.Flow(norms, memory, {key: flow._left(each, 1, reverse=False) for key, each in norms.items()})
+    )["en"]
+
+
+def test_words_of_the_flow() -> None:
+    assert of_layers(a=[0.002, 0.01, 1.0, 0.0]) == (
+        "From 3 steps back 0.2 % of the signal is left; a hundredth of it reaches back 2 steps."
+    )
+    # too little for single precision is not none: what is nearer comes back
+    assert of_layers(a=[0.0, 1e-45, 0.5, 1.0]) == (
+        "From 3 steps back nothing measurable of the signal is left; a hundredth of it reaches back 1 step."
+    )
+    assert of_layers(a=[0.0, 0.0, 0.0]) == "No signal comes back through the states."
+    # a decoder has steps of its own, which are not those of the input
+    assert of_layers(encoder=[0.4, 0.5, 0.6, 1.0], decoder=[0.9, 1.0]) == (
+        "From 3 steps back 40 % of the signal is left; a hundredth of it reaches back 3 steps."
+    )
+
+
 @pytest.mark.parametrize(
     ("texts", "spans"),
     [

@@ -32,7 +32,7 @@ def of_why(asker: Asker, why: Why, texts: Sequence[str] | None, own: tuple[int, 
     if own is not None:
         spans = [(start, end) for start, end in spans if own[0] <= start and end <= own[1]] or spans
     if not spans:
-        return _nothing(why.target.text)
+        return _untried(why.target.text)
     if last > _MOST:
         # each was taken out already
         spans = [(start, min(start + why.stretch, last)) for start in range(0, last, why.stretch)]
@@ -41,7 +41,7 @@ def of_why(asker: Asker, why: Why, texts: Sequence[str] | None, own: tuple[int, 
         values = without(asker, why.target, spans)
     lost = why.value - values
     if not np.isfinite(lost).any():
-        return _nothing(why.target.text)
+        return _untried(why.target.text)
     # of two stretches that matter alike the shorter one says more
     sizes = np.sqrt([end - start for start, end in spans])
     best = int(np.nanargmax(np.abs(lost) / sizes))
@@ -156,7 +156,16 @@ def _nothing(text: str) -> Words:
     }
 
 
-def _number(place: Words, text: str, before: float, after: float) -> Words:
+def _untried(text: str) -> Words:
+    return {
+        "en": f"Nothing of the input can be taken out to see what it did to “{text}”.",
+        "zh": f"输入中没有可以单独去掉的部分，无从看出它对“{text}”的影响。",
+    }
+
+
+def _number(place: Words, text: str, before: float, after: float) -> Words | None:
+    if f"{before:.4g}" == f"{after:.4g}":
+        return None
     verb, zh = ("raised", "提高") if after > before else ("lowered", "降低")
     return {
         "en": f"{place['en']} {verb} “{text}” from {before:.4g} to {after:.4g}.",
@@ -171,15 +180,27 @@ def _percent(share: float) -> str:
 
 
 def of_flow(flow: Flow) -> Words:
-    """How much of the signal comes back over the whole input, in the layer where most does."""
-    found = [(share, back) for back, share in flow.left.values() if back and share > 0]
-    if not found:
+    """How much of the signal comes back over the whole input, in the layer where most does.
+
+    Of layers with steps of their own, a decoder beside its encoder, those with the most steps are told of.
+    """
+    longest = max(map(len, flow.norms.values()), default=0)
+    keys = [key for key, norms in flow.norms.items() if len(norms) == longest]
+    found = [(share, back) for back, share in (flow.left[key] for key in keys) if back]
+    memories = [steps for steps in (flow.memory[key] for key in keys) if steps is not None]
+    if not found or not memories:
         return {"en": "No signal comes back through the states.", "zh": "没有信号经状态传回。"}
     share, back = max(found)
-    memory = max((steps for steps in flow.memory.values() if steps is not None), default=0)
+    steps, reached = (f"{count} step{'' if count == 1 else 's'}" for count in (back, max(memories)))
+    en, zh = f"a hundredth of it reaches back {reached}.", f"其百分之一能传回 {max(memories)} 步。"
+    if not share > 0:
+        # less than single precision can tell, though what is nearer does come back
+        return {
+            "en": f"From {steps} back nothing measurable of the signal is left; {en}",
+            "zh": f"{back} 步之前的信号已小得无法测出；{zh}",
+        }
     told = f"{share:.0e}" if share < 0.001 else _percent(share)
-    steps, reached = (f"{count} step{'' if count == 1 else 's'}" for count in (back, memory))
     return {
-        "en": f"From {steps} back {told} of the signal is left; a hundredth of it reaches back {reached}.",
-        "zh": f"{back} 步之前的信号还剩 {told}；其百分之一能传回 {memory} 步。",
+        "en": f"From {steps} back {told} of the signal is left; {en}",
+        "zh": f"{back} 步之前的信号还剩 {told}；{zh}",
     }
