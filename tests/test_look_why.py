@@ -216,9 +216,21 @@ def test_words_claim_nothing_of_what_was_not_tried() -> None:
     one, target = asked("classify-text-gru", "…，")
     assert words.of_why(one, explain(one, target), ["…", "，"])["zh"].startswith("输入中没有可以单独去掉的部分")
     place = words._place(0, 1)
-    assert words._number(place, "height", 1.85209, 1.85211) is None
-    told = words._number(place, "height", 1.852, 1.853)
+    assert words._number(place, words._quoted("height"), 1.85209, 1.85211) is None
+    told = words._number(place, words._quoted("height"), 1.852, 1.853)
     assert told is not None and told["en"] == "Step 1 raised “height” from 1.852 to 1.853."
+
+
+def test_words_of_a_tag_say_whose_it_is() -> None:
+    name = next(name for name in KINDS if name.startswith("tag"))
+    raw = KINDS[name]
+    one = asker(build(name), raw)
+    texts = one.told()["texts"]
+    for target in one.targets(one.run().detach()):
+        said = words.of_why(one, explain(one, target), texts)
+        own = texts[target.step]
+        assert (f"“{target.text}” for “{own}”" in said["en"]) == one.moves(target), said
+        assert (f"“{own}”的“{target.text}”" in said["zh"]) == one.moves(target), said
 
 
 def of_layers(**layers: list[float]) -> str:

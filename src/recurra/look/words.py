@@ -26,13 +26,14 @@ def of_why(asker: Asker, why: Why, texts: Sequence[str] | None, own: tuple[int, 
 
     Of two inputs that begin or end alike only their `own` steps, from the first to before the last, are looked at.
     """
+    what = _named(asker, why, texts)
     last = asker.part(why.target).shape[1]
     spans = [(step, step + 1) for step in range(last)] if texts is None else _spans(texts, last)
     spans = [span for span in spans if span[1] <= last]
     if own is not None:
         spans = [(start, end) for start, end in spans if own[0] <= start and end <= own[1]] or spans
     if not spans:
-        return _untried(why.target.text)
+        return _untried(what)
     if last > _MOST:
         # each was taken out already
         spans = [(start, min(start + why.stretch, last)) for start in range(0, last, why.stretch)]
@@ -41,14 +42,14 @@ def of_why(asker: Asker, why: Why, texts: Sequence[str] | None, own: tuple[int, 
         values = without(asker, why.target, spans)
     lost = why.value - values
     if not np.isfinite(lost).any():
-        return _untried(why.target.text)
+        return _untried(what)
     # of two stretches that matter alike the shorter one says more
     sizes = np.sqrt([end - start for start, end in spans])
     best = int(np.nanargmax(np.abs(lost) / sizes))
     start, end = spans[best]
     name = _joined(texts[start:end]).strip() if texts is not None else ""
-    place = _place(start, end) if not name else {"en": f"“{name}”", "zh": f"“{name}”"}
-    return _changed(place, why, float(values[best])) or _nothing(why.target.text)
+    place = _place(start, end) if not name else _quoted(name)
+    return _changed(place, what, why, float(values[best])) or _nothing(what)
 
 
 def of_columns(why: Why) -> Words | None:
@@ -67,10 +68,10 @@ def of_columns(why: Why) -> Words | None:
         "en": f"Column “{name}”, most of all {where['en'][0].lower()}{where['en'][1:]},",
         "zh": f"“{name}”列（尤其是{where['zh']}）",
     }
-    text = why.target.text
-    return _changed(place, why, why.value - lost) or {
-        "en": f"No column by itself changed “{text}” by a hundredth.",
-        "zh": f"没有哪一列单独使“{text}”改变百分之一。",
+    what = _quoted(why.target.text)
+    return _changed(place, what, why, why.value - lost) or {
+        "en": f"No column by itself changed {what['en']} by a hundredth.",
+        "zh": f"没有哪一列单独使{what['zh']}改变百分之一。",
     }
 
 
@@ -93,17 +94,30 @@ _ALIKE = ((0.9, ("the same", "一致")), (0.5, ("similar", "相近")), (-math.in
 """How reasons whose correlation is at least so high are called."""
 
 
-def _changed(place: Words, why: Why, without: float) -> Words | None:
+def _quoted(text: str) -> Words:
+    return {"en": f"“{text}”", "zh": f"“{text}”"}
+
+
+def _named(asker: Asker, why: Why, texts: Sequence[str] | None) -> Words:
+    """What is explained; of an answer that each step has, as a tag is one, with whose it is."""
+    text = why.target.text
+    if texts is None or not asker.moves(why.target):
+        return _quoted(text)
+    own = texts[why.target.step]
+    return {"en": f"“{text}” for “{own}”", "zh": f"“{own}”的“{text}”"}
+
+
+def _changed(place: Words, what: Words, why: Why, without: float) -> Words | None:
     """What a part of the input did: the value was `without` when it was not there. None where that is little."""
     if why.target.unit != "nats":
-        return _number(place, why.target.text, without, why.value)
+        return _number(place, what, without, why.value)
     before, after = math.exp(without), math.exp(why.value)
     if abs(after - before) < LITTLE:
         return None
     verb, zh = ("raised", "提高") if after > before else ("lowered", "降低")
     return {
-        "en": f"{place['en']} {verb} “{why.target.text}” from {_percent(before)} to {_percent(after)}.",
-        "zh": f"{place['zh']}把“{why.target.text}”从 {_percent(before)} {zh}到 {_percent(after)}。",
+        "en": f"{place['en']} {verb} {what['en']} from {_percent(before)} to {_percent(after)}.",
+        "zh": f"{place['zh']}把{what['zh']}从 {_percent(before)} {zh}到 {_percent(after)}。",
     }
 
 
@@ -149,27 +163,27 @@ def _place(start: int, end: int) -> Words:
     return {"en": f"Steps {start + 1} to {end}", "zh": f"第 {start + 1} 至 {end} 步"}
 
 
-def _nothing(text: str) -> Words:
+def _nothing(what: Words) -> Words:
     return {
-        "en": f"No short stretch by itself changed “{text}” by a hundredth.",
-        "zh": f"没有哪一小段单独使“{text}”改变百分之一。",
+        "en": f"No short stretch by itself changed {what['en']} by a hundredth.",
+        "zh": f"没有哪一小段单独使{what['zh']}改变百分之一。",
     }
 
 
-def _untried(text: str) -> Words:
+def _untried(what: Words) -> Words:
     return {
-        "en": f"Nothing of the input can be taken out to see what it did to “{text}”.",
-        "zh": f"输入中没有可以单独去掉的部分，无从看出它对“{text}”的影响。",
+        "en": f"Nothing of the input can be taken out to see what it did to {what['en']}.",
+        "zh": f"输入中没有可以单独去掉的部分，无从看出它对{what['zh']}的影响。",
     }
 
 
-def _number(place: Words, text: str, before: float, after: float) -> Words | None:
+def _number(place: Words, what: Words, before: float, after: float) -> Words | None:
     if f"{before:.4g}" == f"{after:.4g}":
         return None
     verb, zh = ("raised", "提高") if after > before else ("lowered", "降低")
     return {
-        "en": f"{place['en']} {verb} “{text}” from {before:.4g} to {after:.4g}.",
-        "zh": f"{place['zh']}把“{text}”从 {before:.4g} {zh}到 {after:.4g}。",
+        "en": f"{place['en']} {verb} {what['en']} from {before:.4g} to {after:.4g}.",
+        "zh": f"{place['zh']}把{what['zh']}从 {before:.4g} {zh}到 {after:.4g}。",
     }
 
 
