@@ -20,6 +20,7 @@ MODELS = {
     "language": "language-gru",
     "series": "forecast-smoothed",
     "both": "classify-both-ways",
+    "pairs": "translate-gru",
 }
 
 
@@ -124,6 +125,15 @@ def test_a_stream_is_followed_a_line_at_a_time(
     assert run(monkeypatch, "language", "--live", "--json", stdin="ab\n") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["step"] == 2 and said["state"]["1.h"]["moved"] > 0 and len(said["next"]) == 5
+
+
+def test_states_as_long_as_what_was_read_are_followed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "pairs", "--live", "--json", stdin="ab\nabc\n") == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["state"]["source"]["moved"] == first["state"]["source"]["norm"] > 0
+    assert second["state"]["source"]["moved"] == second["state"]["source"]["norm"] and second["step"] > first["step"]
 
 
 def test_a_terminal_shows_the_state_moving(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

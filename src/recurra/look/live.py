@@ -31,7 +31,11 @@ def moved(state: Any, before: Any, tallies: tuple[str, ...] = ()) -> list[Moved]
     for name, leaf in leaves(state).items():
         if not leaf.is_floating_point() or leaf.dim() < 2 or not leaf[0].numel() or name.startswith(tallies or ("\0",)):
             continue
-        now, then = (each[0].detach().float().cpu().numpy().reshape(-1) for each in (leaf, old[name]))
+        now, then = (each[0].detach().float().cpu().numpy() for each in (leaf, old[name]))
+        if now.shape != then.shape:
+            # as long as what was read, as a source is that a decoder looks at: another one has come in its place
+            then = np.zeros_like(now)
+        now, then = now.reshape(-1), then.reshape(-1)
         found.append(Moved(name, now, float(np.linalg.norm(now)), float(np.linalg.norm(now - then))))
     return found
 
