@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,10 @@ def table(rows: int, first: int = 0, names: str = "ab", beside: bool = True) -> 
             for column, value in zip(found, (*row, *more), strict=True):
                 found[column].append(value)
     return found if beside else {column: found[column] for column in ("unique_id", "ds", "y")}
+
+
+def joined(tables: list[dict[str, list[Any]]]) -> dict[str, list[Any]]:
+    return {name: [value for one in tables for value in one[name]] for name in tables[0]}
 
 
 def forecaster(beside: bool = True, cell: str = "gru", layers: int = 1, **options: Any) -> Forecaster:
@@ -153,3 +158,54 @@ def test_what_is_known_ahead_stays_known() -> None:
     blind = Follower(model)
     blind.update(table(32))
     assert not found.equals(blind.forecast(horizon=4))
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("way", ["previous", "linear", "zero"])
+def test_what_is_missing_between_updates_is_filled(way: str, beside: bool, tmp_path: Path) -> None:
+    """Rows without a value, or no rows at all, and then one that comes: the state of all of them at once."""
+    model = forecaster(beside)
+    hours = [table(1, hour, beside=beside) for hour in range(30, 34)]
+    for hour in hours[:2]:
+        hour["y"] = [None, None]
+    whole, waiting, skipping = (Follower(model) for _ in range(3))
+    parts = [table(30, beside=beside), *hours]
+    whole.update(joined(parts), fill=way)
+    waiting.update(table(30, beside=beside))
+    read = waiting.state.read.tolist()
+    waiting.update(hours[0], fill=way)
+    assert waiting.state.read.tolist() == read and "has no new value" in waiting.notes[0]
+    waiting.save(tmp_path / "a.state")
+    waiting = Follower.load(model, tmp_path / "a.state")
+    if beside:  # what stands beside the values came with these rows, so they are given again
+        waiting.update(joined(hours[:3]), fill=way)
+    else:
+        waiting.update(hours[2], fill=way)
+        skipping.update(table(29, beside=False))
+        skipping.update(table(1, 29, beside=False))
+        with pytest.raises(DataError, match="or say what stands there with fill"):
+            skipping.update(hours[2])
+        skipping.update(hours[2], fill=way)
+        skipping.update(hours[3])
+    waiting.update(hours[3])
+    for follower in (waiting,) if beside else (waiting, skipping):
+        assert all(torch.equal(leaf, leaves(follower.state)[name]) for name, leaf in leaves(whole.state).items())
+        assert follower.forecast().equals(whole.forecast())
+
+
+def test_a_forecast_is_of_the_library_of_the_rows() -> None:
+    pandas = pytest.importorskip("pandas")
+    follower = Follower(forecaster(beside=False))
+    follower.update(pandas.DataFrame(table(30, beside=False)))
+    follower.push([60.0, 110.0])
+    assert isinstance(follower.forecast(), pandas.DataFrame)
+    assert isinstance(follower.forecast(like=polars.DataFrame()), polars.DataFrame)
+
+
+def test_an_update_of_an_infinity_says_so() -> None:
+    follower = Follower(forecaster(beside=False))
+    follower.update(table(30, beside=False))
+    row = table(1, 30, beside=False)
+    row["y"] = [float("inf")] * 2
+    with pytest.raises(DataError, match="no series has any values; 'y' is infinite"):
+        follower.update(row)

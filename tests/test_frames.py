@@ -176,3 +176,28 @@ def test_an_infinity_is_named_where_it_leaves_a_hole(tmp_path: Path) -> None:
     path.write_text("\n".join(["ds,y", *rows]) + "\n")
     with pytest.raises(DataError, match=r"lacks 1 value.*line 10.*'y' is infinite \(line 10\)"):
         read(path, task="forecast", frame=FrameChoices(horizon=2))
+
+
+def test_rows_of_pandas_that_name_no_series_are_left_out() -> None:
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-01", periods=30)
+    frame = pandas.DataFrame({"unique_id": [None] * 30 + ["b"] * 30, "ds": [*days, *days], "y": [*range(60)]})
+    dataset, told = series_of(frame)
+    assert [one.name for one in dataset.series] == ["b"] and any("30 rows name no series" in line for line in told)
+
+
+def test_columns_of_one_name_are_named() -> None:
+    pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame([[day, day, day] for day in range(30)], columns=["ds", "y", "y"])
+    for one in (frame, pyarrow.table([frame["ds"]] * 3, names=["ds", "y", "y"])):
+        with pytest.raises(DataError, match=r"columns of the same name\. Got: 'y'"):
+            series_of(one)
+
+
+def test_a_series_too_far_from_zero_for_single_precision_is_told() -> None:
+    """At a hundred million single precision goes in steps of eight."""
+    values = 3 * np.sin(np.arange(60) * np.pi / 6)
+    for level, told in ((1e4, False), (1e8, True), (-1e9, True)):
+        _, said = series_of({"ds": list(range(60)), "y": (level + values).tolist()})
+        assert any("single precision" in line and "off its values" in line for line in said) == told, said
+    assert not any("single precision" in line for line in series_of({"ds": list(range(60)), "y": [1e9] * 60})[1])

@@ -24,6 +24,8 @@ _CHOICE = "choose what stands there with --fill previous, linear, zero or mean"
 _UNEVEN = "take the rows as they are, the waits between them as an input, with --fill gaps"
 _MOST = 1_000_000
 """More rows than these, and a hundred times those that are there, are not filled: a moment is wrong."""
+_COARSE = 64
+"""Steps of single precision; a series whose standard deviation is less of them is told of."""
 _SAME = 5  # waits of one length, one after another, that are a new step and no gaps
 
 
@@ -53,6 +55,9 @@ def read(raw: Table, layout: Layout, choices: FrameChoices) -> tuple[SeriesDatas
         runs, told = _by_column(raw, layout, moments, names)
     problems += told
     step = as_known(step_of([np.unique(run.moments) for run in runs], dated), choices.step)
+    if choices.step is not None and dated and _fills(choices) and any(run.name in choices.before for run in runs):
+        # the wait since the row before is a hole of so many steps, however few rows there are to tell a step by
+        step = choices.step
     found: list[Series] = []
     lines: list[int] = []
     for run in runs:
@@ -64,8 +69,10 @@ def read(raw: Table, layout: Layout, choices: FrameChoices) -> tuple[SeriesDatas
     gaps = choices.fill == "gaps"
     past = (*layout.past, "gap") if gaps else layout.past
     columns = (past, layout.ahead, layout.static)
-    if not found and not any(problem.fatal for problem in problems):
-        problems.append(Problem(None, "no series has any values", fatal=True))
+    waiting = runs and _fills(choices) and all(run.name in choices.before for run in runs)
+    if not found and not waiting and not any(problem.fatal for problem in problems):
+        why = {line for problem in problems for line in problem.lines}
+        problems.append(Problem(None, "no series has any values", True, tuple(sorted(why))))
     season = choices.season or find_season([one.values for one in found], step.season)
     horizon = choices.horizon or usual_horizon([len(one) for one in found], season)
     if choices.judged:
@@ -74,6 +81,10 @@ def read(raw: Table, layout: Layout, choices: FrameChoices) -> tuple[SeriesDatas
     return SeriesDataset(
         found, step, lines, raw.name, columns, gaps, horizon, season, value=value, dates=form
     ), problems
+
+
+def _fills(choices: FrameChoices) -> bool:
+    return choices.fill not in (None, "gaps")
 
 
 def usual_horizon(sizes: Sequence[int], season: int) -> int:
@@ -169,7 +180,8 @@ def _by_column(
         by_name: dict[str, list[int]] = defaultdict(list)
         blank = []
         for place, value in enumerate(raw.columns[layout.series]):
-            if value is None or not str(value).strip():
+            # NaN is what pandas has for nothing; a series may be called 'NaN' or 'NA', though
+            if value is None or (isinstance(value, float) and np.isnan(value)) or not str(value).strip():
                 blank.append(raw.lines[place])
             else:
                 by_name[str(value).strip()].append(place)
@@ -210,10 +222,15 @@ def _judged(
     who = f"series {run.name!r}"
     if not len(run.values) or np.isnan(run.values).all():
         line = int(run.lines[0]) if len(run.lines) else None
-        return [Problem(line, f"{who} has no values and is left out", False, (), True)], None
+        waits = _fills(choices) and run.name in choices.before
+        what = (
+            "has no new value: what is missing is filled when one comes" if waits else "has no values and is left out"
+        )
+        return [Problem(line, f"{who} {what}", False, (), True)], None
     problems: list[Problem] = []
     run, told = _in_order(run, unit, who, choices)
     problems += told
+    run, gone_on = _after(run, step, choices)
     # a moment whose value is missing at the end is one for which only what is known ahead stands there
     there = np.flatnonzero(~np.isnan(run.values))
     first, last = int(there[0]), int(there[-1]) + 1
@@ -241,13 +258,44 @@ def _judged(
         if len(there) and (there != there[0]).any():
             message = f"{name!r} changes in {who}, so it is not static: its first value, {there[0]:g}, stands for all"
             problems.append(Problem(int(run.lines[0]), message, fatal=False))
+    if gone_on:
+        values, past, ahead, gap, end = values[1:], past[1:], ahead[1:], gap[1:], end - 1
+        run = _part(run, 1, len(run.values))
     if end > 1 and (values == values[0]).all():
         message = f"{who} is constant at {values[0]:g}: there is nothing to learn of it"
         problems.append(Problem(int(run.lines[0]), message, fatal=False))
+    problems += _coarse(values, int(run.lines[0]), who) if choices.judged else []
     if choices.fill == "gaps":
         past = np.concatenate([past, gap], axis=1)
     series = Series(run.name, run.moments[:end], values, past, ahead, np.array(still))
     return problems, series
+
+
+def _coarse(values: np.ndarray, line: int, who: str) -> list[Problem]:
+    """Told where a series changes so little, for where it stands, that single precision blurs what it does."""
+    level, spread = float(np.abs(values).max()), float(values.std())
+    if not 0 < spread < _COARSE * float(np.spacing(np.float32(level))):
+        return []
+    message = (
+        f"{who} stands at {level:.3g} and changes by some {spread:.2g}, which single precision, in steps of "
+        f"{np.spacing(np.float32(level)):.2g} there, can hardly hold: take {np.median(values):.6g} off its values"
+    )
+    return [Problem(line, message, fatal=False)]
+
+
+def _after(run: _Rows, step: Step, choices: FrameChoices) -> tuple[_Rows, bool]:
+    """The rows with the one before them in front, where they go on from one and holes are filled; and whether they do."""
+    if not _fills(choices) or run.name not in choices.before:
+        return run, False
+    moment, row = choices.before[run.name]
+    moment = moment if step.dated else int(run.moments[0]) - step.micros
+    if moment >= run.moments[0]:
+        return run, False
+    parts = (run.lines[:1] - 1, [moment], row[:1], row[None, 1:])
+    lines, moments, values, more = (
+        np.concatenate(pair) for pair in zip(parts, (run.lines, run.moments, run.values, run.more), strict=True)
+    )
+    return _Rows(run.name, lines, moments, values, more), True
 
 
 def _part(run: _Rows, first: int, last: int) -> _Rows:

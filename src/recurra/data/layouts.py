@@ -6,8 +6,10 @@ Guesses only; the values are read and judged in `frames`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from recurra.data.columns import Guess, by_name, first_values, require
 from recurra.data.dates import looks_dated
@@ -36,6 +38,8 @@ class FrameChoices:
     - horizon: values to forecast; season: the steps after which things come again.
     - judged: whether series must be long enough to learn from.
     - step, dates: of data read before, which these go on from: the step, and `Moments.form` of the moments.
+    - before: by name the last row of series that these go on from, (moment, [value, past, ahead, static]): what is missing
+      after it is filled too, where `fill` says with what.
     - time, series, value: columns; ahead, past, static: further columns by what is known of them, and when.
     """
 
@@ -51,6 +55,7 @@ class FrameChoices:
     judged: bool = True
     step: Step | None = None
     dates: str | None = None
+    before: Mapping[str, tuple[int, np.ndarray]] = field(default_factory=dict)
 
     @property
     def named(self) -> list[str]:

@@ -261,7 +261,15 @@ def frame_columns(source: Any) -> dict[str, Any] | None:
         return None
     import narwhals
 
-    frame = narwhals.from_native(source, pass_through=True)
+    try:
+        frame = narwhals.from_native(source, pass_through=True)
+    except narwhals.exceptions.DuplicateError:
+        titles = source.column_names if hasattr(type(source), "column_names") else source.columns
+        names = [str(title) for title in titles]
+        twice = ", ".join(repr(name) for name in dict.fromkeys(names) if names.count(name) > 1)
+        raise DataError(
+            "The table has columns of the same name", got=twice, fix="Rename or remove all but one of each"
+        ) from None
     if isinstance(frame, narwhals.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, narwhals.DataFrame):

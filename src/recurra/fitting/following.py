@@ -16,7 +16,15 @@ from recurra.data.numbers import ENDLESS
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.steps import Step, datetime_of
 from recurra.errors import DataError, StateError, UsageError
-from recurra.fitting.forecasting import LEVELS, columns_of, forecaster_of, frame_like, moments_as, understood
+from recurra.fitting.forecasting import (
+    LEVELS,
+    columns_of,
+    forecaster_of,
+    frame_of,
+    library_of,
+    moments_as,
+    understood,
+)
 from recurra.models import Task, fingerprint
 from recurra.models.stepping import RowStepper
 from recurra.state import State, batch_size, load_state, merge, save_state, select
@@ -61,6 +69,10 @@ class Follower:
         self._further = False  # whether the stepper has read on from `_state`
         self._new_rows: NewRows | None = None
         self._notes: list[str] = []
+        self._library: Any = None
+        # the last row of each series: as it was read, and above that as `_go_on` last had it, standardised
+        self._ends: dict[str, np.ndarray] = {}
+        self._newest: np.ndarray | None = None
 
     @property
     def names(self) -> list[str]:
@@ -90,7 +102,10 @@ class Follower:
 
     @torch.no_grad()
     def _read(self, data: Any, fill: str | None) -> None:
-        dataset, layout, self._notes = understood(self._task, data, fill)
+        ends = self._last_rows()
+        before = {name: (last, ends[name]) for name, last in zip(self._names, self._last, strict=True) if name in ends}
+        dataset, layout, self._notes = understood(self._task, data, fill, before)
+        self._library = library_of(data)
         self._state, places = self.state, {name: place for place, name in enumerate(self._names)}
         self._check(dataset, places)
         self._stepper = None
@@ -108,6 +123,7 @@ class Follower:
             for row, one in enumerate(group):
                 self._put(one, select(after, [row]), places)
         self._settle()
+        self._ends.update((one.name, _end_of(one)) for one in dataset.series)
         self._new_rows = NewRows.of(layout, self._task.codec, self._names)
 
     def push(self, values: Sequence[Any]) -> None:
@@ -143,6 +159,7 @@ class Follower:
 
     def _go_on(self, rows: np.ndarray) -> None:
         """Read rows[B, F], one of each series; the short way where there is one."""
+        self._newest = rows
         stepper = self._stepper
         if stepper is None or not stepper.current():
             self._state, self._further = self.state, False
@@ -161,7 +178,7 @@ class Follower:
     def forecast(
         self, *, levels: Sequence[float] = LEVELS, horizon: int | None = None, like: Any = None
     ) -> Any:  # fmt: skip
-        """What follows each series, as a frame of the library of `like`."""
+        """What follows each series, as a frame of the library of `like`, or else of the last table that was read."""
         task = self._task
         length = task.config.horizon if horizon is None else horizon
         if not isinstance(length, Integral) or not 1 <= length <= FURTHEST:
@@ -181,11 +198,12 @@ class Follower:
             "ds": moments_as(moments, self._step),
             **columns_of(outputs.reshape(-1, outputs.shape[2]), levels),
         }
-        return frame_like(like, columns)
+        return frame_of(self._library if like is None else library_of(like), columns)
 
     def save(self, path: str | Path) -> None:
         """Write all states, bound to this model by its content hash."""
-        told = {"names": self._names, "last": self._last, "ahead": {k: v.tolist() for k, v in self._ahead.items()}}
+        ahead, ends = ({k: v.tolist() for k, v in held.items()} for held in (self._ahead, self._last_rows()))
+        told = {"names": self._names, "last": self._last, "ahead": ahead, "ends": ends}
         save_state(path, self.state, fingerprint(self._task), {"follower": json.dumps(told, ensure_ascii=False)})
 
     @classmethod
@@ -206,6 +224,11 @@ class Follower:
                 name: np.array(rows, dtype=np.float64).reshape(len(rows), width) for name, rows in told["ahead"].items()
             }
             found._ahead = {name: found._ahead[name] for name in found._names}
+            # files written before these were kept have none
+            found._ends = {name: np.array(row, dtype=np.float64) for name, row in told.get("ends", {}).items()}
+            wide = 1 + len(model.codec.centres)
+            if not all(row.shape == (wide,) and np.isfinite(row).all() for row in found._ends.values()):
+                raise ValueError("last rows")
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise StateError(
                 f"{path} is no file of a follower", fix="Use one that Follower.save has written"
@@ -213,6 +236,15 @@ class Follower:
         return found
 
     # ---- one series among the others
+
+    def _last_rows(self) -> dict[str, np.ndarray]:
+        """The last row of each series, [value, past, ahead, static], in the units of the data."""
+        if self._newest is not None:
+            codec = self._task.codec
+            beside = self._newest[:, 2:] * np.array(codec.spreads) + np.array(codec.centres)
+            self._ends = dict(zip(self._names, np.concatenate([self._newest[:, :1], beside], axis=1), strict=True))
+            self._newest = None
+        return self._ends
 
     def _check(self, dataset: SeriesDataset, places: dict[str, int]) -> None:
         """Refuse rows that do not follow: a state cannot be told later what it has missed."""
@@ -222,11 +254,12 @@ class Follower:
             last = self._last[places[one.name]]
             wanted = self._step.after(last, 1)[0]
             if int(one.moments[0]) != wanted and not self._task.codec.gaps:
+                later = ", or say what stands there with fill" if int(one.moments[0]) > wanted else ""
                 raise DataError(
                     f"Series {one.name!r} does not go on where it ended",
                     got=datetime_of(int(one.moments[0])),
                     expected=f"{datetime_of(wanted)}, a step of {self._step.words} after {datetime_of(last)}",
-                    fix="Give the rows between too",
+                    fix=f"Give the rows between too{later}",
                 )
 
     def _state_of(self, name: str, places: dict[str, int]) -> State:
@@ -267,3 +300,8 @@ class Follower:
         found, given = np.zeros((horizon, width)), self._ahead.get(name, np.zeros((0, width)))[:horizon]
         found[: len(given)] = given
         return found
+
+
+def _end_of(one: Series) -> np.ndarray:
+    """The last row of a series: its value and what stands beside it."""
+    return np.concatenate([one.values[-1:], one.past[-1], one.ahead[len(one) - 1], one.static])

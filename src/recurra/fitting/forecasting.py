@@ -5,7 +5,7 @@ A frame that comes back is of the library of the one that was given; for a path 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,12 +37,14 @@ def series_in(task: Forecaster, data: Any, fill: str | None = None) -> SeriesDat
 
 
 def understood(
-    task: Forecaster, data: Any, fill: str | None = None
-) -> tuple[SeriesDataset, Layout | None, list[str]]:  # fmt: skip
-    """As `series_in`; how the table holds them; and what is to be told of them, a sentence each."""
+    task: Forecaster, data: Any, fill: str | None = None, before: Mapping[str, tuple[int, np.ndarray]] | None = None
+) -> tuple[SeriesDataset, Layout | None, list[str]]:
+    """As `series_in`; how the table holds them; and what is to be told of them, a sentence each. `before` are the rows that
+    each series ended with, as in `FrameChoices`."""
     if isinstance(data, SeriesDataset):
         return data, None, []
-    dataset, guess, problems = read(data, task=TASK, need_labels=False, frame=choices_of(task, fill))
+    choices = replace(choices_of(task, fill), before=before or {})
+    dataset, guess, problems = read(data, task=TASK, need_labels=False, frame=choices)
     raise_fatal([problem for problem in problems if problem.fatal], dataset.name)
     assert isinstance(dataset, SeriesDataset)
     task.codec.check(dataset)
@@ -141,13 +143,23 @@ def moments_as(moments: Sequence[int], step: Step) -> list[Any]:
 
 def frame_like(given: Any, columns: dict[str, Any]) -> Any:
     """Columns as a frame of the library that a given frame is of; of polars for anything else."""
+    return frame_of(library_of(given), columns)
+
+
+def library_of(given: Any) -> Any:
+    """The library that a frame is of, as narwhals calls it; None for anything else."""
     import narwhals
 
     frame = narwhals.from_native(given, pass_through=True) if given is not None else None
-    if isinstance(frame, narwhals.LazyFrame):
-        frame = frame.collect()
-    if isinstance(frame, narwhals.DataFrame):
-        return narwhals.from_dict(columns, backend=frame.implementation).to_native()
-    import polars
+    return frame.implementation if isinstance(frame, narwhals.DataFrame | narwhals.LazyFrame) else None
 
-    return polars.DataFrame(columns)
+
+def frame_of(library: Any, columns: dict[str, Any]) -> Any:
+    """Columns as a frame of a library of `library_of`; of polars for None."""
+    if library is None:
+        import polars
+
+        return polars.DataFrame(columns)
+    import narwhals
+
+    return narwhals.from_dict(columns, backend=library).to_native()
