@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +202,12 @@ def test_a_series_too_far_from_zero_for_single_precision_is_told() -> None:
         _, said = series_of({"ds": list(range(60)), "y": (level + values).tolist()})
         assert any("single precision" in line and "off its values" in line for line in said) == told, said
     assert not any("single precision" in line for line in series_of({"ds": list(range(60)), "y": [1e9] * 60})[1])
+
+
+@pytest.mark.parametrize(("form", "meant"), [("%Y%m%d", "2024-01-01"), ("%Y%m", "2024-01")])
+def test_dates_written_as_numbers_are_no_series_full_of_holes(form: str, meant: str) -> None:
+    days = [datetime(2024 + month // 12, month % 12 + 1, 1) for month in range(30)]
+    numbers = [int(day.strftime(form)) for day in days]
+    with pytest.raises(DataError, match=f"dates written as numbers.*write {meant}"):
+        series_of({"ds": numbers, "y": list(range(30))}, fill="linear")
+    assert len(series_of({"ds": list(range(200001, 200011)), "y": list(range(10))}, horizon=2)[0].series[0]) == 10

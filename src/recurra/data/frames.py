@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ _CHOICE = "choose what stands there with --fill previous, linear, zero or mean"
 _UNEVEN = "take the rows as they are, the waits between them as an input, with --fill gaps"
 _MOST = 1_000_000
 """More rows than these, and a hundred times those that are there, are not filled: a moment is wrong."""
+_PACKED = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])?")
 _COARSE = 64
 """Steps of single precision; a series whose standard deviation is less of them is told of."""
 _SAME = 5  # waits of one length, one after another, that are a new step and no gaps
@@ -45,6 +47,8 @@ def read(raw: Table, layout: Layout, choices: FrameChoices) -> tuple[SeriesDatas
     """All series of a table, and what is wrong with them; a problem is fatal where a choice of the person is needed."""
     problems: list[Problem] = list(raw.problems)
     moments, dated, form, told = _moments(raw, layout, choices.dates)
+    if choices.judged and not dated:
+        told = [*told, *_packed_dates(raw, layout)]
     problems += told
     if any(problem.fatal for problem in told):
         return _empty(raw), problems
@@ -131,6 +135,19 @@ def _moments(raw: Table, layout: Layout, known: str | None) -> tuple[np.ndarray,
         message = _unlike(layout.time, read, str(values[read.wrong[0]]), places(where, raw.unit), known)
         problems.append(Problem(where[0], message, True, tuple(where)))
     return read.moments, read.example != "numbers", read.form, problems
+
+
+def _packed_dates(raw: Table, layout: Layout) -> list[Problem]:
+    """Whole numbers that are dates without their dashes, as 20240131 or 202401: as numbers they lack most moments."""
+    texts = [] if layout.time is None else {str(value).strip() for value in raw.columns[layout.time]}
+    if len(texts) < 2 or not all(_PACKED.fullmatch(text) for text in texts) or len(set(map(len, texts))) > 1:
+        return []
+    if len(np.unique(np.diff(sorted(map(int, texts))))) == 1:
+        return []
+    first = min(texts)
+    meant = "-".join(part for part in (first[:4], first[4:6], first[6:]) if part)
+    message = f"{layout.time!r} holds dates written as numbers (as {first}): write {meant}, and the others so"
+    return [Problem(raw.lines[0], message, True)]
 
 
 def _unlike(time: str, read: Moments, text: str, where: str, known: str | None) -> str:
