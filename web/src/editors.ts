@@ -2,7 +2,7 @@
 
 import { h, seen } from "./dom";
 import type { Item } from "./reading";
-import { number, say } from "./words";
+import { given, say } from "./words";
 
 /** What is being edited, and how a change is made known. */
 export interface Editing {
@@ -30,7 +30,7 @@ export function editor(editing: Editing): HTMLElement {
 }
 
 export function shown(item: Item): string {
-  return typeof item === "string" ? seen(item) : item.map(number).join(" ");
+  return typeof item === "string" ? seen(item) : item.map(given).join(" ");
 }
 
 function same(one: Item | undefined, other: Item | undefined): boolean {

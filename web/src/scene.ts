@@ -4,7 +4,7 @@ import { grid, grids, leafOf, type Grid } from "./decode";
 import { seen } from "./dom";
 import { Heat } from "./heat";
 import type { Direction, Lane, Layer, Output, Scene } from "./types";
-import { number, percent } from "./words";
+import { given, number, percent } from "./words";
 
 /** A leaf that stands for the output of a layer, where its cell has no state. */
 export const OUTPUTS = "outputs";
@@ -166,7 +166,7 @@ export class Loaded {
     if (inputs.kind === "tokens") return seen(inputs.texts[step] ?? "");
     const width = this.rows?.shape[1] ?? 1;
     const values = this.rows?.data.subarray(step * width, (step + 1) * width) ?? [];
-    const shown = Array.from(values.slice(0, 3), number).join(" ");
+    const shown = Array.from(values.slice(0, 3), given).join(" ");
     return values.length > 3 ? `${shown} …` : shown;
   }
 
@@ -176,7 +176,7 @@ export class Loaded {
     if (inputs.kind === "tokens" || !this.rows) return this.input(step);
     const width = this.rows.shape[1] ?? 1;
     return Array.from(this.rows.data.subarray(step * width, (step + 1) * width), (value, i) =>
-      `${inputs.columns[i] ?? i + 1} ${number(value)}`).join(", ");
+      `${inputs.columns[i] ?? i + 1} ${given(value)}`).join(", ");
   }
 
   output(step: number): string {

@@ -93,10 +93,14 @@ export class WhyPanel {
   /** Bring what counted most into the window of a table that is wider than it. */
   private reveal(methods: Record<string, Grid>): void {
     const values = (methods.integrated ?? Object.values(methods)[0])?.data ?? [];
-    let most = 0;
-    for (let i = 0; i < values.length; i++) if (Math.abs(values[i]!) > Math.abs(values[most]!)) most = i;
     const region = this.element.querySelector<HTMLElement>("#reasons");
-    const head = region?.querySelector<HTMLElement>(`th[data-step="${most}"]`);
+    let head: HTMLElement | null = null;
+    // of a long input the first steps have no number, and some have no place in the table
+    let most = -1;
+    for (const each of region?.querySelectorAll<HTMLElement>("th[data-step]") ?? []) {
+      const size = Math.abs(values[Number(each.dataset.step)] ?? NaN);
+      if (size > most) [most, head] = [size, each];
+    }
     if (region && head) region.scrollLeft = head.offsetLeft - region.clientWidth / 2;
   }
 

@@ -313,6 +313,11 @@ export function number(value: number): string {
   return text.replaceAll("-", "−");
 }
 
+/** A number that is read; one that is missing is a dash, as in the table. */
+export function given(value: number): string {
+  return Number.isNaN(value) ? "–" : number(value);
+}
+
 export function percent(share: number): string {
   const value = share * 100;
   if (value > 0 && value < 0.01) return "< 0.01 %";
