@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +169,34 @@ def test_forecasts_go_on_over_weekdays(tmp_path: Path) -> None:
     assert again.forecast(horizon=2)["ds"].dt.date().to_list() == WEEKDAYS[98:100]
     with pytest.raises(DataError, match=r"does not go on where it ended.*1 weekday after"):
         again.update(table(WEEKDAYS[99:], promo=promo[99:]))
+
+
+# ---- ways of writing
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "%d %b %Y", "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y 12:00", "%m/%d/%Y %I:%M %p", "%Y-%m-%d %I:%M:%S %p",
+        "%d.%m.%Y %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "%Y/%m/%d %H:%M", "%Y年%m月%d日", "%Y-%m-%dT%H:%MZ",
+    ],
+)  # fmt: skip
+def test_a_quarter_of_days_is_read_as_it_is_written(form: str) -> None:
+    days = [datetime(2024, 1, 1, 12) + timedelta(days=day) for day in range(91)]
+    read = moments_of([day.strftime(form) for day in days])
+    assert read.moments is not None and not read.wrong
+    assert set(np.diff(read.moments)) == {86_400_000_000}
+    first = datetime(1970, 1, 1) + timedelta(microseconds=int(read.moments[0]))
+    assert first.date() == days[0].date()
+
+
+def test_months_and_quarters() -> None:
+    months = [datetime(2023 + month // 12, month % 12 + 1, 1) for month in range(24)]
+    for form in ("%b %Y", "%B %Y", "%b-%Y", "%Y-%m"):
+        assert moments_of([month.strftime(form) for month in months]).moments is not None, form
+    read = moments_of(["1990Q1", "1990Q2", "1990Q3", "1990Q4", "1991Q1"])
+    assert read.moments is not None and step_of([read.moments], dated=True).words == "3 months"
+
+
+def test_numbers_that_dashes_part_are_no_dates() -> None:
+    assert moments_of([f"{one}-{one + 1}-A" for one in range(9)]).moments is None

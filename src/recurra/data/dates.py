@@ -21,21 +21,37 @@ from recurra.data.steps import EPOCH, MICRO, months_of, times_in_month
 _GREATEST = 1 << 62
 """Numbered rows beyond it, on either side, are no moments."""
 _DIGIT = re.compile(r"\d+")
+_MONTH = re.compile(r"(?i)\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*")
+_HALF = re.compile(r"(?i) [ap]m$")
+_BETWEEN = re.compile(r"(?<=\d)T(?=\d)")
+"""What parts date and time in ISO 8601."""
 _AMBIGUOUS = "9/9/9"
 _FORMATS = {
     _AMBIGUOUS: ("%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d"),
+    "9-9-9": ("%Y-%m-%d",),
     "9.9.9": ("%d.%m.%Y",),
     "9年9月9日": ("%Y年%m月%d日",),
     "9年9月": ("%Y年%m月",),
+    "Mon 9": ("%b %Y", "%B %Y"),
+    "Mon-9": ("%b-%Y", "%B-%Y"),
+    "9 Mon 9": ("%d %b %Y", "%d %B %Y"),
+    "9-Mon-9": ("%d-%b-%Y", "%d-%B-%Y"),
+    "Mon 9, 9": ("%b %d, %Y", "%B %d, %Y"),
 }
-"""Dates that ISO 8601 does not know, by their shape. Of several formats the one is taken that reads most
-of them; of equals the one by which most steps are alike, and then the first."""
-_TIMES = ("", " %H:%M", " %H:%M:%S")
+"""Dates that ISO 8601 does not know, or not with such a time, by their shape. Of several formats the one is taken that reads
+most of them; of equals the one by which most steps are alike, and then the first."""
+_TIMES = {"": "", " 9:9": " %H:%M", " 9:9:9": " %H:%M:%S", " 9:9 AM": " %I:%M %p", " 9:9:9 AM": " %I:%M:%S %p"}
+_SHAPE = re.compile(r"(.*?)( 9:9(?::9)?(?: AM)?)?")
+"""A date, and the time beside it."""
+_QUARTER = re.compile(r"(\d{4})[ -]?[Qq]([1-4])")
 
 
 def shape_of(text: str) -> str:
-    """What a date is written like: its digits become 9, so that two ways of writing can be told apart."""
-    return _DIGIT.sub("9", text.strip().replace("T", " ").removesuffix("Z"))
+    """What a date is written like, so that two ways of writing can be told apart: its digits become 9, a month's name "Mon",
+    and a half of the day "AM".
+    """
+    text = _HALF.sub(" AM", _MONTH.sub("Mon", _BETWEEN.sub(" ", text.strip())))
+    return _DIGIT.sub("9", text.removesuffix("Z"))
 
 
 def looks_dated(values: Sequence[object]) -> bool:
@@ -105,7 +121,7 @@ def moments_of(values: Sequence[object], known: str | None = None) -> Moments:
 
 
 def _mostly_dates(shapes: Counter[str]) -> bool:
-    dated = sum(count for shape, count in shapes.items() if re.match(r"9[-/.年]9", shape))
+    dated = sum(count for shape, count in shapes.items() if re.match(r"9[-/.年]9|(9[ -])?Mon[ -]9", shape))
     return 2 * dated > shapes.total()
 
 
@@ -113,12 +129,13 @@ def _parser(
     texts: Sequence[str], shape: str, known: str | None
 ) -> tuple[Callable[[str], int | None] | None, str | None]:
     """(what reads such a text, its format where these could be read in another)."""
-    date = shape.split(" ")[0]
-    if re.fullmatch(r"9-9(-9)?", date):
+    parts = _SHAPE.fullmatch(shape)
+    date, time = (parts[1], parts[2] or "") if parts is not None else (shape, "")
+    if re.fullmatch(r"9-9(-9)?( 9.*)?", date) and not time.endswith("AM"):
         return _iso, None
-    candidates = [f"{one}{time}" for one in _FORMATS.get(date, ()) for time in _TIMES]
-    if re.fullmatch(r"[A-Za-z]{3,9}[ -]9", shape) or re.fullmatch(r"9[ -][A-Za-z]{3,9}[ -]9", shape):
-        candidates = ["%b %Y", "%B %Y", "%b-%Y", "%d %b %Y", "%d-%b-%Y", "%d %B %Y"]
+    if re.fullmatch(r"(?i)9[ -]?q9", shape):
+        return _quarter, None
+    candidates = [f"{one}{_TIMES[time]}" for one in _FORMATS.get(date, ())]
     read = {form: [moment for text in texts if (moment := _with(form, text)) is not None] for form in candidates}
     again = [form for form in candidates if known is not None and _date_of(form) == _date_of(known)]
     best = max(again or candidates, key=lambda form: (len(read[form]), _evenness(read[form])), default=None)
@@ -139,13 +156,13 @@ def order_of(form: str) -> str:
 
 def order_beside(text: str, form: str) -> str | None:
     """In which other order than that of `form` a date can be read, None where it can be in none."""
-    others = [f"{one}{time}" for one in _FORMATS[_AMBIGUOUS] if one != _date_of(form) for time in _TIMES]
+    others = [f"{one}{time}" for one in _FORMATS[_AMBIGUOUS] if one != _date_of(form) for time in _TIMES.values()]
     return next((order_of(other) for other in others if _with(other, text.strip()) is not None), None)
 
 
 def is_form(form: object) -> bool:
     """Whether this is a format that `Moments` can hold."""
-    return form in [f"{one}{time}" for one in _FORMATS[_AMBIGUOUS] for time in _TIMES]
+    return form in [f"{one}{time}" for one in _FORMATS[_AMBIGUOUS] for time in _TIMES.values()]
 
 
 def _evenness(moments: list[int]) -> int:
@@ -168,9 +185,14 @@ def _iso(text: str) -> int | None:
         return None
 
 
+def _quarter(text: str) -> int | None:
+    found = _QUARTER.fullmatch(text)
+    return None if found is None else _of_datetime(datetime.datetime(int(found[1]), 3 * int(found[2]) - 2, 1))
+
+
 def _with(form: str, text: str) -> int | None:
     try:
-        return _of_datetime(datetime.datetime.strptime(text.replace("T", " "), form))
+        return _of_datetime(datetime.datetime.strptime(_BETWEEN.sub(" ", text), form))
     except ValueError:
         return None
 

@@ -128,7 +128,10 @@ def _moments(raw: Table, layout: Layout, known: str | None) -> tuple[np.ndarray,
         return np.zeros(0), False, None, problems
     read = moments_of(values, known)
     if read.moments is None:
-        message = f"the column {layout.time!r} holds no moments (as {values[0]!r}): name another with --time COLUMN"
+        message = (
+            f"the column {layout.time!r} holds no moments (as {values[0]!r}): write them as 2024-01-31 or "
+            "2024-01-31 18:30, or name another with --time COLUMN"
+        )
         return np.zeros(0), False, None, [Problem(raw.lines[0], message, True)]
     if read.wrong:
         where = [raw.lines[place] for place in read.wrong]
