@@ -9,7 +9,7 @@ export interface LaneBox {
 }
 
 /** From this width on a step is a cell of its own with arrows. */
-export const CELLS = 34;
+export const CELLS = 24;
 const WIDEST = 132;
 /** Steps of a sequence that is opened wide enough to be read, although not all of it can be seen then. */
 const FEW = 24;
