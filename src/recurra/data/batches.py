@@ -6,7 +6,7 @@ The order is a function of (seed, epoch, index) alone, so a position in the data
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -51,7 +51,11 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        return self if self.inputs.device == device else self._each(lambda value: value.to(device, non_blocking=True))
+        if self.inputs.device == device:
+            return self
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in tensors.items()})
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Batch:
         optional = (None if value is None else function(value) for value in (self.targets, self.lengths, self.resets))
@@ -265,6 +269,6 @@ class PairFeed(BucketFeed):
 def collate(rows: Sequence[Tensor], targets: Tensor | None = None) -> Batch:
     """Rows of unequal length as one padded batch; lengths are left out where all are equal."""
     inputs = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64, device=inputs.device)
     ragged = bool((lengths != inputs.shape[1]).any())
     return Batch(inputs, targets, lengths if ragged else None)

@@ -151,7 +151,7 @@ class Follower:
         given = given.reshape(len(given), width)
         rows = np.empty((len(given), 1 + width))
         rows[:, 0] = given[:, 0]
-        rows[:, 1] = self.state.series.numpy() if self._stepper is None else self._stepper.series
+        rows[:, 1] = self.state.series.cpu().numpy() if self._stepper is None else self._stepper.series
         if width > 1:
             rows[:, 2:] = (given[:, 1:] - np.array(codec.centres)) / np.array(codec.spreads)
         self._go_on(rows)
@@ -168,7 +168,7 @@ class Follower:
             stepper.step(rows.astype(stepper.dtype))
             self._further = True
         else:
-            inputs = torch.from_numpy(rows[:, None]).to(self._task.head_bias.dtype)
+            inputs = torch.from_numpy(rows[:, None]).to(self._task.head_bias)
             with torch.no_grad():
                 self._state = self._task.go_on(inputs, self._state)
         if self._task.config.ahead:
@@ -190,7 +190,7 @@ class Follower:
             names = self._names[begin : begin + ROWS]
             ahead = torch.from_numpy(np.stack([self._known_ahead(name, length) for name in names]))
             state = select(self.state, slice(begin, begin + ROWS))
-            found.append(task.forecast(state, ahead.to(task.head_bias.dtype), length).double().numpy())
+            found.append(task.forecast(state, ahead.to(task.head_bias), length).cpu().double().numpy())
         outputs = np.concatenate(found)
         moments = [moment for last in self._last for moment in self._step.after(last, length)]
         columns: dict[str, Any] = {

@@ -123,8 +123,8 @@ def _each(model: Forecaster, dataset: SeriesDataset) -> Iterator[tuple[Series, i
         for origin in origins_of(one, dataset, model.config.horizon).tolist():
             state = model.advance(rows[:, done : origin + 1], state)[2]
             done = origin + 1
-            ahead = torch.from_numpy(known[done : done + model.config.horizon])[None].to(rows.dtype)
-            yield one, origin, model.forecast(state, ahead).double().numpy()[0]
+            ahead = torch.from_numpy(known[done : done + model.config.horizon])[None].to(rows)
+            yield one, origin, model.forecast(state, ahead).cpu().double().numpy()[0]
 
 
 def columns_of(outputs: np.ndarray, levels: Sequence[float]) -> dict[str, Any]:

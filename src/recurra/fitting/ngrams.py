@@ -109,7 +109,7 @@ def _logits(task: Classifier, dataset: LabelledDataset) -> tuple[Tensor, Tensor]
     was_training = task.training
     task.eval()
     outputs, targets = [], []
-    for batch in task.feed(dataset, rows=64, steps=512, training=False).batches(0):
+    for batch in task.batches(task.feed(dataset, rows=64, steps=512, training=False)):
         outputs.append(task.read(batch)[0].double())
         targets.append(batch.answers("These rows have no labels", expected="a label for each row"))
     task.train(was_training)

@@ -61,11 +61,11 @@ def _per_block(task: LanguageModel, blocks: list[str]) -> Sums:
 def _chunks(task: LanguageModel, feed: BlockFeed) -> Iterator[dict[str, Tensor]]:
     """The sums of each chunk of one stream."""
     state: Any = None
-    for batch in feed.batches(0):
+    for batch in task.batches(feed):
         with torch.no_grad():
             outputs, state = task(batch.inputs, state if batch.carries else None)
             yield task.measure(outputs, batch)
 
 
 def _stacked(rows: list[dict[str, Tensor]]) -> Sums:
-    return {name: np.stack([row[name].numpy() for row in rows]) for name in rows[0]}
+    return {name: np.stack([row[name].cpu().numpy() for row in rows]) for name in rows[0]}

@@ -68,8 +68,7 @@ class Asker(ABC):
         self.answered: dict[tuple[int, ...], Tensor] = {}
         """Of one that answers once, what it answered to changed inputs: kept, as the model stays what it is."""
         self.raw = raw
-        self.encoded: Batch = task.encode([raw])
-        self.batch = self.encoded.to(next(task.parameters()).device)
+        self.batch: Batch = task.encode([raw])
         if self.steps == 0:
             raise DataError("There is nothing to look at", got=repr(raw)[:60], expected="an input of at least one step")
 
@@ -336,8 +335,8 @@ class AskTagger(Asker):
         return [self.task.stack]
 
     def told(self) -> dict[str, Any]:
-        assert isinstance(self.encoded, Sentences)
-        return {"kind": "tokens", "texts": self.encoded.tokens[0]}
+        assert isinstance(self.batch, Sentences)
+        return {"kind": "tokens", "texts": self.batch.tokens[0]}
 
     def outputs(self, given: Tensor) -> Outputs:
         return likeliest_of(self._marginals(given[0]).log(), self.task.codecs.tags.decode)

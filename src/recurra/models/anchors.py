@@ -36,12 +36,13 @@ def one_phase(model: Forecaster, found: Reading, batch: WindowBatch) -> Tensor:
 
 def states_at(model: Forecaster, batch: WindowBatch, state: ForecasterState) -> ForecasterState:
     """The states[N] after the anchors of a batch, for models that go on from their own forecasts."""
-    rows = torch.arange(len(batch.anchors))[:, None]
+    device = batch.anchors.device
+    rows = torch.arange(len(batch.anchors), device=device)[:, None]
     done, found = torch.zeros_like(batch.anchors[:, 0]), []
     for anchors in batch.anchors.unbind(dim=1):
         # anchors stand in their order, so each goes on from the one before it
         left = (anchors + 1 - done).clamp(min=0)
-        places = (done[:, None] + torch.arange(int(left.max()))).clamp(max=batch.inputs.shape[1] - 1)
+        places = (done[:, None] + torch.arange(int(left.max()), device=device)).clamp(max=batch.inputs.shape[1] - 1)
         state = model.advance(batch.inputs[rows, places], state, left)[2]
         done = done + left
         found.append(state)

@@ -60,10 +60,10 @@ def search(step: Step, state: Any, last: Tensor, most: Tensor, end: int, beam: B
     """
     ended: list[list[Hypothesis]] = [[] for _ in range(len(last))]
     width = beam.width
-    rows = torch.arange(len(last))  # those that are not done
-    scores = torch.zeros(len(last), 1)
-    kept = torch.full((len(last), width), -torch.inf)  # the best scores of what has ended
-    said = torch.zeros(len(last), 1, 0, dtype=torch.int64)
+    rows = torch.arange(len(last), device=last.device)  # those that are not done
+    scores = torch.zeros(len(last), 1, device=last.device)
+    kept = torch.full((len(last), width), -torch.inf, device=last.device)  # the best scores of what has ended
+    said = last.new_zeros(len(last), 1, 0)
     tokens = last
     while len(rows):
         logs, state = step(tokens, state)
@@ -94,7 +94,7 @@ def search(step: Step, state: Any, last: Tensor, most: Tensor, end: int, beam: B
         done = worst.isfinite() if width == 1 else worst >= best * beam.score(1.0, length + 1)
         on = best.isfinite() & ~done
         before = logs.shape[1]
-        chosen = (torch.arange(len(rows))[:, None] * before + origins)[on].flatten()
+        chosen = (torch.arange(len(rows), device=rows.device)[:, None] * before + origins)[on].flatten()
         state, tokens = select(state, chosen), going[on].flatten()
         rows, scores, said, kept = rows[on], scores[on], said[on], kept[on]
     return [sorted(found, key=lambda each: -each.score)[:width] for found in ended]

@@ -147,7 +147,7 @@ class Ensemble(Task[ConfigT]):
     ) -> Feed:
         return self.first.feed(dataset, rows=rows, steps=steps, training=training, seed=seed, store=store)
 
-    def encode(self, raw: Sequence[Any]) -> Batch:
+    def _encoded(self, raw: Sequence[Any]) -> Batch:
         return self.first.encode(raw)
 
     def is_one(self, raw: Any) -> bool:

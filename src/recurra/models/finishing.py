@@ -52,7 +52,7 @@ def thinned(dataset: SeriesDataset, horizon: int, most: int = MOST) -> SeriesDat
 def _batches(model: Forecaster, feed: Feed) -> Iterator[tuple[WindowBatch, ForecasterState]]:
     """Each batch and the state before it."""
     state = None
-    for batch in feed.batches(0):
+    for batch in model.batches(feed):
         assert isinstance(batch, WindowBatch)
         state = model.initial_state(len(batch.inputs)) if state is None or not batch.carries else state
         yield batch, state
@@ -63,11 +63,11 @@ def _batches(model: Forecaster, feed: Feed) -> Iterator[tuple[WindowBatch, Forec
 def set_shares(model: Forecaster, feed: Feed) -> None:
     """The share of the network that leaves the least square error, smoothed over the steps ahead, between 0 and 1."""
     block = model.config.block
-    over, under = torch.zeros(block, dtype=torch.float64), torch.zeros(block, dtype=torch.float64)
+    over, under = model.share.new_zeros(2, block, dtype=torch.float64)
     was_training = model.training
     model.eval()
     state = None
-    for batch in feed.batches(0):
+    for batch in model.batches(feed):
         assert isinstance(batch, WindowBatch) and batch.targets is not None
         before = model.initial_state(len(batch.inputs)) if state is None or not batch.carries else state
         centres, scale, (line, whole), state = model.parts_at(batch, before)
@@ -78,7 +78,7 @@ def set_shares(model: Forecaster, feed: Feed) -> None:
     model.train(was_training)
     if not float(under.sum()):
         return
-    window = torch.ones(1, 1, 2 * WIDE + 1, dtype=torch.float64)
+    window = over.new_ones(1, 1, 2 * WIDE + 1)
     sums = [torch.nn.functional.conv1d(part[None, None], window, padding=WIDE)[0, 0] for part in (over, under)]
     model.share.copy_((sums[0] / sums[1].clamp(min=1e-12)).clamp(0.0, 1.0))
 
@@ -87,7 +87,7 @@ def _set_offsets(model: Forecaster, feed: Feed) -> float:
     """At each step ahead, by how many scales each quantile lies off; as how many independent errors those seen count."""
     model.offsets.zero_()
     missed: list[Tensor] = []
-    spreads = torch.zeros(model.offsets.shape, dtype=torch.float64)
+    spreads = torch.zeros_like(model.offsets, dtype=torch.float64)
     correlation = Correlation()
     for batch, state in _batches(model, feed):
         assert batch.targets is not None

@@ -149,8 +149,8 @@ class Forecaster(Task[ForecasterConfig]):
     ) -> tuple[ForecasterState, dict[str, Tensor]]:
         """From one row at which any series begins anew to the next."""
         rows, steps = inputs.shape[:2]
-        ends = torch.full((rows,), steps) if lengths is None else lengths
-        valid = resets & (torch.arange(steps) < ends[:, None])
+        ends = torch.full((rows,), steps, device=inputs.device) if lengths is None else lengths
+        valid = resets & (torch.arange(steps, device=inputs.device) < ends[:, None])
         cuts = [0, *valid.any(dim=0).nonzero().flatten().tolist(), steps]
         pieces: list[dict[str, Tensor]] = []
         for first, last in pairwise(cuts):
@@ -184,8 +184,9 @@ class Forecaster(Task[ForecasterConfig]):
         )
         inner: dict[str, Tensor] = {}
         if keep:
-            ends = torch.full((len(inputs),), inputs.shape[1]) if lengths is None else lengths
-            valid = torch.arange(inputs.shape[1])[None, :] < ends[:, None]
+            (rows, steps), device = inputs.shape[:2], inputs.device
+            ends = torch.full((rows,), steps, device=device) if lengths is None else lengths
+            valid = torch.arange(steps, device=device) < ends[:, None]
             named = {"centre": found.centre, "scale": found.scale}
             inner = {name: torch.where(valid, value, 0.0)[..., None] for name, value in named.items()}
         if self.config.lookback is not None:
@@ -203,7 +204,7 @@ class Forecaster(Task[ForecasterConfig]):
         if lengths is None:
             summary = hidden[:, -1].clone()
         else:
-            ends = hidden[torch.arange(len(hidden)), (lengths - 1).clamp(min=0)]
+            ends = hidden[torch.arange(len(hidden), device=hidden.device), (lengths - 1).clamp(min=0)]
             summary = torch.where((lengths > 0)[:, None], ends, state.summary)
         return found, hidden, replace(after, stack=ring, summary=summary), inner
 
@@ -402,7 +403,7 @@ class Forecaster(Task[ForecasterConfig]):
         centre, scale = found.centre.gather(1, at), found.scale.gather(1, at)
         series = found.series.gather(1, at).flatten()
         # the values after an anchor begin one behind it in the context
-        each = torch.arange(rows)[:, None]
+        each = torch.arange(rows, device=at.device)[:, None]
         values = found.context.unfold(1, config.kept, 1)[each, at + 1].flatten(0, 1)
         rings = [
             season.unfold(1, size, 1)[each, at + 1].flatten(0, 1)
@@ -446,7 +447,7 @@ class Forecaster(Task[ForecasterConfig]):
             parts, config.horizon, lookback=config.lookback, rows=min(rows, 16), chunk=chunk, dtype=self.head_bias.dtype
         )
 
-    def encode(self, raw: Sequence[Any]) -> Batch:
+    def _encoded(self, raw: Sequence[Any]) -> Batch:
         rows = [self._rows_of(one) for one in raw]
         if len(rows) == 1:
             return Batch(rows[0][None], None, None)
@@ -463,7 +464,7 @@ class Forecaster(Task[ForecasterConfig]):
 
     def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
         """The mean, and the bounds that hold 80 and 95 of 100 values, for each future row."""
-        return [answer_of(row) for row in outputs.double().cpu().numpy()]
+        return [answer_of(row) for row in outputs.cpu().double().numpy()]
 
     # ---- what is optimised and measured
 
@@ -510,7 +511,8 @@ class Forecaster(Task[ForecasterConfig]):
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Of forecasts[B, A, H, 1 + P] in values, against the targets of the batch."""
         assert isinstance(batch, WindowBatch)
-        numbers = batch.inputs[:, 0, 1].round().long() if batch.inputs.shape[1] else torch.full((len(outputs),), -1)
+        given = batch.inputs
+        numbers = given[:, 0, 1].round().long() if given.shape[1] else given.new_full((len(outputs),), -1).long()
         return window_sums(outputs, batch, self._deviations(numbers, batch), self.codec.season)
 
     def _deviations(self, numbers: Tensor, batch: WindowBatch) -> Tensor:

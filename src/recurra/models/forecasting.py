@@ -257,8 +257,7 @@ class Reader(nn.Module):
 
     def to_come(self, rings: Sequence[Tensor], steps: int) -> Tensor | float:
         """What the seasons of these rings [..., m] add to each of the next values: [..., steps]."""
-        places = torch.arange(steps)
-        return sum((ring[..., places % ring.shape[-1]] for ring in rings), 0.0)
+        return sum((ring[..., torch.arange(steps, device=ring.device) % ring.shape[-1]] for ring in rings), 0.0)
 
     def _smoothed(
         self, y: Tensor, series: Tensor, state: ForecasterState, lengths: Tensor | None, begins: Tensor

@@ -78,7 +78,7 @@ def offsets_of(missed: Tensor, spreads: Tensor, effective: float) -> Tensor:
         if len(part):
             found[step] = torch.stack([torch.quantile(part[:, at], level) for at, level in enumerate(levels)])
     apart = spreads + found - found[:, MIDDLE : MIDDLE + 1]
-    return found + (_widening(effective).to(found.dtype) - 1) * apart
+    return found + (_widening(effective).to(found) - 1) * apart
 
 
 def _smooth(squares: Tensor, counts: Tensor, reach: int) -> Tensor:

@@ -121,7 +121,7 @@ class LanguageModel(Task[LanguageModelConfig]):
         """All tokens of a dataset as one stream, for one that fits into memory."""
         return encode_dataset(dataset, self.codec)[:]
 
-    def encode(self, raw: Sequence[Any]) -> Batch:
+    def _encoded(self, raw: Sequence[Any]) -> Batch:
         rows = [torch.tensor(self.codec.encode(text), dtype=torch.int64) for text in map(_as_text, raw)]
         for place, row in enumerate(rows):
             if len(row) == 0:

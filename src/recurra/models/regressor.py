@@ -53,7 +53,7 @@ class Regressor(Whole[RegressorConfig]):
 
     def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
         """The numbers by name, for each row of outputs[B, K]; of a single one without a name of its own, `value`."""
-        found = self.numbers.decode(outputs.double().numpy())
+        found = self.numbers.decode(outputs.cpu().double().numpy())
         return [
             {"value": row[0]} if len(row) == 1 else {"values": dict(zip(self.numbers.names, row, strict=True))}
             for row in found
@@ -67,7 +67,7 @@ class Regressor(Whole[RegressorConfig]):
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         total, count = self.loss(outputs, batch)
-        scale = torch.from_numpy(self.numbers.scale)
+        scale = torch.from_numpy(self.numbers.scale).to(outputs.device)
         wrong = (outputs.double() - _targets(batch).double()) * scale
         truth = _targets(batch).double() * scale
         return {

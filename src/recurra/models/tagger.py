@@ -270,7 +270,7 @@ class Tagger(Task[TaggerConfig]):
             found = len(self._tag_ids) + self._foreign.index(tag)
         return found
 
-    def encode(self, raw: Sequence[Any]) -> Sentences:
+    def _encoded(self, raw: Sequence[Any]) -> Sentences:
         tokens = tuple(self._tokens(one, place, "sentence") for place, one in enumerate(raw, 1))
         batch = collate([torch.from_numpy(self.codecs.tokens.encode(one)) for one in tokens])
         return Sentences(batch.inputs, None, batch.lengths, tokens=tokens)
@@ -372,7 +372,7 @@ class Tagger(Task[TaggerConfig]):
         labels = self.codecs.labels
         if labels is None or outputs.shape[1] == 0:
             return None
-        probabilities = self._label_scores(outputs, torch.tensor(lengths)).double().softmax(-1)
+        probabilities = self._label_scores(outputs, torch.tensor(lengths, device=outputs.device)).double().softmax(-1)
         values, places = probabilities.topk(min(top, probabilities.shape[1]), dim=-1)
         found = []
         for row_places, row_values in zip(places.tolist(), values.tolist(), strict=True):
@@ -383,8 +383,8 @@ class Tagger(Task[TaggerConfig]):
     def _label_scores(self, outputs: Tensor, lengths: Tensor | None) -> Tensor:
         """The label's scores[B, L] where each row of outputs[B, T, K + L] ends."""
         rows, steps = outputs.shape[:2]
-        ends = torch.full((rows,), steps) if lengths is None else lengths
-        places = (ends - 1).clamp(min=0).to(outputs.device)
+        ends = torch.full((rows,), steps, device=outputs.device) if lengths is None else lengths
+        places = (ends - 1).clamp(min=0)
         return outputs[torch.arange(rows, device=outputs.device), places, self.config.tags :]
 
     # ---- what is optimised and measured

@@ -121,9 +121,23 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         `store` is a folder for what does not fit into memory; it is used again where the same stands in it already.
         """
 
-    @abstractmethod
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are. What `encode` and `batches` give is there too; other tensors have to be moved there."""
+        return next(self.parameters()).device
+
     def encode(self, raw: Sequence[Any]) -> Batch:
-        """Raw inputs as one batch without targets."""
+        """Raw inputs as one batch without targets, on the model's device. Raises `DataError` for what it cannot read."""
+        return self._encoded(raw).to(self.device)
+
+    @abstractmethod
+    def _encoded(self, raw: Sequence[Any]) -> Batch:
+        """As `encode`, in plain memory."""
+
+    def batches(self, feed: Feed) -> Iterator[Batch]:
+        """The first epoch of a feed, on the model's device."""
+        device = self.device
+        return (batch.to(device) for batch in feed.batches(0))
 
     @abstractmethod
     def is_one(self, raw: Any) -> bool:
@@ -233,7 +247,7 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         A long sequence goes through in pieces, so that what it takes does not grow with its length; a model that
         needs the future takes it whole.
         """
-        batch = batch.to(next(self.parameters()).device)
+        batch = batch.to(self.device)
         inputs, lengths = batch.inputs, batch.lengths
         (rows, steps), device = inputs.shape[:2], inputs.device
         if lengths is None:

@@ -57,7 +57,7 @@ class Translation(Task[ConfigT]):
 
     # ---- between raw things and tensors
 
-    def encode(self, raw: Sequence[Any]) -> Batch:
+    def _encoded(self, raw: Sequence[Any]) -> Batch:
         for item in raw:
             if not isinstance(item, str):
                 raise DataError("A translator reads text", got=type(item).__name__, expected="strings")

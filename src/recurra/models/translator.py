@@ -111,7 +111,7 @@ class Translator(Translation[TranslatorConfig]):
     def initial_state(self, batch: int) -> TranslatorState:
         """The state of an empty source."""
         nothing = self.bias.new_zeros(batch, 0, self.encoder.hidden)
-        return TranslatorState(nothing, torch.zeros(batch, dtype=torch.int64), *self._decoder_states(batch))
+        return TranslatorState(nothing, nothing.new_zeros(batch, dtype=torch.int64), *self._decoder_states(batch))
 
     def encode_source(self, tokens: Tensor, lengths: Tensor | None = None) -> TranslatorState:
         """tokens[B, S] of sources, lengths[B] -> the state before the first token of their translations.
@@ -171,7 +171,8 @@ class Translator(Translation[TranslatorConfig]):
         source, places = state.source, state.lengths
         if resets is not None:
             # a reset drops the source: from there on the row has none
-            counted = resets if lengths is None else resets & (torch.arange(len(resets))[:, None] < lengths)
+            steps = torch.arange(len(resets), device=resets.device)[:, None]
+            counted = resets if lengths is None else resets & (steps < lengths)
             dropped = counted.cumsum(dim=0) > 0
             context = context.masked_fill(dropped[..., None], 0.0)
             weights = weights.masked_fill(dropped[..., None], 0.0)

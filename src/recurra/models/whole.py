@@ -225,7 +225,7 @@ class Whole(Task[WholeT]):
     ) -> Feed:
         return BucketFeed(self.rows_of(dataset.inputs), self.targets(dataset), rows, seed=seed, shuffle=training)
 
-    def encode(self, raw: Sequence[Any]) -> Batch:
+    def _encoded(self, raw: Sequence[Any]) -> Batch:
         return collate(self.rows_of(raw))
 
     def rows_of(self, raw: Sequence[Any]) -> list[Tensor]:

@@ -89,15 +89,15 @@ class WordByWord(Translation[WordByWordConfig]):
             outputs, state = self(batch.inputs, state, batch.lengths)
         finally:
             self.train(was_training)
-        return self.decode(outputs) if batch.lengths is None else self._answers(outputs, batch.lengths), state
+        return self.decode(outputs) if batch.lengths is None else self._answers(outputs, batch.lengths.tolist()), state
 
     def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
-        return self._answers(outputs, torch.full((len(outputs),), outputs.shape[1]))
+        return self._answers(outputs, [outputs.shape[1]] * len(outputs))
 
-    def _answers(self, outputs: Tensor, lengths: Tensor) -> list[Answer]:
+    def _answers(self, outputs: Tensor, lengths: Sequence[int]) -> list[Answer]:
         values, tokens = self.sayable(outputs).log_softmax(dim=-1).max(dim=-1)
         answers = []
-        for row, length in enumerate(lengths.tolist()):
+        for row, length in enumerate(lengths):
             text, score = self.said(tokens[row, :length].tolist()), float(values[row, :length].sum())
             answers.append({"translation": text, "score": score, "best": [{"text": text, "score": score}]})
         return answers
@@ -105,11 +105,12 @@ class WordByWord(Translation[WordByWordConfig]):
     def sayable(self, outputs: Tensor) -> Tensor:
         """Logits without the token that stands for what it does not know."""
         unknown = self.target_codec.unknown
-        return outputs if unknown is None else outputs.index_fill(-1, torch.tensor([unknown]), -torch.inf)
+        place = torch.tensor([] if unknown is None else [unknown], dtype=torch.int64, device=outputs.device)
+        return outputs.index_fill(-1, place, -torch.inf)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         answers: Sequence[Answer] = (
-            self.decode(outputs) if batch.lengths is None else self._answers(outputs, batch.lengths)
+            self.decode(outputs) if batch.lengths is None else self._answers(outputs, batch.lengths.tolist())
         )
         return {**super().measure(outputs, batch), **self.compared([each["translation"] for each in answers], batch)}
 

@@ -79,7 +79,8 @@ def _beginning(model: LanguageModel) -> int:
 
 
 def _draw(logits: Tensor, temperature: float, top_p: float, unknown: int | None, random: torch.Generator) -> int:
-    logits = logits.double().clone()
+    # on the CPU, where `random` draws: a seed says the same on every device
+    logits = logits.cpu().double().clone()
     if unknown is not None:
         logits[unknown] = -torch.inf
     if temperature == 0:

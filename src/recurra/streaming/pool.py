@@ -78,7 +78,7 @@ class Pool:
             found = iter(after)
             self._standing.value = map_state(lambda _: next(found), state)
             return outputs
-        tokens = given[:, None].to(next(self._model.parameters()).device)
+        tokens = given[:, None].to(self._model.device)
         outputs, self._standing.value = self._model(tokens, state)
         return outputs[:, -1] if outputs.dim() == 3 else outputs
 

@@ -56,7 +56,7 @@ def evaluate_adapting(
 def _sums(model: LanguageModel, feed: Feed, learner: _Learner | None, cache: NGramCache | None) -> dict[str, Tensor]:
     sums: dict[str, Tensor] = {}
     state = None
-    for batch in feed.batches(0):
+    for batch in model.batches(feed):
         assert batch.targets is not None
         with torch.set_grad_enabled(learner is not None):
             outputs, state = model(batch.inputs, state if batch.carries else None)

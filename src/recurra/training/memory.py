@@ -34,7 +34,7 @@ def state_gradients(task: Task, batch: Batch, state: Any = None) -> list[Any]:
     run a step at a time, and each step hands its gradient to the step before it.
     """
     rows, steps = batch.inputs.shape[:2]
-    lengths = torch.full((rows,), steps) if batch.lengths is None else batch.lengths
+    lengths = torch.full((rows,), steps, device=batch.inputs.device) if batch.lengths is None else batch.lengths
     current = task.initial_state(rows) if state is None else state
     chain: list[tuple[Any, Any]] = []
     found: list[Any] = []
@@ -80,7 +80,7 @@ def gradient_norms(task: Task, batch: Batch, state: Any = None) -> list[float]:
     It ends where fewer than a tenth of the rows do.
     """
     rows, steps = batch.inputs.shape[:2]
-    lengths = torch.full((rows,), steps) if batch.lengths is None else batch.lengths
+    lengths = torch.full((rows,), steps, device=batch.inputs.device) if batch.lengths is None else batch.lengths
     norms: list[float] = []
     for lag, gradient in enumerate(state_gradients(task, batch, state), start=1):
         of_units = [leaf for name, leaf in leaves(gradient).items() if not name.startswith(task.tallies)]
@@ -88,7 +88,7 @@ def gradient_norms(task: Task, batch: Batch, state: Any = None) -> list[float]:
         reaching = lengths >= lag
         if not squares or 10 * int(reaching.sum()) < rows:
             break
-        norms.append(float(sum(squares, torch.zeros(rows, dtype=torch.float64)).sqrt()[reaching].mean()))
+        norms.append(float(sum(squares[1:], squares[0]).sqrt()[reaching].mean()))
     return norms
 
 

@@ -95,7 +95,7 @@ def _measured(task: Task, dataset: Any, steps: int) -> dict[str, Any] | str:
     # a chunk longer than that would take too much data to be seen often
     steps = min(steps, TOKENS // (4 * WINDOWS))
     most = int(max(min(TOKENS, WORK / task.parameter_count), 4 * WINDOWS * steps))
-    batches = feed.batches(0)
+    batches = task.batches(feed)
     first = next(batches, None)
     if first is None or first.targets is None:
         return "Nothing was measured as a stream: the data hold no rows with answers."
@@ -494,7 +494,8 @@ def _last_rows(task: Task, rows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Batch
     state = task.initial_state(len(some))
     if any(len(part) for part in before):
         batch = collate(before)
-        _, state = task(batch.inputs, state, torch.tensor([len(part) for part in before]))
+        _, state = task(batch.inputs, state, batch.lengths)
     ends = [row[-lags:] for row, _ in some]
     padded = torch.stack([torch.cat([end.new_zeros(lags - len(end), *end.shape[1:]), end]) for end in ends])
-    return Batch(padded, torch.stack([target for _, target in some]), torch.tensor([len(end) for end in ends])), state
+    lengths = torch.tensor([len(end) for end in ends], device=padded.device)
+    return Batch(padded, torch.stack([target for _, target in some]), lengths), state
