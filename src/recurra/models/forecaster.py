@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from recurra import kernels
 from recurra.cells import GRU, GRUState
-from recurra.data.batches import Batch, Feed
+from recurra.data.batches import Batch, Feed, collate
 from recurra.data.forecast_measures import forecast_metrics, window_sums
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.series_codec import SERIES_FILE, ForecastCodec
@@ -184,9 +184,8 @@ class Forecaster(Task[ForecasterConfig]):
         )
         inner: dict[str, Tensor] = {}
         if keep:
-            (rows, steps), device = inputs.shape[:2], inputs.device
-            ends = torch.full((rows,), steps, device=device) if lengths is None else lengths
-            valid = torch.arange(steps, device=device) < ends[:, None]
+            steps = torch.arange(inputs.shape[1], device=inputs.device)
+            valid = steps < (len(steps) if lengths is None else lengths[:, None])
             named = {"centre": found.centre, "scale": found.scale}
             inner = {name: torch.where(valid, value, 0.0)[..., None] for name, value in named.items()}
         if self.config.lookback is not None:
@@ -448,12 +447,7 @@ class Forecaster(Task[ForecasterConfig]):
         )
 
     def _encoded(self, raw: Sequence[Any]) -> Batch:
-        rows = [self._rows_of(one) for one in raw]
-        if len(rows) == 1:
-            return Batch(rows[0][None], None, None)
-        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-        return Batch(padded, None, None if (lengths == padded.shape[1]).all() else lengths)
+        return collate([self._rows_of(one) for one in raw])
 
     def _rows_of(self, raw: Any) -> Tensor:
         rows = self.codec.rows(raw) if isinstance(raw, Series) else self.codec.rows_of(raw)
@@ -511,8 +505,8 @@ class Forecaster(Task[ForecasterConfig]):
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Of forecasts[B, A, H, 1 + P] in values, against the targets of the batch."""
         assert isinstance(batch, WindowBatch)
-        given = batch.inputs
-        numbers = given[:, 0, 1].round().long() if given.shape[1] else given.new_full((len(outputs),), -1).long()
+        inputs = batch.inputs
+        numbers = inputs[:, 0, 1].round().long() if inputs.shape[1] else inputs.new_full((len(inputs),), -1).long()
         return window_sums(outputs, batch, self._deviations(numbers, batch), self.codec.season)
 
     def _deviations(self, numbers: Tensor, batch: WindowBatch) -> Tensor:
