@@ -11,7 +11,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -50,8 +51,13 @@ def shape_of(text: str) -> str:
     """What a date is written like, so that two ways of writing can be told apart: its digits become 9, a month's name "Mon",
     and a half of the day "AM".
     """
-    text = _HALF.sub(" AM", _MONTH.sub("Mon", _BETWEEN.sub(" ", text.strip())))
-    return _DIGIT.sub("9", text.removesuffix("Z"))
+    return _named(_DIGIT.sub("9", text.strip()))
+
+
+@lru_cache(maxsize=256)
+def _named(shape: str) -> str:
+    # a column has few shapes, twelve where months have names
+    return _HALF.sub(" AM", _MONTH.sub("Mon", _BETWEEN.sub(" ", shape))).removesuffix("Z")
 
 
 def looks_dated(values: Sequence[object]) -> bool:
@@ -99,16 +105,18 @@ def moments_of(values: Sequence[object], known: str | None = None) -> Moments:
             np.array([min(max(number, -_GREATEST), _GREATEST) for number in numbers], np.int64), wrong, "numbers"
         )
     texts = [str(value).strip() if value is not None else "" for value in values]
-    shapes = Counter(map(shape_of, texts))
+    of_texts = [shape_of(text) for text in texts]
+    shapes = Counter(of_texts)
     shape, count = shapes.most_common(1)[0]
     if 2 * count <= len(texts) and not _mostly_dates(shapes):
         return _NONE
-    parse, form = _parser([text for text in texts if shape_of(text) == shape], shape, known)
+    alike = [one == shape for one in of_texts]
+    parse, form = _parser(list(compress(texts, alike)), shape, known)
     if parse is None:
         return _NONE
     moments, wrong = np.zeros(len(texts), dtype=np.int64), []
     for place, text in enumerate(texts):
-        found = parse(text) if shape_of(text) == shape else None
+        found = parse(text) if alike[place] else None
         if found is None:
             wrong.append(place)
         else:
