@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recurra.kernels.gpu.measured import by_events
+
 Call = Callable[[int], list[Tensor]]
 """The results of a call on one of the sets of inputs, by its number."""
 
@@ -81,12 +83,7 @@ def once(call: Callable[[], object], device: torch.device) -> float:
         began = time.perf_counter()
         call()
         return 1e3 * (time.perf_counter() - began)
-    begins, ends = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begins.record()
-    call()
-    ends.record()
-    ends.synchronize()
-    return begins.elapsed_time(ends)
+    return by_events(call)
 
 
 def medians(
