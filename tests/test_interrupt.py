@@ -321,8 +321,10 @@ def test_ctrl_c_while_a_state_is_written(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_signal_before_the_training_is_an_exit_in_words(place: Path, number: signal.Signals, after: str) -> None:
     """While Python, then torch is loaded, and while the data are read."""
     script = (
-        "import os, sys, builtins\n"
+        "import os, signal, sys, builtins\n"
         f"after, number = {after!r}, {int(number)}\n"
+        # (whoever started the tests, nohup for one, may have had it ignored)
+        "signal.signal(number, signal.SIG_DFL)\n"
         "real = builtins.__import__\n"
         "def watched(name, *rest, **named):\n"
         "    found = real(name, *rest, **named)\n"
