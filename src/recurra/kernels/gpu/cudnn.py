@@ -7,9 +7,13 @@ not depend on which way was the faster one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from itertools import accumulate
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,26 +73,55 @@ def _run(kernel: str, inputs: dict[str, Any], weights: list[Tensor]) -> list[Ten
     return [outputs.flip(0) if inputs["reverse"] else outputs, *last]
 
 
-def _weights(kernel: str, inputs: dict[str, Any]) -> list[Tensor]:
-    """Copies in the order of torch: weight_in, weight, and a bias beside each; side by side in memory on a GPU."""
-    weight, bias_in, bias, activation = (
-        inputs["weight"],
-        inputs["bias_in"],
-        inputs.get("bias"),
-        inputs.get("activation"),
+class Places(NamedTuple):
+    """Where weight_in, weight and a bias beside each begin in one piece of memory, and how many numbers that has."""
+
+    first: tuple[int, ...]
+    size: int
+
+
+@lru_cache(maxsize=256)
+def places(mode: str, inputs: int, units: int, dtype: torch.dtype, device: torch.device) -> Places:
+    """Where cuDNN wants the weights of a layer of this mode; on other devices one after the other."""
+    gates = {"GRU": 3, "LSTM": 4}.get(mode, 1)
+    shapes = (gates * units, inputs), (gates * units, units), (gates * units,), (gates * units,)
+    if device.type != "cuda":
+        first = tuple(accumulate((math.prod(shape) for shape in shapes), initial=0))
+        return Places(first[:-1], first[-1])
+    weights = [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
+    # this moves them into one piece of memory that it makes
+    whole: Tensor = torch.ops.aten._cudnn_rnn_flatten_weight(
+        weights, 4, inputs, cudnn_rnn.get_cudnn_mode(mode), units, 0, 1, False, False
     )
-    zeros = weight.new_zeros(weight.shape[0])
-    beside = zeros.clone()
-    if bias is not None:
-        beside[weight.shape[0] // GATES[kernel] * 2 :] = bias  # a GRU's, inside of the product of n
-    given = inputs["weight_in"], weight, zeros if bias_in is None else bias_in, beside
-    weights = [value.detach().clone(memory_format=torch.contiguous_format) for value in given]
-    if weight.is_cuda:
-        mode = cudnn_rnn.get_cudnn_mode(_MODES[kernel] + ("" if activation is None else activation.upper()))
-        # this moves the four copies there
-        size, units = inputs["x"].shape[2], inputs["h"].shape[1]
-        torch.ops.aten._cudnn_rnn_flatten_weight(weights, 4, size, mode, units, 0, 1, False, False)
-    return weights
+    begins = whole.data_ptr()
+    return Places(tuple((one.data_ptr() - begins) // one.element_size() for one in weights), whole.numel())
+
+
+def _weights(kernel: str, inputs: dict[str, Any]) -> list[Tensor]:
+    """weight_in, weight, and a bias beside each, as torch has them: copies that lie as cuDNN wants them, made at once.
+
+    They are made at every call. Kept ones would be wrong after `weight.data -= ...`, a write that torch does not count and
+    that only a look at the numbers tells of, and where a captured graph is to see weights that changed.
+    """
+    weight_in, weight, bias_in, bias = (inputs.get(name) for name in ("weight_in", "weight", "bias_in", "bias"))
+    assert isinstance(weight_in, Tensor) and isinstance(weight, Tensor)
+    activation, (rows, units) = inputs.get("activation"), weight.shape
+    mode = _MODES[kernel] + ("" if activation is None else activation.upper())
+    first, size = places(mode, weight_in.shape[1], units, weight.dtype, weight.device)
+    # (a GRU's own bias is inside of the product of n)
+    wanted = zip((*first[:3], first[3] + 2 * units), (weight_in, weight, bias_in, bias), strict=True)
+    there = sorted(
+        ((begins, value.detach().reshape(-1)) for begins, value in wanted if value is not None), key=itemgetter(0)
+    )
+    nothing = weight.new_zeros(size - sum(value.numel() for _, value in there))
+    parts: list[Tensor] = []
+    end = 0
+    for begins, value in there:
+        parts += [nothing[: begins - end], value]
+        end = begins + value.numel()
+    whole = torch.cat([*parts, nothing[: size - end]])
+    shapes = weight_in.shape, weight.shape, (rows,), (rows,)
+    return [whole[at : at + math.prod(shape)].view(shape) for at, shape in zip(first, shapes, strict=True)]
 
 
 class Recorded(torch.autograd.Function):
