@@ -22,7 +22,9 @@ demo: setup
 	$(BIN)/python examples/demo.py
 
 # Hundreds of processes are started in it: what they import is compiled once, whatever the surroundings say.
-test: setup lint sanitize
+# What looks at the code and the sanitised build go side by side, since each has long stretches on one core.
+test: setup
+	$(MAKE) --jobs 2 lint sanitize
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2
 
 # The page of `recurra look`, built anew from web/ into the package. Needs node; who uses Recurra needs none.

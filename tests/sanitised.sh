@@ -9,12 +9,12 @@ build=build/sanitised
 python="$PWD/.venv/bin/python"
 export PATH="$PWD/.venv/bin:$PATH"
 
-# It is built for every run of the tests: optimised enough to be quick and no more, checks of memory by calls instead of in place,
-# and no kernels that this processor could not run.
+# It is built for every run of the tests, and building takes longer than running: nothing is optimised, checks of memory are calls
+# instead of being in place, and there are no kernels that this processor could not run.
 avx512=ON
 if [ -r /proc/cpuinfo ] && ! grep -q avx512f /proc/cpuinfo; then avx512=OFF; fi
 cmake -S . -B "$build/module" -DRECURRA_SANITIZE=ON -DRECURRA_DEVELOPER=ON -DCMAKE_BUILD_TYPE=None \
-  -DRECURRA_AVX512=$avx512 -DCMAKE_CXX_FLAGS="-O1 --param asan-instrumentation-with-call-threshold=0" -DPython_EXECUTABLE="$python" \
+  -DRECURRA_AVX512=$avx512 -DCMAKE_CXX_FLAGS="-O0 --param asan-instrumentation-with-call-threshold=0" -DPython_EXECUTABLE="$python" \
   -Dnanobind_DIR="$("$python" -m nanobind --cmake_dir)" > /dev/null
 cmake --build "$build/module" --parallel "${RECURRA_JOBS:-2}" > "$build/build.log" 2>&1 || { cat "$build/build.log"; exit 1; }
 tests/bare_python.sh "$build/python" "$build"/module/_native*.so
