@@ -81,6 +81,7 @@ BARS = (
     Bar("recurra.nn, one step, B = 1, H = 64, against torch.nn", "torch", 2.5, 4.0, _of("module-step")),
     Bar("recurra.nn, one step of a cell, B = 1, H = 64, against torch.nn", "torch", 1.0, 2.0, _of("cell-step")),
     Bar("recurra.nn, the slowest row with torch's arguments", "torch", 0.95, 1.1, _drop_in, joined="least"),
+    Bar("a penalty on the gradient against torch.nn", "torch", 1.0, 1.5, _of("penalty"), joined="least"),
     Bar("layer-norm LSTM against the quickest loop in torch", "torch", 1.0, 3.0, _of("norm"), joined="least"),
     Bar("recurrent dropout against the quickest loop in torch", "torch", 1.0, 3.0, _of("dropout"), joined="least"),
     Bar("trace against the quickest loop in torch", "torch", 1.0, 3.0, _of("trace"), joined="least"),

@@ -11,10 +11,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 import machine
 from peers import same
 from recurra import nn
+from recurra.kernels import backend
 from results import Result, Settings
 from rows import Row
 from timing import interleaved, paired
-from whole import call, check, inputs_of, timed
+from whole import Gives, call, check, inputs_of, timed
 
 MODULES = {"elman": "RNN", "gru": "GRU", "lstm": "LSTM"}
 
@@ -80,6 +81,30 @@ def cell(row: Row, settings: Settings) -> Result:
     calls = {name: call(row, one.parameters(), inputs, loop(one)) for name, one in (("ours", ours), ("torch", theirs))}
     check(calls)
     return timed(row, settings, calls)
+
+
+def penalty(row: Row, settings: Settings) -> Result:
+    """A penalty on the gradient of the outputs by the inputs: backward through backward. own: against ours step by step."""
+    ours, theirs = _pair(row)
+    inputs = inputs_of(row).requires_grad_()
+
+    def penalised(one: Any) -> Gives:
+        def run() -> tuple[Tensor, ...]:
+            outputs = one(inputs)[0]
+            (slope,) = torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
+            return slope, *torch.autograd.grad((slope.norm(dim=(0, 2)) - 1).square().mean(), list(one.parameters()))
+
+        return run
+
+    def step_by_step() -> tuple[Tensor, ...]:
+        with backend("reference"):
+            return penalised(ours)()
+
+    calls = {"ours": penalised(ours), "torch": penalised(theirs), "reference": step_by_step}
+    check(calls)
+    result = timed(row, settings, calls)
+    result.ratios["own"] = paired(result.samples["reference"], result.samples["ours"])
+    return result
 
 
 def _pair(row: Row, ending: str = "") -> tuple[Any, Any]:

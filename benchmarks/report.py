@@ -18,8 +18,9 @@ COLUMNS = [
 LEGEND = """\
 ours, torch.nn, ONNX RT: medians. × torch, × ONNX: how many times faster ours is, the median over rounds of the quotient
 within a round; for memory, ours as a part of torch's. own: ours against ours; ragged: the time of a valid step against
-that of the padded pass; resets: against none; many: as many single sessions against one call; recompute: against
-without. In the rows norm, dropout, trace and own the column torch.nn is a loop of torch's operations, as the notes say.
+that of the padded pass; resets: against none; many: as many single sessions against one call; penalty: ours step by step
+against it; recompute: against without. In the rows norm, dropout, trace and own the column torch.nn is a loop of torch's
+operations, as the notes say.
 share: of the matrix-product peak of the same rounds (the steps: of the bandwidth of a copy as large as the weights).
 others: the part of the machine that other programs took meanwhile; where it is more than a little, waiting at barriers
 blows times up without bounds, and the row says nothing."""

@@ -48,8 +48,8 @@ class Row:
 
     Kinds: sequence (whole sequences), ragged (unequal lengths), resets, step (the module call with T = 1), session
     (`Session.push`), many (256 sessions), memory (of a training pass), fit (`recurra fit`).
-    Of `recurra.nn`: module, packed, module-step, cell, cell-step (torch's own calls), norm, dropout, trace (what torch.nn
-    lacks), recompute and recompute-memory (one long sequence). own (`recurra.OwnCell`).
+    Of `recurra.nn`: module, packed, module-step, cell, cell-step (torch's own calls), penalty (backward through backward),
+    norm, dropout, trace (what torch.nn lacks), recompute and recompute-memory (one long sequence). own (`recurra.OwnCell`).
     """
 
     kind: str
@@ -100,6 +100,7 @@ def _all(quick: bool) -> Iterator[Row]:
         ("module-step", INFERENCE, CELLS, SESSIONS),
         ("cell", TRAINING, CELLS, MODULES),
         ("cell-step", INFERENCE, CELLS, SESSIONS),
+        ("penalty", TRAINING, ("gru", "lstm"), MODULES),
         ("norm", BOTH, ("lstm",), WIDER),
         ("dropout", TRAINING, ("gru", "lstm"), WIDER),
         ("trace", BOTH, ("gru", "lstm"), MODULES),

@@ -25,6 +25,7 @@ OF_OPTIONS = ("tests/test_options.py", "tests/test_nn_options.py", "tests/test_n
 MORE_TESTS = {
     **dict.fromkeys(("module", "packed", "module-step", "cell", "cell-step"), OF_MODULES),
     **dict.fromkeys(("norm", "dropout", "trace"), OF_OPTIONS),
+    "penalty": ("tests/test_second_derivatives.py",),
     "own": ("tests/test_own_cell.py", "tests/test_native_programs.py"),
     **dict.fromkeys(("recompute", "recompute-memory"), ("tests/test_recompute.py",)),
 }
@@ -118,6 +119,7 @@ def _measure(choices: argparse.Namespace, chosen: list[Row]) -> int:
         "module-step": modules.module_step,
         "cell": modules.cell,
         "cell-step": modules.cell_step,
+        "penalty": modules.penalty,
         "norm": options.option,
         "dropout": options.option,
         "trace": options.option,

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gpu_calls import shares as weighed
 from recurra.kernels import gpu
-from recurra.kernels.programs import Given, Sizes, Traced, backward_by_torch, by_torch, trace
+from recurra.kernels.ops_scan import scan
+from recurra.kernels.programs import Given, Sizes, Traced, backward_by_torch, by_torch, running, trace
 from recurra.kernels.programs.gradient import gradient
 from recurra.kernels.programs.program import OPERATIONS, Instruction, Program, parse
 from recurra.kernels.programs.running import backward_with, recorded
@@ -119,6 +120,43 @@ def test_a_written_kernel_is_its_program(name: str) -> None:
     assert isinstance(traced, Traced) and traced.hoisted.before is None
     to = torch.float32 if name == "an own step" else torch.float64
     equal_torch(traced.hoisted.text, drawn(sizes, traced, 2, 3), to, shares, reverse=shares is ALONE)
+
+
+@pytest.mark.parametrize("name", ["gru, reset before", "lstm, peepholes and projection", "elman, gelu"])
+def test_a_gradients_kernel_has_a_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients of gradients: the kernels of a gradient's program and of its gradient's, under autograd as everywhere."""
+    step, sizes, shares = STEPS[name]
+    traced = trace(step, sizes)
+    assert isinstance(traced, Traced)
+    given, lengths = drawn(sizes, traced, 2, 3), torch.tensor([2, 1, 0])
+    resets = torch.tensor([[False, True, False], [True, False, True]])
+    ran: list[str] = []
+
+    def by_kernel(program: Program, text: str, *rest: Any) -> Any:
+        ran.append(text)
+        run: Any = generated.run
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return run(program, text, *rest, shares=shares)
+
+    monkeypatch.setattr(running, "_run", by_kernel)
+
+    def second(run: Callable[..., Any]) -> list[Tensor]:
+        every = [value.clone().requires_grad_() for group in given.groups for value in group]
+        left = iter(every)
+        emitted, last = run(traced.hoisted.text, given.map(lambda _: next(left)), lengths, resets, True)
+        results = [*emitted, *last]
+        first = torch.autograd.grad(results, every, [weighed(value) for value in results], create_graph=True)
+        loss = sum((value.sin() * weighed(value)).sum() for value in first)
+        assert isinstance(loss, Tensor)
+        return list(torch.autograd.grad(loss, every))
+
+    def by_torch_alone(*args: Any) -> tuple[list[Tensor], list[Tensor]]:
+        results = by_torch(*args, keep=False)
+        return results[: -len(given.states)], results[-len(given.states) :]
+
+    for value, true in zip(second(scan), second(by_torch_alone), strict=True):
+        assert_close(value, true, "gradients")
+    assert len(set(ran)) == 4  # the step, its gradient, and the gradients of both
 
 
 def test_blocks_of_rows_end_with_their_longest() -> None:

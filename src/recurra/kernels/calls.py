@@ -6,18 +6,11 @@ activation, ...) its step becomes a program, once for each set of options and si
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
 from torch import Tensor
 
-from recurra.kernels import gpu, native, ops, reference, variants
+from recurra.kernels import gpu, layer_programs, native, ops, variants
 from recurra.kernels.ops import needed
-from recurra.kernels.ops_scan import scan as run_program
-from recurra.kernels.programs import Given, Sizes, trace, undisturbed
-from recurra.kernels.steps import STEPS
-from recurra.kernels.transforms import constant
-from recurra.kernels.variants import Variant, Zoneout, without_forget
+from recurra.kernels.variants import Zoneout, without_forget
 
 
 def elman(
@@ -46,10 +39,10 @@ def elman(
             "elman", x, h, weight, weight_in, bias_in, tokens, lengths, resets, mask, activation, reverse, keep,
             gates=keep,
         )  # fmt: skip
-    x = _project(x, weight_in, bias_in, tokens, lengths)
+    x = layer_programs.project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.elman(weight, mask, activation, norm, zoneout)
-    (outputs, *gates), (h,) = _varied(variant, x, (h,), lengths, resets, reverse, keep)
-    return outputs, h, gates[0] if keep else x.new_empty(0)
+    outputs, h, gates = layer_programs.run(variant, x, (h,), lengths, resets, reverse, keep)
+    return outputs, h, gates
 
 
 def gru(
@@ -83,10 +76,10 @@ def gru(
             "gru", x, h, weight, bias, weight_in, bias_in, tokens, lengths, resets, mask, reset_after, reverse, kept,
             gates=keep,
         )  # fmt: skip
-    x = _project(x, weight_in, bias_in, tokens, lengths)
+    x = layer_programs.project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.gru(weight, bias, mask, reset_after, norm, gate_activation, activation, zoneout)
-    (outputs, *gates), (h,) = _varied(variant, x, (h,), lengths, resets, reverse, keep)
-    return outputs, h, gates[0] if keep else x.new_empty(0)
+    outputs, h, gates = layer_programs.run(variant, x, (h,), lengths, resets, reverse, keep)
+    return outputs, h, gates
 
 
 def lstm(
@@ -131,74 +124,7 @@ def lstm(
         weight_in, bias_in = (value if value is None else without_forget(value) for value in (weight_in, bias_in))
         # sums that came without those of the forget gate stay
         x = without_forget(x, dim=-1) if weight_in is None and x.shape[-1] == weight.shape[0] else x
-    x = _project(x, weight_in, bias_in, tokens, lengths)
+    x = layer_programs.project(x, weight_in, bias_in, tokens, lengths)
     variant = variants.lstm(weight, mask, peepholes, projection, *options)
-    (outputs, *inner), (h, c) = _varied(variant, x, (h, c), lengths, resets, reverse, keep)
-    gates, cells = inner if keep else (x.new_empty(0), x.new_empty(0))
+    outputs, h, c, gates, cells = layer_programs.run(variant, x, (h, c), lengths, resets, reverse, keep)
     return outputs, h, c, gates, cells
-
-
-def _project(
-    x: Tensor, weight_in: Tensor | None, bias_in: Tensor | None, tokens: Tensor | None, lengths: Tensor | None
-) -> Tensor:
-    return reference.project(x, weight_in, bias_in, tokens, lengths, linear=ops.linear)
-
-
-def _varied(
-    variant: Variant,
-    x: Tensor,
-    states: tuple[Tensor, ...],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    reverse: bool,
-    keep: bool,
-) -> tuple[list[Tensor], list[Tensor]]:
-    """What the step of a variant emits over a sequence (without `keep` the outputs alone), and its last states."""
-    kernel, parameters, fixed = variant.kernel, variant.parameters, variant.fixed
-    if kernel == "gru":
-        hidden = width = _known(parameters["weight_n"].shape[0])
-        sums = 3 * hidden
-    else:
-        sums, width = map(_known, parameters["weight"].shape)
-        hidden = width if kernel == "elman" else sums // (3 if variant.options[0] else 4)
-    widths = (width, hidden)[: len(states)]
-    zones = tuple(_known(zone.shape[-1]) for zone in variant.zones)
-    shapes = tuple((name, tuple(map(_known, value.shape))) for name, value in parameters.items())
-    rows = tuple((name, width) for name in fixed)
-    text = _text(kernel, variant.options, keep, (sums, *zones), widths, rows, shapes)
-    values = list(parameters.values())
-    matrices, vectors = ([value for value in values if value.dim() == axes] for axes in (2, 1))
-    given = Given([x, *variant.zones], list(fixed.values()), list(states), vectors, matrices)
-    return run_program(text, given, lengths, resets, reverse)
-
-
-def _known(size: int) -> int:
-    # a program is for one width: a compiler that left a size free must settle it, which it does for a range
-    return len(range(size))
-
-
-@constant
-def _text(*key: Any) -> str:
-    # (a compiler sees through a cache that it meets, so it must not meet this one)
-    return _remembered(*key)
-
-
-@lru_cache(maxsize=256)
-def _remembered(
-    kernel: str,
-    options: tuple[Any, ...],
-    keep: bool,
-    inputs: tuple[int, ...],
-    states: tuple[int, ...],
-    fixed: tuple[tuple[str, int], ...],
-    parameters: tuple[tuple[str, tuple[int, ...]], ...],
-) -> str:
-    """The program of a step of `steps` with these options and sizes."""
-    sizes = Sizes(inputs, states, fixed, parameters, alone=False, emits=None if keep else 1)
-    with undisturbed():
-        traced = trace(STEPS[kernel](*options), sizes)
-    matrices = [at for at, (_, shape) in enumerate(parameters) if len(shape) == 2]
-    vectors = [at for at, (_, shape) in enumerate(parameters) if len(shape) == 1]
-    if isinstance(traced, str) or traced.hoisted.before is not None or traced.order != (*matrices, *vectors):
-        raise AssertionError(f"the step of '{kernel}' is no plain program: {traced}")
-    return traced.hoisted.text

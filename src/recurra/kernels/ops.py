@@ -3,9 +3,10 @@
 The dispatcher of torch is the registry. Each kernel of `KERNELS` becomes an opaque operation `recurra::NAME`, run by the
 reference on any device, with the native build laid over it on the CPU and `gpu` on CUDA devices, a shape-only version for
 compilation and export, and a gradient. The gradient is a second operation, `recurra::NAME_backward`, whose default is
-derived from the reference; when a gradient of the gradient is asked for, the reference itself is differentiated, so every
-order is right. A call that is transformed (`transforms.py`) goes to the reference as a whole, and each operation has a
-batching rule for what was recorded before. Other files call the functions at the end and never `torch.ops`.
+derived from the reference. When a gradient of the gradient is asked for, the program of the layer's step is differentiated,
+or where no kernel runs that the reference, so every order is right. A call that is transformed (`transforms.py`) goes to the
+reference as a whole, and each operation has a batching rule for what was recorded before. Other files call the functions at
+the end and never `torch.ops`.
 """
 
 from __future__ import annotations
@@ -156,15 +157,11 @@ def _register(kernel: Kernel) -> None:
     )
     backward = getattr(torch.ops.recurra, f"{name}_backward").default
 
-    def by_reference(
-        wanted: Sequence[str], inputs: dict[str, Any], grads: Sequence[Tensor | None]
-    ) -> dict[str, Tensor]:
-        return derived_gradient(getattr(reference, name), wanted, {**inputs, "keep": True}, grads)
-
     def derived(*args: Any) -> tuple[Tensor | None, ...]:
         grads, inputs = args[: len(grad_names)], dict(zip(names, args[len(grad_names) :], strict=False))
         with torch.no_grad():
-            found = by_reference(kernel.differentiable if args[-1] else kernel.differentiable[1:], inputs, grads)
+            wanted = kernel.differentiable if args[-1] else kernel.differentiable[1:]
+            found = derived_gradient(getattr(reference, name), wanted, {**inputs, "keep": True}, grads)
         return tuple(found.get(part, inputs["x"].new_empty(0)) for part in kernel.differentiable)
 
     def backward_shape(*args: Any) -> tuple[Tensor, ...]:
@@ -199,7 +196,10 @@ def _register(kernel: Kernel) -> None:
         # gates that were not asked for may be there all the same (`recompute.py`)
         missing = kernel.needs_saved and not inputs["keep"] and saved[len(tensors) + 1].numel() == 0
         if torch.is_grad_enabled() or through_gates or missing or differentiated(*grads):
-            found = by_reference([key for key in kernel.differentiable if key in needed], inputs, grads)
+            from recurra.kernels import layer_programs  # (it uses the operations that are made here)
+
+            wanted = [key for key in kernel.differentiable if key in needed]
+            found = layer_programs.gradient(name, wanted, inputs, grads, kernel.saved)
         else:
             alone = unwatched() and _plain((*grads, given["x"])) and not batched_by_autograd(*grads)
             run = by_hand if alone else backward

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.kernels import gpu, programs
+from recurra.kernels import gpu, native, programs
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.ops import library, needed
 from recurra.kernels.transforms import batched_by_autograd, differentiated, one_by_one, transformed
 
+_NARROW = (torch.bfloat16, torch.float16)
 _GROUPS = ("inputs", "fixed", "states", "shared", "weights")
 _SCAN = (
     f"str program, {', '.join(f'Tensor[] {group}' for group in _GROUPS)}, Tensor? lengths, Tensor? resets, bool reverse"
@@ -109,11 +110,17 @@ def _scan_gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
     groups = [[next(left) for _ in range(size)] for size in sizes]
     given, saved = programs.Given(*groups), list(left)
     count, kept = programs.emitted_count(program), len(saved)
+    emitted, after = grads[:count], grads[count + kept :]
+    if any(grad is not None for grad in grads[count : count + kept]):
+        # a gradient of the gradient, which read what was saved: all of it counts as emitted
+        program, emitted = programs.recorded(program), grads[: count + kept]
     # what was not asked for may be there all the same (`recompute.py`)
     missing = saved[0].dim() == 1
-    emitted, after = grads[:count], grads[count + kept :]
-    if torch.is_grad_enabled() or missing or differentiated(*grads) or batched_by_autograd(*grads):
+    if missing or differentiated(*grads) or batched_by_autograd(*grads) or not _again(given):
         found = _scan_derived(program, given, lengths, resets, reverse, [*emitted, *after])
+    elif torch.is_grad_enabled():
+        after = [torch.zeros_like(s) if grad is None else grad for grad, s in zip(after, given.states, strict=True)]
+        found = _scan_recorded(program, emitted, after, given, saved, lengths, resets, reverse)
     else:
         after = [torch.zeros_like(s) if grad is None else grad for grad, s in zip(after, given.states, strict=True)]
         there, arrived = [grad is not None for grad in emitted], [grad for grad in emitted if grad is not None]
@@ -121,6 +128,36 @@ def _scan_gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
         found = backward(program, *groups, lengths, resets, reverse, saved, there, arrived, after)
     every = iter(found)
     return (None, *([next(every) for _ in range(size)] for size in sizes), None, None, None, None)
+
+
+def _again(given: programs.Given) -> bool:
+    """Whether a gradient that is recorded may be a program of its own: where programs run by kernels, or none is recorded."""
+    return not torch.is_grad_enabled() or by_kernels(given.inputs[0])
+
+
+def by_kernels(like: Tensor) -> bool:
+    """Whether programs of numbers like these run by a kernel, and not step by step in torch."""
+    if like.is_cuda:
+        return gpu.by_program(like.dtype, True)
+    return like.device.type == "cpu" and native.usable() and native.unsupported(like.dtype) is None
+
+
+def _scan_recorded(program: str, grads: Any, grads_after: Any, given: programs.Given, saved: Any, *rest: Any) -> Any:
+    """The gradients of all that was given, in order, by the gradient's program, whose own gradient is recorded in turn.
+
+    What was saved are results of the forward operation, so what reaches them goes on to its backward. Numbers of 16 bits
+    are computed in float32 in between.
+    """
+
+    def wide(value: Any) -> Any:
+        return value.float() if isinstance(value, Tensor) and value.dtype in _NARROW else value
+
+    def run(_: Any, text: str, back: programs.Given, *rest: Any) -> tuple[list[Tensor], list[Tensor]]:
+        return scan(text, back, *rest)
+
+    arrived, after, kept = ([wide(value) for value in values] for values in (grads, grads_after, saved))
+    found = programs.backward_with(run, program, arrived, after, given.map(wide), kept, *rest)
+    return [value.to(given.inputs[0].dtype) for group in found.groups for value in group]
 
 
 torch.library.register_autograd("recurra::scan", _scan_gradient, setup_context=_scan_context, lib=library)

@@ -20,8 +20,6 @@ from torch import Tensor
 from torch.backends import cudnn
 from torch.backends.cudnn import rnn as cudnn_rnn
 
-from recurra.kernels import reference
-from recurra.kernels.derived import derived_gradient
 from recurra.kernels.native import GATES
 
 FUNCTIONS = {"elman": {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}, "gru": torch.gru, "lstm": torch.lstm}
@@ -127,7 +125,7 @@ def _weights(kernel: str, inputs: dict[str, Any]) -> list[Tensor]:
 class Recorded(torch.autograd.Function):
     """`forward` with a gradient: torch's operator keeps what its own gradient needs (cuDNN's reserve), and that is asked.
 
-    A gradient of the gradient, which cuDNN has not, is that of the reference.
+    A gradient of the gradient, which cuDNN has not, is that of the step's program.
     """
 
     @staticmethod
@@ -159,10 +157,11 @@ class Recorded(torch.autograd.Function):
         leaves, weights, results = ctx.inner
         arrived = grads[: len(results)]
         if torch.is_grad_enabled():
+            from recurra.kernels import layer_programs  # (what it imports knows of this room)
+
             wanted = [name for name in names if isinstance(inputs[name], Tensor)]
-            truth = getattr(reference, kernel)
             kept = [None] * (len(results) - 1)
-            found = derived_gradient(truth, wanted, inputs, [*arrived, *kept])
+            found = layer_programs.gradient(kernel, wanted, inputs, [*arrived, *kept], len(kept))
         else:
             found = _of_operator(kernel, inputs, leaves, weights, results, arrived)
         return (None, None, *(found.get(name) for name in names))

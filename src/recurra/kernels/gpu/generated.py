@@ -34,9 +34,10 @@ class Made(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def made(text: str, reset_after: bool) -> Made:
+def made(text: str) -> Made:
     """The kernel of a program's text."""
-    written = write(parse(text), reset_after)
+    program = parse(text)
+    written = write(program, program.reset_after)
     # Triton reads the text of a function from where Python has it; this one lies in no file
     name = f"<step {len(linecache.cache)} of a program>"
     linecache.cache[name] = (len(written.text), None, written.text.splitlines(keepends=True), name)
@@ -55,7 +56,6 @@ def run(
     lengths: Tensor | None,
     resets: Tensor | None,
     reverse: bool,
-    reset_after: bool = False,
     shares: Shares | None = None,
     stepwise: bool | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
@@ -66,7 +66,7 @@ def run(
     emitted = [make(steps, batch, program.width(value)) for value in program.emitted]
     if not steps or not batch:
         return emitted, [state.clone() for state in given.states]
-    kernel, written = made(text, reset_after)
+    kernel, written = made(text)
     device, dtype = Device.of(like), like.dtype
     # (what is said of a cell of one gate: no weight stays)
     shares = shares or share_out(1, written.longest, batch, dtype, device)

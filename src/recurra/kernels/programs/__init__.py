@@ -5,10 +5,12 @@ from recurra.kernels.programs.running import (
     Given,
     backward_by_native,
     backward_by_torch,
+    backward_with,
     by_native,
     by_torch,
     emitted_count,
     layout,
+    recorded,
 )
 from recurra.kernels.programs.trace import Sizes, Step, Traced, trace
 from recurra.kernels.programs.verify import difference, undisturbed
@@ -20,12 +22,14 @@ __all__ = [
     "Traced",
     "backward_by_native",
     "backward_by_torch",
+    "backward_with",
     "by_native",
     "by_torch",
     "difference",
     "emitted_count",
     "evaluate",
     "layout",
+    "recorded",
     "trace",
     "undisturbed",
 ]

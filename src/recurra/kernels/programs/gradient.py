@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from recurra.kernels.programs.builder import Builder
@@ -61,10 +61,12 @@ def gradient(text: str, have: tuple[bool, ...]) -> Gradient:
     came = tuple(program.width(value) for value, there in zip(program.emitted, have, strict=True) if there)
     inputs = (*program.inputs, *program.states, *(program.width(value) for value in products), *came)
     states = (*program.states, *program.fixed, *program.shared)
-    builder = Builder(Program(inputs, program.fixed, states, program.shared, program.weights))
+    # the way back meets a reset on the other side of its step
+    start = Program(inputs, program.fixed, states, program.shared, program.weights)
+    builder = Builder(replace(start, reset_after=not program.reset_after))
     fixed, sums = len(inputs), len(inputs) + len(program.fixed)
     shared = sums + len(states)
-    start = [
+    begins = [
         *range(len(program.inputs)),
         *range(fixed, fixed + len(program.fixed)),
         *range(len(program.inputs), len(program.inputs) + count),
@@ -72,7 +74,7 @@ def gradient(text: str, have: tuple[bool, ...]) -> Gradient:
     ]
     after_states = len(program.inputs) + count
     known = {value: after_states + at for at, value in enumerate(products)}
-    places = _repeat(builder, program, start, known)
+    places = _repeat(builder, program, begins, known)
     adjoints = _Adjoints(builder)
     arrived = after_states + len(products)
     for value, there in zip(program.emitted, have, strict=True):
@@ -127,7 +129,8 @@ def _finish(
     others = [*enumerate(program.fixed, len(program.inputs)), *enumerate(program.shared, first + count)]
     for at, (value, width) in enumerate(others, sums + count):
         after.append(builder.spread(builder.add(at, adjoints.take(value, width)), width))
-    return Gradient(builder.finish(emitted, after, resettable=count).text(), tuple(told))
+    resettable = count if program.resettable < 0 else program.resettable
+    return Gradient(builder.finish(emitted, after, resettable).text(), tuple(told))
 
 
 def _repeat(

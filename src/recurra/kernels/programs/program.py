@@ -93,6 +93,8 @@ class Program:
     """The next state."""
     resettable: int = field(default=-1)
     """How many of the states a reset makes zero, the first ones; all of them if negative."""
+    reset_after: bool = False
+    """Whether a reset makes the next state zero, after the step, and not the given one before it."""
 
     @property
     def given(self) -> tuple[int, ...]:
@@ -135,9 +137,9 @@ def parse(text: str) -> Program:
         for one in parts.pop("instructions")
     )
     weights = tuple((rows, columns) for rows, columns in parts.pop("weights"))
-    resettable = parts.pop("resettable")
+    resets = {name: parts.pop(name) for name in ("resettable", "reset_after")}
     widths = {name: tuple(values) for name, values in parts.items()}
-    return Program(**widths, weights=weights, instructions=instructions, resettable=resettable)
+    return Program(**widths, weights=weights, instructions=instructions, **resets)
 
 
 def evaluate(

@@ -71,22 +71,40 @@ def by_torch(
 ) -> list[Tensor]:
     """What is emitted at each step (and, to `keep`, what the gradient needs), then the last states."""
     program = parse(recorded(text) if keep else text)
-    widths = list(program.inputs)
+    widths, inputs = list(program.inputs), list(given.inputs)
+    own = resets is not None and (program.reset_after or program.resettable >= 0)
+    if resets is not None and own:  # the time loop of the reference has no such resets: the step is told of them
+        inputs.append(resets[..., None].to(inputs[0].dtype))
+        widths.append(1)
 
     def step(x_t: Tensor, state: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        values = evaluate(program, x_t.split(widths, dim=-1), given.fixed, state, given.shared, given.weights)
+        rows = x_t.split(widths, dim=-1)
+        if own and not program.reset_after:
+            state = _without(rows[-1], state, program.resettable)
+        values = evaluate(program, rows[: len(program.inputs)], given.fixed, state, given.shared, given.weights)
 
         def row(value: int) -> Tensor:
             return values[value].expand(x_t.shape[0], -1)
 
-        return tuple(row(value) for value in program.after), tuple(row(value) for value in program.emitted)
+        after = tuple(row(value) for value in program.after)
+        if own and program.reset_after:
+            after = _without(rows[-1], after, program.resettable)
+        return after, tuple(row(value) for value in program.emitted)
 
-    x = given.inputs[0] if len(widths) == 1 else torch.cat(list(given.inputs), dim=-1)
+    x = inputs[0] if len(widths) == 1 else torch.cat(inputs, dim=-1)
     # what pads a row must not reach a gradient either
     x = reference.without_padding(x, lengths)
     emits = tuple(program.width(value) for value in program.emitted)
-    emitted, last = reference.run(step, x, tuple(given.states), lengths, resets, reverse, emits)
+    emitted, last = reference.run(step, x, tuple(given.states), lengths, None if own else resets, reverse, emits)
     return [*emitted, *last]
+
+
+def _without(resets: Tensor, states: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
+    """The states, zero in the rows of resets[B, 1]; the first `count` alone, or all if that is negative."""
+    return tuple(
+        torch.where(resets != 0, torch.zeros_like(state), state) if count < 0 or at < count else state
+        for at, state in enumerate(states)
+    )
 
 
 @lru_cache(maxsize=256)
@@ -119,7 +137,6 @@ def _run(
     lengths: Tensor | None,
     resets: Tensor | None,
     reverse: bool,
-    reset_after: bool = False,
 ) -> tuple[list[Tensor], list[Tensor]]:
     like, (steps, batch) = given.inputs[0], given.extent
     # no step of a finished row is written
@@ -131,7 +148,7 @@ def _run(
     views = [[native.memory(value) for value in group] for group in given.groups]
     run(
         steps, batch, *views, native.memory(lengths), native.memory(resets), [native.memory(value) for value in emitted],
-        [native.memory(value) for value in after], reverse, reset_after, torch.get_num_threads(),
+        [native.memory(value) for value in after], reverse, program.reset_after, torch.get_num_threads(),
     )  # fmt: skip
     return emitted, after
 
@@ -195,7 +212,7 @@ def backward_with(
     arrived = [grad for grad in grads if grad is not None]
     sums = [like.new_zeros(batch, value.shape[-1]) for value in (*given.fixed, *given.shared)]
     back = Given([*given.inputs, *saved, *arrived], given.fixed, [*grads_after, *sums], given.shared, given.weights)
-    emitted, after = run(program, found.text, back, lengths, resets, not reverse, reset_after=True)
+    emitted, after = run(program, found.text, back, lengths, resets, not reverse)
     weights = [torch.zeros_like(weight) for weight in given.weights]
     first = len(given.inputs) + len(given.fixed)
     for part in found.parts:
