@@ -72,6 +72,32 @@ def test_dates_and_fractions_are_moments(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(dataset.inputs[0])[:, 0], np.array([1, 2, 3], np.float32))
 
 
+AMBIGUOUS = "unique_id,ds,a,label\n" + "".join(
+    f"s{row},{day}/02/2024,{row + at},{'up' if row % 2 else 'down'}\n"
+    for row in range(6)
+    for at, day in enumerate((12, 13, 14))
+)
+
+
+def test_dates_are_read_again_in_the_order_of_the_training_data(tmp_path: Path) -> None:
+    dataset, _, _ = rows_of(AMBIGUOUS, tmp_path)
+    assert dataset.long is not None and dataset.long.dates == "%d/%m/%Y"
+    # in days that both orders know, the months would be sorted by what is their day
+    later = "unique_id,ds,a\n" + "".join(f"z,{when}/2024,{at}\n" for at, when in enumerate(("11/01", "12/01", "01/02")))
+    known, _, _ = read(written(tmp_path, later), task="classify", long=dataset.long, need_labels=False)
+    np.testing.assert_array_equal(np.asarray(known.raw[0])[:, 0], np.array([0, 1, 2], np.float32))
+    assert isinstance(known, LabelledDataset) and known.long == dataset.long
+    other = later.replace("12/01", "01/13")
+    with pytest.raises(
+        DataError, match="'ds' is read as day/month/year, as in the training data, and '01/13/2024' can only"
+    ):
+        read(written(tmp_path, other), task="classify", long=dataset.long, need_labels=False)
+    with pytest.raises(
+        DataError, match="'ds' is written in two ways: as '12/02/2024', day/month/year, and as '02/13/2024'"
+    ):
+        rows_of(AMBIGUOUS.replace("s5,13/02/", "s5,02/13/"), tmp_path)
+
+
 def test_frames_of_other_libraries_and_parquet_are_read_alike(tmp_path: Path) -> None:
     frame = polars.read_csv(written(tmp_path, LONG))
     frame.write_parquet(tmp_path / "long.parquet")
@@ -153,8 +179,10 @@ def test_numbers_are_learnt_of_such_tables_too(tmp_path: Path) -> None:
 def test_a_codec_keeps_the_columns() -> None:
     codec = SeriesCodec(np.zeros(2), np.ones(2), LongColumns("who", None, ("a", "b")))
     written = json.loads(json.dumps(codec.to_json()))
-    assert SeriesCodec.from_json(written).long == codec.long
-    for damage in ({"series": 1}, {"channels": ["a"]}, {"channels": "ab"}, {"time": []}):
+    assert SeriesCodec.from_json(written).long == codec.long and "dates" not in written["long"]
+    dated = {**written, "long": written["long"] | {"dates": "%m/%d/%Y"}}
+    assert json.loads(json.dumps(SeriesCodec.from_json(dated).to_json())) == dated
+    for damage in ({"series": 1}, {"channels": ["a"]}, {"channels": "ab"}, {"time": []}, {"dates": "%H"}):
         with pytest.raises(ModelError, match="columns of the codec are damaged"):
             SeriesCodec.from_json({**written, "long": written["long"] | damage})
 

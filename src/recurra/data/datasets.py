@@ -171,11 +171,12 @@ class RowsDataset(ABC):
 @dataclass(frozen=True)
 class LongColumns:
     """The columns of a table with a row a step: which `series` a row is of, when (`time`, None where they are in order), and
-    the numbers of a step (`channels`)."""
+    the numbers of a step (`channels`); `dates` is the format of moments that could be read in another (01/02/2024)."""
 
     series: str
     time: str | None
     channels: tuple[str, ...]
+    dates: str | None = None
 
 
 @dataclass(frozen=True)

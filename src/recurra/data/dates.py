@@ -168,6 +168,25 @@ def order_beside(text: str, form: str) -> str | None:
     return next((order_of(other) for other in others if _with(other, text.strip()) is not None), None)
 
 
+def unlike(time: str, read: Moments, text: str, where: str, known: str | None) -> str:
+    """What is said of moments that cannot be read as the others are, or as those read before were; the first is `text`."""
+    other = None if read.form is None else order_beside(text, read.form)
+    if read.form is None or other is None:
+        return (
+            f"{time!r} is written in two ways: as {read.example!r}, and as {text!r} ({where}): write all moments alike"
+        )
+    order = order_of(read.form)
+    if known is not None:
+        return (
+            f"{time!r} is read as {order}, as in the training data, and {text!r} can only be {other} ({where}): write all "
+            "moments as there"
+        )
+    return (
+        f"{time!r} is written in two ways: as {read.example!r}, {order}, and as {text!r}, {other} ({where}): write all "
+        "moments alike"
+    )
+
+
 def is_form(form: object) -> bool:
     """Whether this is a format that `Moments` can hold."""
     return form in [f"{one}{time}" for one in _FORMATS[_AMBIGUOUS] for time in _TIMES.values()]

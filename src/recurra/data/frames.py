@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from recurra.data.checking import Problem, left_out, places
-from recurra.data.dates import Moments, moments_of, order_beside, order_of
+from recurra.data.dates import moments_of, unlike
 from recurra.data.layouts import FrameChoices, Layout
 from recurra.data.numbers import ENDLESS, is_blank, numbers_of
 from recurra.data.seasons import find_season
@@ -135,7 +135,7 @@ def _moments(raw: Table, layout: Layout, known: str | None) -> tuple[np.ndarray,
         return np.zeros(0), False, None, [Problem(raw.lines[0], message, True)]
     if read.wrong:
         where = [raw.lines[place] for place in read.wrong]
-        message = _unlike(layout.time, read, str(values[read.wrong[0]]), places(where, raw.unit), known)
+        message = unlike(layout.time, read, str(values[read.wrong[0]]), places(where, raw.unit), known)
         problems.append(Problem(where[0], message, True, tuple(where)))
     return read.moments, read.example != "numbers", read.form, problems
 
@@ -151,25 +151,6 @@ def _packed_dates(raw: Table, layout: Layout) -> list[Problem]:
     meant = "-".join(part for part in (first[:4], first[4:6], first[6:]) if part)
     message = f"{layout.time!r} holds dates written as numbers (as {first}): write {meant}, and the others so"
     return [Problem(raw.lines[0], message, True)]
-
-
-def _unlike(time: str, read: Moments, text: str, where: str, known: str | None) -> str:
-    """What is said of moments that cannot be read as the others are, or as those read before were; the first is `text`."""
-    other = None if read.form is None else order_beside(text, read.form)
-    if read.form is None or other is None:
-        return (
-            f"{time!r} is written in two ways: as {read.example!r}, and as {text!r} ({where}): write all moments alike"
-        )
-    order = order_of(read.form)
-    if known is not None:
-        return (
-            f"{time!r} is read as {order}, as in the training data, and {text!r} can only be {other} ({where}): write all "
-            "moments as there"
-        )
-    return (
-        f"{time!r} is written in two ways: as {read.example!r}, {order}, and as {text!r}, {other} ({where}): write all "
-        "moments alike"
-    )
 
 
 def _numbers(raw: Table, column: str) -> tuple[np.ndarray, list[Problem]]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recurra.data.checking import Problem, left_out, places
 from recurra.data.columns import Columns, by_name, has_parts, label_text, require
 from recurra.data.datasets import LongColumns
-from recurra.data.dates import looks_dated
+from recurra.data.dates import Moments, looks_dated, unlike
 from recurra.data.layouts import ID_NAMES, TIME_NAMES, VALUE_NAMES, FrameChoices
 from recurra.data.numbers import is_blank, is_numeric, numbers_of
 from recurra.data.stamps import UNEVEN, is_uneven, stamps_of
@@ -65,8 +65,9 @@ def gathered(
     for place, name in enumerate(layout.columns.channels):
         steps[:, place], told = numbers_of(raw, name)
         problems += told
-    groups, told = _in_order(raw, layout.columns.time, groups)
+    groups, dates, told = _in_order(raw, layout.columns, groups)
     problems += told
+    columns_read = replace(layout.columns, dates=dates)
     with np.errstate(over="ignore"):
         arrays = [steps[rows].astype(np.float32) for rows in groups.values()]
     named = SERIES if SERIES not in answers else STEPS
@@ -75,7 +76,7 @@ def gathered(
     found = Table(
         {named: arrays, **answers},
         [raw.lines[rows[0]] for rows in groups.values()],
-        raw.name, f"series at {raw.unit}", raw.has_header, problems, task=raw.task, long=layout.columns, ids=list(groups),
+        raw.name, f"series at {raw.unit}", raw.has_header, problems, task=raw.task, long=columns_read, ids=list(groups),
     )  # fmt: skip
     return found, _reason(layout, len(groups))
 
@@ -203,14 +204,18 @@ def _torn(torn: dict[str, list[int]], groups: dict[str, np.ndarray], raw: Table,
 
 
 def _in_order(
-    raw: Table, time: str | None, groups: dict[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], list[Problem]]:
-    """The rows of each series in the order of time; as they come where there is no such column."""
+    raw: Table, columns: LongColumns, groups: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], str | None, list[Problem]]:
+    """(the rows of each series in the order of time, as they come where there is no such column; `LongColumns.dates`; what is
+    wrong)."""
+    time = columns.time
     if time is None:
-        return groups, []
-    moments, problems = _moments(raw, time)
-    if moments is None:
-        return groups, problems
+        return groups, None, []
+    read = stamps_of(raw.columns[time], columns.dates)
+    problems = _no_moments(raw, time, read, columns.dates)
+    moments = read.moments
+    if moments is None or problems:
+        return groups, read.form, problems
     ordered: dict[str, np.ndarray] = {}
     turned: list[str] = []
     uneven: list[str] = []
@@ -237,18 +242,21 @@ def _in_order(
             many = "1 series is" if len(some) == 1 else f"{len(some)} series are"
             line = raw.lines[groups[some[0]][0]]
             problems.append(Problem(line, f"{many} {what} ({shown})", fatal=False))
-    return ordered, problems
+    return ordered, columns.dates or read.form, problems
 
 
-def _moments(raw: Table, time: str) -> tuple[np.ndarray | None, list[Problem]]:
-    """A column of moments as numbers [N]; what is wrong with it is fatal."""
-    moments, wrong = stamps_of(raw.columns[time])
-    if not wrong:
-        return moments, []
-    where = [raw.lines[place] for place in wrong]
-    what = "is empty" if is_blank(raw.columns[time][wrong[0]]) else "holds no moment"
-    message = f"{time!r} {what} ({places(where, raw.unit)}): write the moment, or name another column with --time"
-    return None, [Problem(where[0], message, True, tuple(where))]
+def _no_moments(raw: Table, time: str, read: Moments, known: str | None) -> list[Problem]:
+    """What is wrong with a column of moments, which is fatal."""
+    if not read.wrong:
+        return []
+    where = [raw.lines[place] for place in read.wrong]
+    first = raw.columns[time][read.wrong[0]]
+    if read.moments is not None and read.form is not None:
+        message = unlike(time, read, str(first), places(where, raw.unit), known)
+    else:
+        what = "is empty" if is_blank(first) else "holds no moment"
+        message = f"{time!r} {what} ({places(where, raw.unit)}): write the moment, or name another column with --time"
+    return [Problem(where[0], message, True, tuple(where))]
 
 
 def _reason(layout: _Layout, count: int) -> str:

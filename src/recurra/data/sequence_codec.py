@@ -11,6 +11,7 @@ import numpy as np
 
 from recurra.data.checking import as_sequence, not_finite
 from recurra.data.datasets import LongColumns
+from recurra.data.dates import is_form
 from recurra.errors import DataError, ModelError
 
 FURTHEST = 1e15
@@ -116,7 +117,12 @@ class SeriesCodec:
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
         found: dict[str, Any] = {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
-        return found if self.long is None else found | {"long": asdict(self.long)}
+        if self.long is None:
+            return found
+        long = asdict(self.long)
+        if long["dates"] is None:
+            del long["dates"]
+        return found | {"long": long}
 
     @classmethod
     def from_json(cls, values: object) -> Self:
@@ -146,7 +152,10 @@ def _long(found: object, features: int) -> LongColumns | None:
         raise ModelError("The columns of the codec are damaged", got=repr(found)[:80], expected="names of columns")
     if len(channels) != features:
         raise ModelError("The columns of the codec are damaged", got=f"{len(channels)} channels", expected=features)
-    return LongColumns(series, time, tuple(channels))
+    dates = parts.get("dates")
+    if dates is not None and not is_form(dates):
+        raise ModelError("The columns of the codec are damaged", got=repr(dates)[:80], expected="a format of dates")
+    return LongColumns(series, time, tuple(channels), dates)
 
 
 def _is_finite(number: object) -> bool:

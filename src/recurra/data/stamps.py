@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recurra.data.dates import moments_of
+from recurra.data.dates import Moments, moments_of
 from recurra.data.numbers import is_blank, number_of
 from recurra.errors import DataError
 
@@ -22,17 +22,22 @@ _PARTING = re.compile(r":(?![^()]*\))")
 """A colon that does not stand in parentheses, as those of the time of day do."""
 
 
-def stamps_of(values: Sequence[object]) -> tuple[np.ndarray, list[int]]:
-    """(moments float64 [N], places of what is none): numbers, or dates in one way of writing."""
+def stamps_of(values: Sequence[object], known: str | None = None) -> Moments:
+    """The moments of steps, float64 [N]: numbers, or dates in one way of writing; none where any is missing.
+
+    `known` is `Moments.form` of stamps that were read before, as for `moments_of`.
+    """
     found = [None if is_blank(value) else number_of(value) for value in values]
     wrong = [place for place, number in enumerate(found) if number is None or not np.isfinite(number)]
     if not wrong:
-        return np.array(found, dtype=np.float64), []
+        return Moments(np.array(found, dtype=np.float64), [], "numbers")
     blank = [place for place, value in enumerate(values) if is_blank(value)]
     if blank:
-        return np.zeros(0), blank
-    read = moments_of(values)
-    return (np.zeros(0), wrong) if read.moments is None else (read.moments.astype(np.float64), read.wrong)
+        return Moments(None, blank, "")
+    read = moments_of(values, known)
+    if read.moments is None:
+        return Moments(None, wrong, "")
+    return read._replace(moments=read.moments.astype(np.float64))
 
 
 def is_uneven(moments: np.ndarray) -> bool:
@@ -54,10 +59,11 @@ def series_of(dimensions: Sequence[str], where: str) -> tuple[np.ndarray, np.nda
     """
     pairs = [_pairs(text, where, number) for number, text in enumerate(dimensions, 1)]
     texts = [stamp for one in pairs for stamp, _ in one]
-    moments, wrong = stamps_of(texts)
-    if wrong:
+    read = stamps_of(texts)
+    moments = read.moments
+    if read.wrong or moments is None:
         raise DataError(
-            f"{where} has a time stamp that cannot be read", got=repr(texts[wrong[0]])[:60],
+            f"{where} has a time stamp that cannot be read", got=repr(texts[read.wrong[0]])[:60],
             expected="numbers, or dates that are all written alike, as 2004-01-31 00:00:00",
         )  # fmt: skip
     steps = np.unique(moments)
