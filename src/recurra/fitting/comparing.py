@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from recurra.data.datasets import Dataset, TextDataset
 from recurra.data.intervals import LEVEL, RESAMPLES, interval, mcnemar, resampled
@@ -166,7 +167,7 @@ def compare_on(
     ]
     what = f"{rows:,} blocks of the text" if blocks is not None else f"the {rows:,} rows"
     for name, model, found in zip(names, loaded, sums, strict=True):
-        notes += [f"{name}: {note}" for note in kind_of(dataset).notes(model.task, dataset, _total(found))]
+        notes += [f"{name}: {note}" for note in kind_of(dataset).notes(model.task, dataset, _tensors(_total(found)))]
     notes += [
         *told,
         f"Intervals of {LEVEL:.0%}: {resamples:,} resamples of {what}, drawn by seed {seed}, alike for all models.",
@@ -230,7 +231,12 @@ def _metrics_of(tasks: Sequence[Task]) -> tuple[list[Metrics], list[str]]:
 
 
 def _figures(task: Task, sums: Mapping[str, Any]) -> Mapping[str, float]:
-    return task.metrics({name: torch.as_tensor(value) for name, value in sums.items() if name != "text"})
+    return task.metrics({name: value for name, value in _tensors(sums).items() if name != "text"})
+
+
+def _tensors(sums: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The sums as tasks have them."""
+    return {name: torch.as_tensor(value) for name, value in sums.items()}
 
 
 def _bits_per_character(sums: Mapping[str, Any]) -> Mapping[str, float]:

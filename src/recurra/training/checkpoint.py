@@ -87,7 +87,7 @@ def save_checkpoint(folder: Path, position: Position, arguments: dict[str, Any],
     number = before[-1] + 1 if before else 1
     about = {"format": FORMAT, "arguments": arguments, "start": start, "position": _numbers(position)}
     contents = {
-        TENSORS: save({name: value.contiguous() for name, value in position.tensors.items()}),
+        TENSORS: save({name: value.cpu().contiguous() for name, value in position.tensors.items()}),
         NUMBERS: json.dumps(about).encode(),
     }
     path = every / f"{PREFIX}{number}"

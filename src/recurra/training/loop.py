@@ -210,7 +210,7 @@ class _Run:
         Both are factors, so one pass over the gradients does for both, and none over what lies before them. Returns the
         norm of the gradient of the mean.
         """
-        norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True)) / count
+        norm = float(torch.nn.utils.get_total_norm(gradients)) / count
         if not math.isfinite(norm):
             raise trouble.not_a_number("The gradient", norm, self._where(), self._model, self._recipe)
         self._position.clipped += norm > self._recipe.clip

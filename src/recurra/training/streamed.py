@@ -171,7 +171,8 @@ class _Sums:
 
     def add(self, measured: Mapping[str, Tensor]) -> None:
         for name, value in measured.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            brought = value.cpu()
+            self.sums[name] = self.sums[name] + brought if name in self.sums else brought
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -436,11 +437,11 @@ def _batch(rows: Sequence[tuple[Tensor, Tensor]]) -> Batch:
 def _values(task: Task, outputs: Tensor, batch: Batch) -> list[float]:
     """The task's best metric of each row by itself."""
     assert batch.targets is not None
-    name = task.best[0]
-    return [
-        task.metrics(task.measure(outputs[row : row + 1], Batch(batch.inputs[:1], batch.targets[row : row + 1])))[name]
-        for row in range(len(outputs))
-    ]
+    name, values = task.best[0], []
+    for row, target in enumerate(batch.targets.split(1)):
+        sums = task.measure(outputs[row : row + 1], Batch(batch.inputs[:1], target))
+        values.append(task.metrics({what: value.cpu() for what, value in sums.items()})[name])
+    return values
 
 
 def _answered(
