@@ -10,6 +10,7 @@ and in Triton's interpreter: its times mean nothing.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -75,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["RECURRA_GPU"] = "1"
     if choices.dry:
         os.environ["TRITON_INTERPRET"] = "1"
+
+        sys.path.append(str(HERE.parent / "tests"))
+        importlib.import_module("interpreted").round_as_a_device()
 
     import torch
 

@@ -2,8 +2,8 @@
 
 python benchmarks/gpu_compile.py [--only PATTERN] [--capability 90]
 
-It calls what a GPU would be called with, small in steps and true in units, and has Triton compile instead of launch. Numbers
-of 16 bits are computed in float32 by the same kernels, so they have no rows of their own.
+It calls what a GPU would be called with, small in steps and true in units, and has Triton compile instead of launch. Written
+kernels and scans compute numbers of 16 bits in float32, so these have no rows of their own there.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from recurra.kernels.steps import ElmanStep, GRUStep, LSTMStep
 MULTIPROCESSORS = 132
 """Those of an H100 and an H200, which have capability 9.0."""
 STEPS = 2
+SHAPES = ((16, 768), (64, 256), (128, 256), (1, 512), (256, 1024), (16, 128), (20, 80), (16, 48), (1, 1))
+"""(rows, units) of layers with lengths, resets and a mask; the first five are measured by `gpu.py`."""
 
 
 class Compiled(NamedTuple):
@@ -93,6 +95,12 @@ def _resources(kernel: Any) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def _precisely(tf32: bool, call: Callable[[], None]) -> None:
+    """The call, with products of float32 as one of tf32 or in full."""
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    call()
+
+
 def _layer(name: str, batch: int, hidden: int, dtype: torch.dtype, full: bool) -> None:
     gates, lstm = GATES[name], name == "lstm"
     lengths = torch.full((batch,), STEPS) if full else None
@@ -141,10 +149,12 @@ def cases() -> Iterator[tuple[str, Callable[[], None]]]:
     """Everything there is, by name."""
     single, double = torch.float32, torch.float64
     for name in GATES:
-        for batch, hidden in ((128, 256), (16, 768), (256, 1024), (16, 48), (20, 80), (1, 1)):
-            for full in (False, True):
-                label = f"{name}, B={batch}, H={hidden}{', lengths, resets, mask' if full else ''}"
-                yield label, partial(_layer, name, batch, hidden, single, full)
+        for batch, hidden in SHAPES:
+            for kind in ("float32", "tf32", "bfloat16"):
+                dtype = torch.bfloat16 if kind == "bfloat16" else single
+                call = partial(_layer, name, batch, hidden, dtype, True)
+                yield f"{name}, B={batch}, H={hidden}, {kind}", partial(_precisely, kind == "tf32", call)
+        yield f"{name}, B=16, H=768, float16, dense", partial(_layer, name, 16, 768, torch.float16, False)
     yield "lstm, B=16, H=256, float64", partial(_layer, "lstm", 16, 256, double, True)
     for h in (256, 1024):
         sizes = {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gpu_calls import cast, complete, shares
+from interpreted import round_as_a_device
 from recurra.kernels import KERNELS, reference
 from recurra.kernels.derived import derived_gradient
 from test_kernels import arguments
@@ -19,10 +20,12 @@ pytest.importorskip("triton", reason="Triton is made for Linux alone")
 
 from recurra.kernels.gpu import layers
 from recurra.kernels.gpu.layers import Way
+from recurra.kernels.gpu.resident_shares import Resident, keep
 from recurra.kernels.gpu.shares import Device, Shares, share_out
 
 DTYPES = (torch.float32, torch.float64)
 AS_CHOSEN = Way()
+round_as_a_device()
 
 
 def equal_reference(name: str, given: dict[str, Any], dtype: torch.dtype, way: Way = AS_CHOSEN) -> None:
@@ -59,18 +62,34 @@ def test_triton_equals_reference(name: str, reverse: bool, dtype: torch.dtype) -
     equal_reference(name, arguments(name, 4, 2, 3, reverse=reverse), dtype)
 
 
+# three parts, of which the last has one unit
+PARTS = Resident(parts=3, units=16, chunk=32, chunks=2, split=2)
+COLUMNS = Resident(parts=3, units=16, chunk=64)
+READ = Shares(parts=3, units=16, depth=64)
+
+
 @pytest.mark.parametrize(
     ("name", "shares"),
     [
+        ("elman", PARTS),
+        ("gru", PARTS),
+        ("lstm", PARTS),
+        ("gru", COLUMNS),
         ("elman", Shares(parts=2, units=16, depth=16)),  # three blocks of units, of which one part has two
         ("gru", Shares(parts=1, units=16, depth=32)),
-        ("gru", Shares(parts=3, units=16, depth=64, resident=True)),
-        ("lstm", Shares(parts=3, units=16, depth=64, resident=True)),
+        ("lstm", READ),
     ],
 )
-def test_rows_and_units_in_several_programs(name: str, shares: Shares) -> None:
+def test_rows_and_units_in_several_programs(name: str, shares: Shares | Resident) -> None:
     given = arguments(name, 2, 17, 33, lengths=True, resets=True, mask=True, reverse=name == "lstm")
     equal_reference(name, given, torch.float32, Way(shares))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_weight_that_is_read_at_every_step(name: str, reverse: bool) -> None:
+    given = arguments(name, 5, 3, 4, lengths=True, resets=True, mask=True, reverse=reverse, seed=1)
+    equal_reference(name, given, torch.float64, Way(Shares(parts=1, units=16, depth=16)))
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -85,23 +104,39 @@ def test_states_may_lie_in_memory_as_they_like(name: str) -> None:
 
 @pytest.mark.parametrize("gates", [1, 3, 4])
 def test_every_unit_is_in_a_part_and_every_part_finds_a_place(gates: int) -> None:
-    for hidden, batch, multiprocessors in itertools.product(
-        (3, 64, 65, 300, 768, 1024, 5000), (1, 16, 128, 4096), (1, 8, 132)
+    for hidden, batch, multiprocessors, dtype, backward in itertools.product(
+        (3, 64, 65, 300, 768, 1024, 5000),
+        (1, 16, 128, 4096),
+        (1, 8, 132),
+        (torch.float32, torch.bfloat16),
+        (False, True),
     ):
-        shares = share_out(gates, hidden, batch, torch.float32, Device(multiprocessors))
+        blocks, device = -(-batch // 16), Device(multiprocessors)
+        shares = share_out(hidden, batch, device)
         assert shares.units in (16, 32, 64) and shares.depth % 16 == 0
-        blocks = -(-batch // 16)
         assert shares.parts == 1 or blocks * shares.parts <= multiprocessors
         assert (shares.parts - 1) * shares.units < hidden
-        if shares.resident:
-            assert shares.parts * shares.units >= hidden and 128 >= shares.depth >= hidden
-            assert gates * shares.depth * shares.units * 4 <= 16384
+        kept = keep(gates, hidden, batch, dtype, device, backward)
+        if kept is not None:
+            assert kept.parts * kept.units >= hidden and kept.chunk * kept.chunks >= hidden
+            assert kept.parts == 1 or blocks * kept.parts <= multiprocessors
+            assert kept.chunk // kept.split >= 16 and kept.split in (1, kept.warps)
+            held = (
+                kept.units
+                * kept.chunk
+                * kept.chunks
+                * (gates if backward or kept.parts == 1 else (1 if gates == 1 else 4))
+            )
+            assert held * dtype.itemsize <= 128 * 1024
+    assert keep(gates, 300, 16, torch.float32, Device(132, tensor_cores=False)) is None
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_bfloat16_is_float32_rounded(name: str) -> None:
-    given = cast(cast(arguments(name, 4, 2, 3, lengths=True, resets=True), torch.bfloat16), torch.float64)
-    equal_reference(name, given, torch.bfloat16)
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize(("batch", "hidden"), [(16, 768), (64, 256), (128, 256), (1, 512)])
+def test_the_shapes_that_are_measured_stay_in_their_programs(batch: int, hidden: int, backward: bool) -> None:
+    for gates, dtype in itertools.product((1, 3, 4), (torch.float32, torch.bfloat16)):
+        kept = keep(gates, hidden, batch, dtype, Device(132), backward)
+        assert kept is not None and kept.parts > 1
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "identity"])

@@ -20,6 +20,8 @@ TOLERANCES = {
     (torch.float32, "weights"): (1e-3, 1e-4),
     (torch.bfloat16, "values"): (4e-3, 2e-6),
     (torch.bfloat16, "gradients"): (4e-2, 4e-2),
+    (torch.float16, "values"): (5e-4, 2e-6),
+    (torch.float16, "gradients"): (5e-3, 5e-3),
 }
 
 

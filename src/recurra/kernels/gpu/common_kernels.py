@@ -71,9 +71,9 @@ def takes_part(lengths, resets, rows, there, t, at):
 
 
 @triton.jit
-def tile(w, first, j, k, rows, columns, ACC: tl.constexpr):
+def tile(w, first, j, k, rows, columns, TO: tl.constexpr):
     """weight[first + j, k] for j and k that lie along the two axes, zeros outside of rows and columns."""
-    return tl.load(w + (first + j).to(tl.int64) * columns + k, mask=(j < rows) & (k < columns), other=0.0).to(ACC)
+    return tl.load(w + (first + j).to(tl.int64) * columns + k, mask=(j < rows) & (k < columns), other=0.0).to(TO)
 
 
 @triton.jit
@@ -86,7 +86,8 @@ def _parts_of(x):
 
 @triton.jit
 def add_product(total, rows, tile, PRECISION: tl.constexpr, ACC: tl.constexpr):
-    """total + rows tile. "ieee" rounds nothing that is multiplied, "tf32" to eleven bits; "tf32x3" leaves out 2^-22 of it.
+    """total + rows tile. "ieee" rounds nothing that is multiplied, "tf32" to eleven bits, "narrow" to the 16
+    bits of the tile; "tf32x3" leaves out 2^-22 of it.
 
     The three products have sums of their own: Triton gives dots that follow one another a layout in which every warp does
     the same work.
@@ -96,6 +97,8 @@ def add_product(total, rows, tile, PRECISION: tl.constexpr, ACC: tl.constexpr):
         tile_high, tile_low = _parts_of(tile)  # pyright: ignore[reportGeneralTypeIssues]
         small = tl.dot(low, tile_high, input_precision="tf32") + tl.dot(high, tile_low, input_precision="tf32")
         total += small + tl.dot(high, tile_high, input_precision="tf32")
+    elif PRECISION == "narrow":
+        total = tl.dot(rows.to(tile.dtype), tile, total)
     else:
         total = tl.dot(rows, tile, total, input_precision=PRECISION, out_dtype=ACC)  # pyright: ignore[reportArgumentType]
     return total

@@ -68,8 +68,7 @@ def run(
         return emitted, [state.clone() for state in given.states]
     kernel, written = made(text)
     device, dtype = Device.of(like), like.dtype
-    # (what is said of a cell of one gate: no weight stays)
-    shares = shares or share_out(1, written.longest, batch, dtype, device)
+    shares = shares or share_out(written.longest, batch, device)
     last = [torch.empty_like(state, memory_format=torch.contiguous_format) for state in given.states]
     scratch = [like.new_empty(batch, width) for width in written.scratch]
     args = [

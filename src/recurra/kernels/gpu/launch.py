@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -15,16 +16,34 @@ HOW: dict[str, Any] = {"enable_fp_fusion": True}
 """How kernels are compiled, said at each launch, since defaults change between versions: products are added unrounded."""
 
 
-class Accumulator(NamedTuple):
+class Numbers(NamedTuple):
+    """A dtype by its two names."""
+
     torch: torch.dtype
     triton: Any
 
 
-def accumulator(dtype: torch.dtype) -> Accumulator:
+NARROW = {
+    torch.bfloat16: Numbers(torch.bfloat16, tl.bfloat16),
+    torch.float16: Numbers(torch.float16, tl.float16),
+}
+
+
+def accumulator(dtype: torch.dtype) -> Numbers:
     """What sums of this dtype are added up in: float32 at least."""
     if dtype == torch.float64:
-        return Accumulator(torch.float64, tl.float64)
-    return Accumulator(torch.float32, tl.float32)
+        return Numbers(torch.float64, tl.float64)
+    return Numbers(torch.float32, tl.float32)
+
+
+def operands(dtype: torch.dtype) -> Numbers:
+    """What products of this dtype take."""
+    return NARROW.get(dtype) or accumulator(dtype)
+
+
+def held_in_registers() -> bool:
+    """Whether kernels hold tiles by what only a compiler knows: the interpreter has no machine code."""
+    return os.environ.get("TRITON_INTERPRET") != "1"
 
 
 def wide(value: Any) -> Any:

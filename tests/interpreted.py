@@ -1,0 +1,40 @@
+"""Triton's interpreter made to treat bfloat16 as a device does: it cuts bits off where a device rounds to the nearest number,
+and its products take the bits of such numbers as integers (Triton 3.7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def round_as_a_device() -> None:
+    """From here on, in this process."""
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    builder: Any = interpreter.InterpreterBuilder
+    if getattr(builder, "rounds_as_a_device", False):
+        return
+    cast, dot, bfloat16 = builder.cast_impl, builder.create_dot, tl.bfloat16
+
+    def widened(handle: Any) -> Any:
+        if handle.dtype.scalar != bfloat16:
+            return handle
+        bits = handle.data.astype(np.uint32) << 16
+        return interpreter.TensorHandle(bits.view(np.float32), tl.float32)
+
+    def casting(self: Any, src: Any, to: Any) -> Any:
+        kind, source = to.scalar, src.dtype.scalar
+        if source == bfloat16:
+            return widened(src) if kind == tl.float32 else cast(self, widened(src), to)
+        if source == tl.float32 and kind == bfloat16:
+            values = torch.from_numpy(np.ascontiguousarray(src.data)).bfloat16()
+            return interpreter.TensorHandle(values.view(torch.int16).numpy().view(np.uint16), bfloat16)
+        return cast(self, src, to)
+
+    def multiplying(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        return dot(self, widened(a), widened(b), *rest)
+
+    builder.cast_impl, builder.create_dot, builder.rounds_as_a_device = casting, multiplying, True
