@@ -24,12 +24,14 @@ class WindowBatch(Batch):
     - errors[B, 2]: of the history of each row's series the mean error of the seasonal naive forecast, for MASE, and the
       standard deviation.
     - simple[B, A, H]: a simple forecast (Naive2) beside it, for OWA; without columns where none is wanted.
+    - apart: how many rows lie between two forecasts of a row, where it is the same everywhere; else 0.
     """
 
     anchors: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
     ahead: Tensor = field(default_factory=lambda: torch.zeros(0, 0, 0, 0))
     errors: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
     simple: Tensor = field(default_factory=lambda: torch.zeros(0, 0, 0))
+    apart: int = 0
 
     @property
     def units(self) -> int:
@@ -39,7 +41,8 @@ class WindowBatch(Batch):
         optional = (None if value is None else function(value) for value in (self.targets, self.lengths, self.resets))
         targets, lengths, resets = optional
         more = (function(value) for value in (self.anchors, self.ahead, self.errors, self.simple))
-        return WindowBatch(function(self.inputs), targets, lengths, resets, self.carries, self.unknown_length, *more)
+        kept = self.carries, self.unknown_length
+        return WindowBatch(function(self.inputs), targets, lengths, resets, *kept, *more, apart=self.apart)
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class WindowFeed:
         return WindowBatch(
             padded, torch.from_numpy(targets).to(self._dtype), None if (sizes == padded.shape[1]).all() else sizes,
             anchors=at, ahead=torch.from_numpy(ahead).to(self._dtype), errors=torch.ones(len(chosen), 2),
-            simple=torch.zeros(len(chosen), self._anchors, 0),
+            simple=torch.zeros(len(chosen), self._anchors, 0), apart=self._apart,
         )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def one_phase(model: Forecaster, found: Reading, batch: WindowBatch) -> Tensor:
     """What the recurrent part gives [B, T, H] at the steps of each row's anchors, and zeros at all others."""
     segment, steps = model.config.segment, batch.inputs.shape[1]
     last = batch.anchors.amax(dim=1).clamp(min=0)
-    turns = int(last.amax()) // segment + 1
+    turns = (steps - 1) // segment + 1
     places = (last % segment)[:, None] + segment * torch.arange(turns, device=last.device)
     count = last // segment + 1
     places = places.clamp(max=steps - 1)

@@ -57,23 +57,24 @@ def search(step: Step, state: Any, last: Tensor, most: Tensor, end: int, beam: B
     has ended is kept, and loses only to a better score. A row is done when as many hypotheses have ended as the beam is wide
     and none that goes on has a better score now than the worst of them: poor ones that end early must not stop a good one.
     With a width of 1 it is greedy search, which ends with its first end.
+    The books are kept on the CPU: a device is waited for once a step, when it has found the best ways on.
     """
     ended: list[list[Hypothesis]] = [[] for _ in range(len(last))]
-    width = beam.width
-    rows = torch.arange(len(last), device=last.device)  # those that are not done
-    scores = torch.zeros(len(last), 1, device=last.device)
-    kept = torch.full((len(last), width), -torch.inf, device=last.device)  # the best scores of what has ended
-    said = last.new_zeros(len(last), 1, 0)
+    width, device, most = beam.width, last.device, most.cpu()
+    rows = torch.arange(len(last))  # those that are not done
+    scores = torch.zeros(len(last), 1)
+    kept = torch.full((len(last), width), -torch.inf)  # the best scores of what has ended
+    said = torch.zeros(len(last), 1, 0, dtype=last.dtype)
     tokens = last
     while len(rows):
         logs, state = step(tokens, state)
         logs = logs.float().view(len(rows), -1, logs.shape[-1])
-        only_end = most[rows] <= said.shape[2]
-        if bool(only_end.any()):
+        only_end = (most[rows] <= said.shape[2]).nonzero()[:, 0].to(device)
+        if len(only_end):
             ends = logs[only_end][..., end]
             logs[only_end] = -torch.inf
             logs[only_end, :, end] = ends
-        values, origins, tokens_after = _best(scores, logs, width)
+        values, origins, tokens_after = (found.cpu() for found in _best(scores.to(device), logs, width))
         is_end = tokens_after == end
         length = said.shape[2] + 1
         ending = is_end[:, :width] & values[:, :width].isfinite()
@@ -94,8 +95,8 @@ def search(step: Step, state: Any, last: Tensor, most: Tensor, end: int, beam: B
         done = worst.isfinite() if width == 1 else worst >= best * beam.score(1.0, length + 1)
         on = best.isfinite() & ~done
         before = logs.shape[1]
-        chosen = (torch.arange(len(rows), device=rows.device)[:, None] * before + origins)[on].flatten()
-        state, tokens = select(state, chosen), going[on].flatten()
+        chosen = (torch.arange(len(rows))[:, None] * before + origins)[on].flatten()
+        state, tokens = select(state, chosen.to(device)), going[on].flatten().to(device)
         rows, scores, said, kept = rows[on], scores[on], said[on], kept[on]
     return [sorted(found, key=lambda each: -each.score)[:width] for found in ended]
 

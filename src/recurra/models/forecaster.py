@@ -472,14 +472,15 @@ class Forecaster(Task[ForecasterConfig]):
     def step_loss(self, batch: Batch, state: Any = None) -> tuple[Tensor, int, Any]:
         assert isinstance(batch, WindowBatch)
         begin = self._begin(batch.inputs, state)
-        centres, scale, outputs, after = self.outputs_at(batch, begin, aligned=state is None and self._aligned(batch))
+        centres, scale, outputs, after = self.outputs_at(
+            batch, begin, aligned=state is None and self._aligned(batch.apart)
+        )
         targets = batch.answers("These rows have no later values", expected="the values that follow").flatten(0, 1)
         total, count = self.loss_of(centres, scale, outputs, targets[:, : self.config.block])
         return total, max(1, count), after
 
-    def _aligned(self, batch: WindowBatch) -> bool:
-        last = batch.anchors.amax(dim=1, keepdim=True)
-        return bool((((last - batch.anchors) % self.config.segment == 0) | (batch.anchors < 0)).all())
+    def _aligned(self, apart: int) -> bool:
+        return apart > 0 and apart % self.config.segment == 0
 
     def aims(self, centres: Tensor, scale: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """targets[N, H] as the outputs are, and which of them are known."""

@@ -223,7 +223,7 @@ class Reader(nn.Module):
     def _numbers(self, column: Tensor, valid: Tensor) -> Tensor:
         """The numbers of series, -1 for what is none of the training data's."""
         there = valid & (column > -0.5) & (column < self.config.series - 0.5)
-        return torch.where(there, column, column.new_tensor(-1.0)).round().long()
+        return torch.where(there, column, -1.0).round().long()
 
     def _known(self, series: Tensor, running: Tensor) -> Tensor:
         if not self.config.series:

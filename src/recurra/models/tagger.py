@@ -346,9 +346,9 @@ class Tagger(Task[TaggerConfig]):
         rows, steps = outputs.shape[:2]
         lengths = [steps] * rows if batch.lengths is None else batch.lengths.tolist()
         answers: list[Answer] = []
-        labels = self._label_answers(outputs, lengths, top)
+        labels, found = self._label_answers(outputs, lengths, top), tags.tolist()
         for row, length in enumerate(lengths):
-            named = [self.codecs.tags.decode(tag) for tag in tags[row, :length].tolist()]
+            named = [self.codecs.tags.decode(tag) for tag in found[row][:length]]
             answer: Answer = {} if tokens is None else {"tokens": tokens[row]}
             answer["tags"] = named
             if self.codecs.scheme != "plain":
@@ -408,7 +408,7 @@ class Tagger(Task[TaggerConfig]):
         else:
             field = self.field
             total = kernels.crf_loss(scores, tags.T, field["transitions"], field["start"], field["end"], lengths)
-        if self.config.labels and steps and bool((label >= 0).any()):
+        if self.config.labels and steps:
             logits = self._label_scores(outputs, batch.lengths)
             total = total + F.cross_entropy(logits, label.clamp(min=-1), ignore_index=-1, reduction="sum")
         return total, int(lengths.sum())

@@ -250,6 +250,7 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         batch = batch.to(self.device)
         inputs, lengths = batch.inputs, batch.lengths
         (rows, steps), device = inputs.shape[:2], inputs.device
+        shortest = steps if lengths is None else min(lengths.tolist(), default=steps)
         if lengths is None:
             lengths = torch.full((rows,), steps, device=device)
         piece = max(1, PIECE // rows) if self.causal else max(1, steps)
@@ -258,7 +259,7 @@ class Task(nn.Module, ABC, Generic[ConfigT]):
         for start in range(0, max(1, steps), piece):
             part = inputs[:, start : start + piece]
             left = (lengths - start).clamp(0, part.shape[1])
-            outputs, state = self(part, state, None if (left == part.shape[1]).all() else left)
+            outputs, state = self(part, state, None if shortest >= start + part.shape[1] else left)
             if outputs.dim() == 3:
                 ends = outputs[torch.arange(rows, device=device), (left - 1).clamp(min=0)]
                 outputs = ends if last is None else torch.where((left > 0)[:, None], ends, last)

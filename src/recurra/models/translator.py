@@ -284,8 +284,9 @@ class Translator(Translation[TranslatorConfig]):
         began = self.encode_source(batch.inputs, batch.lengths)
         inputs, lengths = self._shifted(targets)
         hidden, after, _ = self._written(inputs, began, lengths, None)
-        valid = (targets >= 0).T
-        hidden, chosen = hidden[valid], targets.T[valid]
+        targets = targets.T.flatten()
+        valid = (targets >= 0).nonzero()[:, 0]
+        hidden, chosen = hidden.flatten(0, 1).index_select(0, valid), targets[valid]
         weight = self.embedding if self.head is None else self.head
         total = kernels.cross_entropy(hidden[None], weight, self.bias, chosen[None], None)
         if self.training and self.config.smoothing:

@@ -95,7 +95,7 @@ class WordByWord(Translation[WordByWordConfig]):
         return self._answers(outputs, [outputs.shape[1]] * len(outputs))
 
     def _answers(self, outputs: Tensor, lengths: Sequence[int]) -> list[Answer]:
-        values, tokens = self.sayable(outputs).log_softmax(dim=-1).max(dim=-1)
+        values, tokens = (found.cpu() for found in self.sayable(outputs).log_softmax(dim=-1).max(dim=-1))
         answers = []
         for row, length in enumerate(lengths):
             text, score = self.said(tokens[row, :length].tolist()), float(values[row, :length].sum())

@@ -32,10 +32,11 @@ def evaluate(
             part = batch.part(mine[0] if mine else slice(0, 1)).to(device)
             measured, state = model.step_measure(part, state if batch.carries else None, quick)
             for name, value in measured.items():
-                value = value.cpu() if mine else torch.zeros_like(value.cpu())
-                sums[name] = sums[name] + value if name in sums else value
+                counted = value if mine else torch.zeros_like(value)
+                sums[name] = sums[name] + counted if name in sums else counted
     model.train(was_training)
     if not sums:
         raise DataError("There is nothing to evaluate", expected="at least one row")
-    sums = workers.add_sums(sums)
+    # a device is waited for once, not at every batch
+    sums = workers.add_sums({name: value.cpu() for name, value in sums.items()})
     return model.metrics(sums), sums

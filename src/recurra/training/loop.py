@@ -143,14 +143,15 @@ class _Run:
         """(what happened, whether to stop, whether to keep the position): the same for all workers."""
         position = self._position
         rate = self._recipe.rate_at(self._progress(), position.history)
-        total, count = self._gradients(batch)
+        totals, count = self._gradients(batch)
         gradients = [p.grad for p in self._optimisers.parameters if p.grad is not None]
         wishes = [float(stop()), float(self._wants_to_keep())]
-        total, count, *wishes = self._workers.add_all(gradients, [total, count, *wishes])
-        value = total / count
-        if not math.isfinite(value):
-            raise trouble.not_a_number("The loss", value, self._where(), self._model, self._recipe)
-        norm = self._clip(gradients, count)
+        total, count, norm, wishes = self._told(totals, count, gradients, wishes)
+        value, norm = total / count, norm / count
+        for what, number in (("The loss", value), ("The gradient", norm)):
+            if not math.isfinite(number):
+                raise trouble.not_a_number(what, number, self._where(), self._model, self._recipe)
+        self._clip(gradients, norm, count)
         self._optimisers.step(rate)
         position.step += 1
         position.index += 1
@@ -165,8 +166,22 @@ class _Run:
         event = {**self._numbers(), "rate": rate, "loss": value, "norm": norm}
         return event, wishes[0] > 0, wishes[1] > 0
 
-    def _gradients(self, batch: Batch) -> tuple[float, int]:
-        """Leave the gradient of the summed loss of this worker's rows in the parameters: (that sum, how many losses)."""
+    def _told(
+        self, totals: list[Tensor], count: int, gradients: list[Tensor], wishes: list[float]
+    ) -> tuple[float, float, float, list[float]]:
+        """(sum of the losses, their count, norm of their gradient, wishes) of all workers, whose gradients are added up.
+
+        A device is waited for here, once a step, when all of the step's work but the optimiser's is given to it.
+        """
+        if self._workers.count > 1:
+            numbers = [sum(torch.stack(totals).tolist()), count, *wishes]
+            total, number, *wishes = self._workers.add_all(gradients, numbers)
+            return total, number, float(torch.nn.utils.get_total_norm(gradients)), wishes
+        *sums, norm = torch.stack([*totals, torch.nn.utils.get_total_norm(gradients)]).tolist()
+        return sum(sums), count, norm, wishes
+
+    def _gradients(self, batch: Batch) -> tuple[list[Tensor], int]:
+        """Leave the gradient of the summed loss of this worker's rows in the parameters: (sums, how many losses)."""
         for parameter in self._optimisers.parameters:
             parameter.grad = None
         whole = len(batch.inputs)
@@ -176,48 +191,40 @@ class _Run:
         if parts == [slice(0, whole)]:
             total, count, state = self._backward(batch, before, 1.0)
             self._state = detach(state)
-            return total, count
+            return [total], count
         # a worker without rows draws what the others draw, and counts nothing
         counts = 1.0 if parts else 0.0
         parts = parts or [slice(0, 1)]
         offset = parts[0].start
         random = torch_random(self._device)
-        sums, number, states = 0.0, 0, []
+        totals, number, states = [], 0, []
         for rows in parts:
             restore_torch_random(random, self._device)
             mine = None if before is None else select(before, slice(rows.start - offset, rows.stop - offset))
             with rows_of(whole, rows):
                 total, count, state = self._backward(batch.part(rows), mine, counts)
-            sums, number = sums + total * counts, number + int(count * counts)
+            totals.append(total * counts)
+            number += int(count * counts)
             states.append(detach(state))
         self._state = merge(states)
-        return sums, number
+        return totals, number
 
-    def _backward(self, batch: Batch, state: Any, weight: float) -> tuple[float, int, Any]:
+    def _backward(self, batch: Batch, state: Any, weight: float) -> tuple[Tensor, int, Any]:
         batch = batch.to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.precision == "bfloat16"):
             total, count, after = self._step_loss(batch, state)
-        value = float(total.detach())
-        if not math.isfinite(value) and self._workers.count == 1:
-            loss = value / count
-            raise trouble.not_a_number("The loss", loss, self._where(), self._model, self._recipe, total)
         (total if weight == 1.0 else total * weight).backward()
-        return value, count, after
+        return total.detach(), count, after
 
-    def _clip(self, gradients: list[Tensor], count: float) -> float:
-        """From the gradients of a sum of `count` losses to those of their mean, no longer together than `clip`.
+    def _clip(self, gradients: list[Tensor], norm: float, count: float) -> None:
+        """From the gradients of a sum of `count` losses to those of their mean, whose norm is `norm`, made `clip` at most.
 
-        Both are factors, so one pass over the gradients does for both, and none over what lies before them. Returns the
-        norm of the gradient of the mean.
+        Both are factors, so one pass over the gradients does for both, and none over what lies before them.
         """
-        norm = float(torch.nn.utils.get_total_norm(gradients)) / count
-        if not math.isfinite(norm):
-            raise trouble.not_a_number("The gradient", norm, self._where(), self._model, self._recipe)
         self._position.clipped += norm > self._recipe.clip
         factor = min(1.0, self._recipe.clip / (norm + 1e-6)) / count
         for gradient in gradients:
             gradient.mul_(factor)
-        return norm
 
     def _watch(self, value: float) -> None:
         """Stop a run whose loss explodes."""

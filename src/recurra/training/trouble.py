@@ -18,13 +18,9 @@ HIGH = 0.01
 """A rate of AdamW above which it is no use to take a third."""
 
 
-def not_a_number(
-    what: str, value: float, where: str, model: nn.Module, recipe: Recipe, total: Tensor | None = None
-) -> DataError:
-    """The error for a loss or gradient that is NaN or infinite; `total` is a loss whose gradients are not there yet."""
+def not_a_number(what: str, value: float, where: str, model: nn.Module, recipe: Recipe) -> DataError:
+    """The error for a loss or gradient that is NaN or infinite, after backward."""
     guilty = _first(((name, value) for name, value in model.named_parameters()), "the weight")
-    if guilty is None and total is not None and total.requires_grad:
-        total.backward()
     if guilty is None:
         found = ((name, value.grad) for name, value in model.named_parameters() if value.grad is not None)
         guilty = _first(found, "the gradient of")
