@@ -24,6 +24,7 @@ from test_kernels import arguments
 from test_sweeps import arguments as of_a_sweep
 from tolerances import assert_close
 
+CPU = torch.device("cpu")
 PLAIN: dict[str, Any] = {"inputs": 3, "bias_in": True, "keep": False}
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -227,9 +228,10 @@ def test_what_was_measured_to_be_faster_runs(monkeypatch: pytest.MonkeyPatch) ->
         return next(took[ran[-1]])
 
     ways = {name: lambda name=name: ran.append(name) for name in took}
-    finding = measured.fastest(key, ways, clock)
+    torch.use_deterministic_algorithms(False)
+    finding = measured.fastest(key, ways, CPU, clock)
     assert finding.way == "triton" and ran == ["cudnn", "triton"] * 6
-    assert measured.fastest(key, {"cudnn": _never}, clock) is finding
+    assert measured.fastest(key, {"cudnn": _never}, CPU, clock) is finding
     assert gpu.choose("gru", inputs) == ("triton", "measured: triton 1.500 ms, cudnn 2.000 ms")
     # (as many steps, but for a factor below two; not other rows, units, dtypes, precisions, or training)
     assert gpu.choose("gru", {**inputs, "x": inputs["x"][:2]})[0] == "triton"
@@ -237,9 +239,20 @@ def test_what_was_measured_to_be_faster_runs(monkeypatch: pytest.MonkeyPatch) ->
     assert gpu.choose("gru", inputs, training=True)[0] == "cudnn"
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
     assert gpu.choose("gru", inputs)[0] == "cudnn"
-    assert not measured.may_measure()  # (tests want the same numbers from run to run)
-    torch.use_deterministic_algorithms(False)
+    monkeypatch.undo()
     assert measured.may_measure()
+    torch.use_deterministic_algorithms(True)
+    assert not measured.may_measure()
+
+
+@pytest.mark.usefixtures("everything")
+def test_what_was_measured_counts_not_where_runs_must_be_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = asked("gru")
+    found = {gpu._key("gru", inputs, False): measured.Finding("triton", {"triton": 1.0, "cudnn": 2.0})}
+    monkeypatch.setattr(measured, "_findings", found)
+    assert gpu.choose("gru", inputs)[0] == "cudnn"  # (tests want the same numbers from run to run)
+    torch.use_deterministic_algorithms(False)
+    assert gpu.choose("gru", inputs)[0] == "triton"
 
 
 @pytest.mark.usefixtures("everything")

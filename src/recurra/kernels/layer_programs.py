@@ -14,7 +14,7 @@ from recurra.kernels.ops_scan import by_kernels
 from recurra.kernels.ops_scan import scan as run_program
 from recurra.kernels.programs import Given, Sizes, trace, undisturbed
 from recurra.kernels.steps import STEPS
-from recurra.kernels.transforms import batched_by_autograd, constant, unwatched
+from recurra.kernels.transforms import batched_by_autograd, constant, in_own_dtype, unwatched
 from recurra.kernels.variants import Variant
 
 
@@ -56,7 +56,8 @@ def project(
     x: Tensor, weight_in: Tensor | None, bias_in: Tensor | None, tokens: Tensor | None, lengths: Tensor | None
 ) -> Tensor:
     """What the inputs add to the sums of every step, [T, B, G*H]."""
-    return reference.project(x, weight_in, bias_in, tokens, lengths, linear=ops.linear)
+    with in_own_dtype(x.device):
+        return reference.project(x, weight_in, bias_in, tokens, lengths, linear=ops.linear)
 
 
 def run(
@@ -84,7 +85,8 @@ def run(
     values = list(parameters.values())
     matrices, vectors = ([value for value in values if value.dim() == axes] for axes in (2, 1))
     given = Given([x, *variant.zones], list(fixed.values()), list(states), vectors, matrices)
-    (outputs, *gates), last = run_program(text, given, lengths, resets, reverse)
+    with in_own_dtype(x.device):
+        (outputs, *gates), last = run_program(text, given, lengths, resets, reverse)
     # (there are as many kinds of gates as states)
     return outputs, *last, *(gates if keep else [x.new_empty(0) for _ in last])
 

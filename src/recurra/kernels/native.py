@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -79,6 +79,19 @@ def backend(name: str) -> Iterator[None]:
 def chosen() -> str:
     """The backend that was chosen for this place in the program."""
     return _choice.get()
+
+
+def handed_on(like: Tensor) -> str | None:
+    """The choice that the gradient of a call on this tensor must be told of, or None where it can see one itself.
+
+    Backward on a GPU runs in a thread of torch's, which no choice made in this one reaches.
+    """
+    return _choice.get() if like.is_cuda else None
+
+
+def told(choice: str | None) -> AbstractContextManager[None]:
+    """Within, what `handed_on` gave is the choice."""
+    return nullcontext() if choice is None or choice == _choice.get() else backend(choice)
 
 
 def unsupported(

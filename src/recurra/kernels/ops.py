@@ -183,11 +183,16 @@ def _register(kernel: Kernel) -> None:
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.set_materialize_grads(False)
+        ctx.choice = native.handed_on(inputs[1])
         ctx.plain = {key: value for key, value in zip(names, inputs, strict=True) if key not in tensors}
         given = [value for key, value in zip(names, inputs, strict=True) if key in tensors]
         ctx.save_for_backward(*given, output[0], *output[len(output) - kernel.saved :])
 
     def gradient(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        with native.told(ctx.choice):
+            return gradient_as_chosen(ctx, *grads)
+
+    def gradient_as_chosen(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         given = dict(zip(tensors, saved, strict=False))
         inputs = {key: given[key] if key in given else ctx.plain[key] for key in names}

@@ -98,12 +98,18 @@ torch.library.register_fake("recurra::scan_backward", _scan_backward_shape, lib=
 def _scan_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.set_materialize_grads(False)
     program, *groups, lengths, resets, reverse, _ = inputs
+    ctx.choice = native.handed_on(groups[0][0])
     ctx.plain = program, reverse, [len(group) for group in groups]
     saved = output[programs.emitted_count(program) : len(output) - len(groups[2])]
     ctx.save_for_backward(lengths, resets, *(value for group in groups for value in group), *saved)
 
 
 def _scan_gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
+    with native.told(ctx.choice):
+        return _scan_gradient_as_chosen(ctx, grads)
+
+
+def _scan_gradient_as_chosen(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
     program, reverse, sizes = ctx.plain
     lengths, resets, *values = ctx.saved_tensors
     left = iter(values)

@@ -19,18 +19,33 @@ Kiros and Hinton 2016, equations 20 to 22), zoneout, activations.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from recurra.kernels import variants
+from recurra.kernels.transforms import in_own_dtype
 from recurra.kernels.variants import Variant, without_forget
 
 Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
+_Layer = TypeVar("_Layer", bound=Callable[..., tuple[Tensor, ...]])
 
 
+def _as_given(layer: _Layer) -> _Layer:
+    """The layer in the dtype of its tensors, under autocast too."""
+
+    @wraps(layer)
+    def run(x: Tensor, *args: Any, **options: Any) -> tuple[Tensor, ...]:
+        with in_own_dtype(x.device):
+            return layer(x, *args, **options)
+
+    return run  # pyright: ignore[reportReturnType]
+
+
+@_as_given
 def elman(
     x: Tensor,
     h: Tensor,
@@ -54,6 +69,7 @@ def elman(
     return outputs, h_last, gates if keep else x.new_empty(0)
 
 
+@_as_given
 def gru(
     x: Tensor,
     h: Tensor,
@@ -78,6 +94,7 @@ def gru(
     return outputs, h_last, gates if keep else x.new_empty(0)
 
 
+@_as_given
 def lstm(
     x: Tensor,
     h: Tensor,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +13,7 @@ from recurra.errors import DataError
 from recurra.kernels import native, ops, reference
 from recurra.kernels.ops_scan import scan as run_program
 from recurra.kernels.programs import Given, Sizes, Step, Traced, difference, evaluate, trace, undisturbed
-from recurra.kernels.transforms import transformed
+from recurra.kernels.transforms import in_own_dtype, transformed
 
 
 @lru_cache(maxsize=64)
@@ -75,16 +74,8 @@ def scan(
     if len(x) == 0:
         # what a step hands out is known from a step alone
         widths = tuple(value.shape[-1] for value in one(x.new_zeros(x.shape[1:]), states)[1])
-    with _without_autocast(x.device):
+    with in_own_dtype(x.device):
         return reference.run(one, x, states, lengths, resets, reverse, widths)
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast would change the dtype of products alone, and what a step is given next would not be what it was."""
-    name = device.type
-    # (not of every device, meta for one, may be asked whether it is on)
-    on = torch.amp.is_autocast_available(name) and torch.is_autocast_enabled(name)
-    return torch.autocast(name, enabled=False) if on else nullcontext()
 
 
 def _check(
@@ -151,7 +142,7 @@ def scan_traced(
     reverse: bool = False,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """`scan` of a step whose program is at hand."""
-    with _without_autocast(inputs[0].device):
+    with in_own_dtype(inputs[0].device):
         weights, shared = traced.arguments(list(parameters.values()), inputs[0].dtype)
         before, rows = traced.hoisted.before, [inputs[at] for at in traced.hoisted.kept]
         if before is not None:

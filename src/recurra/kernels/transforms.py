@@ -1,4 +1,4 @@
-"""What watches a call from outside of it: a transform of `torch.func`, or a level of forward-mode differentiation.
+"""What acts on a call from outside of it: a transform of `torch.func`, a level of forward-mode differentiation, autocast.
 
 The operations of `ops.py` record their own gradient and nothing else, so whoever watches in another way is given the
 reference, which torch differentiates and batches by itself. What is asked here has no public name in torch; where a
@@ -8,6 +8,7 @@ version lets it not be asked, the answer is the one that its ordinary calls need
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -39,6 +40,17 @@ def constant(function: _Function) -> _Function:
     """
     function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
     return function
+
+
+def in_own_dtype(device: torch.device) -> AbstractContextManager[Any]:
+    """Within it autocast changes nothing: a recurrence runs in the dtype of its tensors.
+
+    Autocast would change the dtype of products alone, and what a step is given next would not be what it was.
+    """
+    name = device.type
+    # (not of every device, meta for one, may be asked whether it is on)
+    on = torch.amp.is_autocast_available(name) and torch.is_autocast_enabled(name)
+    return torch.autocast(name, enabled=False) if on else nullcontext()
 
 
 def watched() -> bool:

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from recurra.kernels import native, reference
 from recurra.kernels.gpu import measured
 from recurra.kernels.programs import Given, backward_by_torch, by_torch
 from recurra.kernels.sweeps import by_reference
+from recurra.kernels.transforms import constant, in_own_dtype
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 LINEAR = frozenset({"mingru", "minlstm", "rglru", "lru"})
@@ -36,7 +38,9 @@ def cudnn_there() -> bool:
     return torch.backends.cudnn.is_available()
 
 
+@cache
 def triton_there() -> bool:
+    # (to look for it takes longer than all the rest of a choice)
     return find_spec("triton") is not None
 
 
@@ -99,10 +103,13 @@ def choose(kernel: str, inputs: dict[str, Any], training: bool = False) -> tuple
     asked = {**inputs, "keep": False} if training else inputs
     reason, missing = not_by_cudnn(kernel, asked), not_by_triton(kernel, inputs)
     if reason is None:
-        finding = measured.known(_key(kernel, inputs, training))
+        # (what was measured may differ from run to run, and results with it)
+        alike = torch.are_deterministic_algorithms_enabled()
+        finding = None if alike else measured.known(_key(kernel, inputs, training))
         if finding is not None and missing is None:
             return finding.way, str(finding)
-        return "cudnn", "a dense call of the plain cell, without gates"
+        dense = "a dense call of the plain cell, without gates"
+        return "cudnn", f"{dense}; nothing is measured where runs are to be alike" if alike else dense
     if missing is None:
         return "triton", f"not cuDNN, because {reason}"
     if not_by_program(inputs["h"].dtype) is None and kernel in native.KERNELS:
@@ -126,6 +133,7 @@ def not_by_program(dtype: torch.dtype) -> str | None:
     return None if dtype in _DTYPES else f"there is none for {str(dtype).removeprefix('torch.')}"
 
 
+@constant
 def by_program(dtype: torch.dtype, needed: bool) -> bool:
     """Whether a layer on a GPU with an option that the kernels of layers have not is to be run as a program."""
     return needed and withheld() is None and not_by_program(dtype) is None
@@ -160,6 +168,10 @@ def forward(kernel: str, names: Sequence[str]) -> Callable[..., Any]:
     slow = getattr(reference, kernel)
 
     def implementation(*args: Any) -> tuple[Tensor, ...]:
+        with in_own_dtype(args[0].device):
+            return run(*args)
+
+    def run(*args: Any) -> tuple[Tensor, ...]:
         inputs = dict(zip(names, args, strict=True))
         road, why = choose(kernel, inputs)
         if road == "cudnn":
@@ -170,7 +182,8 @@ def forward(kernel: str, names: Sequence[str]) -> Callable[..., Any]:
 
                 ways = {"cudnn": cudnn.forward, "triton": layers.forward}
                 calls = {name: partial(way, kernel, inputs) for name, way in ways.items()}
-                return ways[measured.fastest(_key(kernel, inputs, False), calls).way](kernel, inputs)
+                finding = measured.fastest(_key(kernel, inputs, False), calls, inputs["h"].device)
+                return ways[finding.way](kernel, inputs)
             return cudnn.forward(kernel, inputs)
         if road == "triton":
             from recurra.kernels.gpu import layers
@@ -200,23 +213,29 @@ def recorded(
         return None
     from recurra.kernels.gpu.cudnn import Recorded
 
-    by_cudnn = partial(Recorded.apply, kernel, names)
-    if _to_measure(kernel, inputs, True):
-        ways = {"cudnn": by_cudnn, "triton": operation}
-        calls = {name: partial(_there_and_back, way, values) for name, way in ways.items()}
-        if measured.fastest(_key(kernel, inputs, True), calls).way == "triton":
-            return None
-    return by_cudnn(*values)  # pyright: ignore[reportReturnType]
+    by_cudnn, device = partial(Recorded.apply, kernel, names), inputs["h"].device
+    with in_own_dtype(device):
+        if _to_measure(kernel, inputs, True):
+            ways = {"cudnn": by_cudnn, "triton": operation}
+            calls = {name: partial(_there_and_back, way, values) for name, way in ways.items()}
+            if measured.fastest(_key(kernel, inputs, True), calls, device).way == "triton":
+                return None
+        return by_cudnn(*values)  # pyright: ignore[reportReturnType]
 
 
 def _there_and_back(run: Callable[..., Any], values: Sequence[Any]) -> None:
-    """A call and its gradient, on copies of what is given."""
+    """A call and its gradient, on copies of what is given, unseen by whoever counts what calls save (checkpoints do)."""
     given = [
         value.detach().requires_grad_(value.requires_grad) if isinstance(value, Tensor) else value for value in values
     ]
-    outputs = run(*given)[0]
-    leaves = [value for value in given if isinstance(value, Tensor) and value.requires_grad]
-    torch.autograd.grad(outputs, leaves, torch.ones_like(outputs))
+    with saved_tensors_hooks(_as_it_is, _as_it_is):
+        outputs = run(*given)[0]
+        leaves = [value for value in given if isinstance(value, Tensor) and value.requires_grad]
+        torch.autograd.grad(outputs, leaves, torch.ones_like(outputs))
+
+
+def _as_it_is(value: Tensor) -> Tensor:
+    return value
 
 
 def backward(
@@ -227,6 +246,10 @@ def backward(
     order = [name for name in names if name in _DIFFERENTIABLE]
 
     def implementation(*args: Any) -> tuple[Tensor, ...]:
+        with in_own_dtype(args[count].device):
+            return run(*args)
+
+    def run(*args: Any) -> tuple[Tensor, ...]:
         grads: dict[str, Any] = dict(zip(grad_names, args, strict=False))
         inputs: dict[str, Any] = dict(zip(names, args[count:], strict=False))
         if args[gates] is not None or (withheld() or not_by_triton(kernel, inputs)) is not None:

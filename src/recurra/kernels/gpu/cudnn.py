@@ -8,6 +8,7 @@ not depend on which way was the faster one.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,29 +27,56 @@ FUNCTIONS = {"elman": {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}, "gru": t
 _MODES = {"elman": "RNN_", "gru": "GRU", "lstm": "LSTM"}
 
 
+class _Full:
+    """The switch of cuDNN, which is one for all threads: the first to come turns it, the last to go turns it back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: Any = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                owner, name, full = self._switch()
+                self._before = getattr(owner, name)
+                setattr(owner, name, full)
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                owner, name, _ = self._switch()
+                setattr(owner, name, self._before)
+
+    @staticmethod
+    def _switch() -> tuple[Any, str, Any]:
+        # torch before 2.9 has one for all of cuDNN
+        new = hasattr(cudnn.rnn, "fp32_precision")
+        return (cudnn.rnn, "fp32_precision", "ieee") if new else (cudnn, "allow_tf32", False)
+
+
+_full = _Full()
+
+
 @contextmanager
 def in_full() -> Iterator[None]:
     """Within, cuDNN rounds nothing to tf32 unless torch's products do."""
     if torch.get_float32_matmul_precision() != "highest":
         yield
         return
-    own: Any = cudnn.rnn
-    before = getattr(own, "fp32_precision", None)
-    if before is None:  # torch before 2.9 has one switch for all of cuDNN
-        with cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False):
-            yield
-        return
-    own.fp32_precision = "ieee"
+    _full.enter()
     try:
         yield
     finally:
-        own.fp32_precision = before
+        _full.leave()
 
 
 def forward(kernel: str, inputs: dict[str, Any]) -> tuple[Tensor, ...]:
     """The results of `reference.KERNEL` without gates: x[T, B, I] with a weight_in, no option besides the direction."""
     weights = _weights(kernel, inputs)
-    outputs, *last = _run(kernel, inputs, weights)
+    outputs, *last = _run(kernel, inputs, weights, training=False)
     return _results(outputs, last)
 
 
@@ -58,8 +86,8 @@ def _results(outputs: Tensor, last: list[Tensor]) -> tuple[Tensor, ...]:
     return (outputs, *(value[0].clone() for value in last), *nothing)
 
 
-def _run(kernel: str, inputs: dict[str, Any], weights: list[Tensor]) -> list[Tensor]:
-    """What torch's operator gives: outputs[T, B, H] and the last states[1, B, H]."""
+def _run(kernel: str, inputs: dict[str, Any], weights: list[Tensor], training: bool) -> list[Tensor]:
+    """What torch's operator gives: outputs[T, B, H] and the last states[1, B, H]; `training`: it keeps its reserve."""
     x, h, c, activation = inputs["x"], inputs["h"], inputs.get("c"), inputs.get("activation")
     run = FUNCTIONS[kernel] if activation is None else FUNCTIONS[kernel][activation]
     x = x.flip(0) if inputs["reverse"] else x
@@ -67,7 +95,7 @@ def _run(kernel: str, inputs: dict[str, Any], weights: list[Tensor]) -> list[Ten
     states = [value.contiguous()[None] for value in (h, c) if value is not None]
     first = states[0] if c is None else states
     with in_full():
-        outputs, *last = run(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+        outputs, *last = run(x, first, weights, True, 1, 0.0, training, False, False)
     return [outputs.flip(0) if inputs["reverse"] else outputs, *last]
 
 
@@ -138,7 +166,7 @@ class Recorded(torch.autograd.Function):
                 name: inputs[name].detach().requires_grad_() for name in ("x", "h", "c") if inputs.get(name) is not None
             }
             weights = [value.requires_grad_() for value in weights]
-            results = _run(kernel, {**inputs, **leaves}, weights)
+            results = _run(kernel, {**inputs, **leaves}, weights, training=True)
         ctx.set_materialize_grads(False)
         ctx.plain = kernel, names, [None if isinstance(value, Tensor) else value for value in values]
         ctx.inner = leaves, weights, results
@@ -164,7 +192,17 @@ class Recorded(torch.autograd.Function):
             found = layer_programs.gradient(kernel, wanted, inputs, [*arrived, *kept], len(kept))
         else:
             found = _of_operator(kernel, inputs, leaves, weights, results, arrived)
+        if not _kept_for_another():
+            # (the reserve is large, and this may outlive the step of an optimiser)
+            ctx.inner = None
         return (None, None, *(found.get(name) for name in names))
+
+
+def _kept_for_another() -> bool:
+    """Whether the graph that is walked back stays, so that a second backward may come."""
+    inner: Any = torch._C
+    kept = getattr(inner._autograd, "_get_current_graph_task_keep_graph", None)
+    return kept is None or kept()
 
 
 def _apart(values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:

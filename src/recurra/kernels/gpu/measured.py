@@ -1,7 +1,7 @@
 """Which of several ways is the fastest: measured once for each kind of call, and remembered.
 
 It knows calls and seconds. A measurement waits for the device, so it is made the first time only, and never while a
-CUDA graph is captured or results have to be the same from run to run.
+CUDA graph is captured, inside of a backward pass, or where results have to be the same from run to run.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import threading
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +20,14 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """The fastest way, and the milliseconds of each."""
+    """The fastest way, and the milliseconds of each; none where there was no memory for it, and the first way is taken."""
 
     way: str
     milliseconds: dict[str, float]
 
     def __str__(self) -> str:
+        if not self.milliseconds:
+            return "not measured, since there was no memory for it"
         times = (f"{way} {took:.3f} ms" for way, took in sorted(self.milliseconds.items(), key=lambda item: item[1]))
         return f"measured: {', '.join(times)}"
 
@@ -40,13 +43,19 @@ def known(key: Hashable) -> Finding | None:
 
 def may_measure() -> bool:
     """Whether a call of this moment may be run several times to time it."""
-    if torch.are_deterministic_algorithms_enabled() or torch.compiler.is_compiling():
+    if torch.are_deterministic_algorithms_enabled() or torch.compiler.is_compiling() or _in_backward():
         return False
     return not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing())
 
 
+def _in_backward() -> bool:
+    """Whether this thread is one of a backward pass, as where pieces are computed again: whoever measures may wait for it."""
+    current = getattr(torch._C, "_current_graph_task_id", None)
+    return current is not None and current() != -1
+
+
 def by_events(call: Callable[[], object]) -> float:
-    """Milliseconds of one call on the current stream."""
+    """Milliseconds of one call on the current stream of the current device."""
     begins, ends = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     begins.record()
     call()
@@ -56,14 +65,27 @@ def by_events(call: Callable[[], object]) -> float:
 
 
 def fastest(
-    key: Hashable, ways: Mapping[str, Callable[[], object]], clock: Callable[[Callable[[], object]], float] = by_events
+    key: Hashable,
+    ways: Mapping[str, Callable[[], object]],
+    device: torch.device,
+    clock: Callable[[Callable[[], object]], float] = by_events,
 ) -> Finding:
-    """The finding for such a call, measured if there is none yet; the first call of each way, which compiles, is not."""
+    """The finding for such a call, measured on the device if there is none yet."""
     with _lock:
         if key not in _findings:
-            for call in ways.values():
-                call()
-            rounds = [{name: clock(call) for name, call in ways.items()} for _ in range(ROUNDS)]
-            medians = {name: statistics.median(each[name] for each in rounds) for name in ways}
-            _findings[key] = Finding(min(medians, key=lambda name: medians[name]), medians)
+            with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+                _findings[key] = _measured(ways, clock)
         return _findings[key]
+
+
+def _measured(ways: Mapping[str, Callable[[], object]], clock: Callable[[Callable[[], object]], float]) -> Finding:
+    """The first call of each way, which compiles, does not count."""
+    try:
+        for call in ways.values():
+            call()
+        rounds = [{name: clock(call) for name, call in ways.items()} for _ in range(ROUNDS)]
+    except torch.OutOfMemoryError:
+        # what is asked for, and nothing beside it, may well have room
+        return Finding(next(iter(ways)), {})
+    medians = {name: statistics.median(each[name] for each in rounds) for name in ways}
+    return Finding(min(medians, key=lambda name: medians[name]), medians)

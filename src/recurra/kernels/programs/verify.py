@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recurra.kernels.programs.program import evaluate, parse
+from recurra.kernels.transforms import in_own_dtype
 
 _ROWS = 64
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-3}
@@ -27,7 +28,7 @@ def undisturbed() -> Iterator[None]:
     except ImportError:  # another torch
         _disable_current_modes = ExitStack
     with (
-        _disable_current_modes(), torch.inference_mode(False), torch.autocast("cpu", enabled=False),
+        _disable_current_modes(), torch.inference_mode(False), in_own_dtype(torch.device("cpu")),
         torch.random.fork_rng(devices=[]), torch.device("cpu"),
     ):  # fmt: skip
         yield

@@ -1,0 +1,216 @@
+"""What stands around a call on a GPU: autocast, threads, checkpoints, a compiler, a measurement; shown on the processor."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
+
+from gpu_calls import cast, complete
+from recurra import kernels
+from recurra.kernels import KERNELS, backend, gpu, native, reference
+from recurra.kernels.gpu import cudnn, measured
+from test_kernels import arguments
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "ENABLED", True)
+    monkeypatch.setattr(gpu, "cudnn_there", lambda: True)
+    monkeypatch.setattr(gpu, "triton_there", lambda: True)
+    monkeypatch.setattr(measured, "_findings", {})
+
+
+def asked(name: str, **more: Any) -> dict[str, Any]:
+    given = arguments(name, 3, 2, 4, **{"inputs": 3, "bias_in": True, "keep": False, **more})
+    return cast(complete(name, given), torch.float32)
+
+
+def leaves_of(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value.clone().requires_grad_() if isinstance(value, Tensor) and value.is_floating_point() else value
+        for key, value in inputs.items()
+    }
+
+
+def recorded(name: str, inputs: dict[str, Any]) -> tuple[Tensor, ...]:
+    results = gpu.recorded(name, KERNELS[name].names, list(inputs.values()), lambda *_: None)
+    assert results is not None
+    return results
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("name", KERNELS)
+def test_autocast_changes_nothing_of_a_call(name: str, lengths: bool) -> None:
+    if lengths:
+        pytest.importorskip("triton", reason="Triton is made for Linux alone")
+    inputs, run = asked(name, lengths=lengths), gpu.forward(name, KERNELS[name].names)
+    truth = run(*inputs.values())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = run(*inputs.values())
+        if not lengths:
+            found = (*found, recorded(name, leaves_of(inputs))[0])
+            truth = (*truth, truth[0])
+    assert all(one.dtype == torch.float32 and torch.equal(one, true) for one, true in zip(found, truth, strict=True))
+
+
+@pytest.mark.parametrize("chosen", ["native", "reference"])
+@pytest.mark.parametrize(("name", "more"), [("gru", {}), ("elman", {"activation": "gelu"}), ("lstm", {"clip": 0.5})])
+def test_autocast_changes_nothing_on_the_processor(name: str, more: dict[str, Any], chosen: str) -> None:
+    given = cast(arguments(name, 3, 2, 4, inputs=3, bias_in=True), torch.float32)
+    given = {**leaves_of(given), **more}
+    with backend(chosen):
+        truth = getattr(kernels, name)(**given)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = getattr(kernels, name)(**given)
+    assert all(one.dtype == torch.float32 and torch.equal(one, true) for one, true in zip(found, truth, strict=True))
+
+
+def watch(name: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, Any]]:
+    """(whether it was called for training, its outputs) of each call of torch's operator."""
+    seen: list[tuple[bool, Any]] = []
+    run: Any = cudnn.FUNCTIONS[name]
+
+    def watched(*given: Any) -> Any:
+        results = run(*given)
+        seen.append((given[6], weakref.ref(results[0])))
+        return results
+
+    monkeypatch.setitem(cudnn.FUNCTIONS, name, watched)
+    return seen
+
+
+def test_only_training_keeps_what_a_gradient_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, inputs = watch("gru", monkeypatch), asked("gru")
+    assert torch.is_grad_enabled()
+    gpu.forward("gru", KERNELS["gru"].names)(*inputs.values())
+    results = recorded("gru", leaves_of(inputs))
+    assert [training for training, _ in seen] == [False, True]
+    kept, loss = seen[1][1], results[0].sum()
+    loss.backward(retain_graph=True)
+    assert kept() is not None
+    loss.backward()
+    assert kept() is None and loss.grad_fn is not None
+
+
+def test_rounding_is_off_until_the_last_thread_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner: Any = torch.backends.cudnn.rnn
+    if not hasattr(inner, "fp32_precision"):
+        pytest.skip("this torch has one switch for all of cuDNN")
+    monkeypatch.setattr(inner, "fp32_precision", "tf32")  # (as it stands by default)
+    first, second = cudnn.in_full(), cudnn.in_full()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert inner.fp32_precision == "ieee"
+    second.__exit__(None, None, None)
+    assert inner.fp32_precision == "tf32"
+
+
+def test_a_measurement_is_of_the_device_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    there: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: there.append(device) or nullcontext())
+    ways: dict[str, Callable[[], object]] = {"cudnn": lambda: None, "triton": lambda: None}
+    found = measured.fastest("a", ways, torch.device("cuda", 1), lambda _: 1.0)
+    assert there == [torch.device("cuda", 1)] and found.milliseconds == {"cudnn": 1.0, "triton": 1.0}
+    measured.fastest("b", ways, CPU, lambda _: 1.0)
+    assert len(there) == 1
+
+
+def test_without_memory_for_a_measurement_the_first_way_is_taken() -> None:
+    def full() -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    inputs = asked("gru")
+    key = gpu._key("gru", inputs, False)
+    found = measured.fastest(key, {"cudnn": lambda: None, "triton": full}, CPU, lambda _: 1.0)
+    assert found.way == "cudnn"
+    assert gpu.explain("gru", inputs).endswith("without gates; nothing is measured where runs are to be alike")
+    torch.use_deterministic_algorithms(False)
+    assert gpu.explain("gru", inputs) == "cuDNN runs 'gru': not measured, since there was no memory for it"
+
+
+def test_nothing_is_measured_inside_of_a_backward_pass() -> None:
+    torch.use_deterministic_algorithms(False)
+    x, asked_inside = torch.ones(2, requires_grad=True), list[bool]()
+    y = x * 2
+    y.register_hook(lambda _: asked_inside.append(measured.may_measure()))
+    y.sum().backward()
+    assert asked_inside == [False] and measured.may_measure()
+
+
+def test_a_measurement_is_not_seen_by_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def to_measure(name: str, inputs: dict[str, Any], training: bool) -> bool:
+        return measured.known(gpu._key(name, inputs, training)) is None
+
+    measurements: list[str] = []
+
+    def without_a_clock(ways: Any, _: Any) -> measured.Finding:
+        for call in ways.values():
+            call()
+        measurements.append("")
+        return measured.Finding("cudnn", {})
+
+    monkeypatch.setattr(gpu, "_to_measure", to_measure)
+    monkeypatch.setattr(measured, "_measured", without_a_clock)
+    inputs, operation = leaves_of(asked("lstm")), torch.ops.recurra.lstm.default
+
+    def run(x: Tensor) -> Tensor:
+        results = gpu.recorded("lstm", KERNELS["lstm"].names, [x, *list(inputs.values())[1:]], operation)
+        assert results is not None
+        return results[0]
+
+    torch.use_deterministic_algorithms(False)
+    got = checkpoint(run, inputs["x"], use_reentrant=False, determinism_check="none")
+    assert isinstance(got, Tensor)
+    truth = torch.autograd.grad(run(inputs["x"]).sum(), [inputs["x"], inputs["weight"]])
+    found = torch.autograd.grad(got.sum(), [inputs["x"], inputs["weight"]])
+    assert len(measurements) == 1
+    assert all(torch.equal(one, true) for one, true in zip(found, truth, strict=True))
+
+
+@pytest.mark.parametrize(("name", "more"), [("gru", {}), ("elman", {"activation": "gelu"})])
+def test_a_choice_reaches_the_thread_of_a_backward_pass(
+    name: str, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "handed_on", lambda _: native.chosen())  # (as on a GPU)
+    walks: list[str] = []
+    walk = reference.run
+    monkeypatch.setattr(reference, "run", lambda *args: walks.append(native.chosen()) or walk(*args))
+    x = torch.randn(3, 2, 3, requires_grad=True)
+    given = {**cast(arguments(name, 3, 2, 4, inputs=3), torch.float32), **more, "x": x}
+    for chosen, expected in (("reference", {"reference"}), ("native", set[str]())):
+        with backend(chosen):
+            loss = getattr(kernels, name)(**given)[0].sum()
+        walks.clear()
+        thread = threading.Thread(target=loss.backward)
+        thread.start()
+        thread.join()
+        assert set(walks) == expected and x.grad is not None
+
+
+class Layer(torch.nn.Module):
+    """A call that a GPU runs as a program."""
+
+    def forward(self, x: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return kernels.gru(x, h, weight, bias, reset_after=False)[0]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_compiler_follows_the_choice_of_a_program(strict: bool) -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        shapes = (3, 2, 12), (2, 4), (12, 4), (4,)
+        given = tuple(torch.empty(shape, device="cuda") for shape in shapes)
+    exported = torch.export.export(Layer(), given, strict=strict)
+    called = [str(node.target) for node in exported.graph.nodes]
+    assert called.count("recurra.scan.default") == 1 and "recurra.gru.default" not in called
