@@ -11,7 +11,7 @@ from torch import Tensor
 import recurra
 from gpu_calls import cast, complete
 from gpu_calls import shares as weighed
-from recurra.kernels import gpu
+from recurra.kernels import gpu, reference
 from recurra.kernels.programs import Traced, backward_by_torch, by_torch, trace
 from recurra.kernels.programs.program import parse
 from recurra.kernels.programs.running import backward_with, recorded
@@ -26,34 +26,82 @@ pytest.importorskip("triton", reason="Triton is made for Linux alone")
 
 from recurra.kernels.gpu import generated, layers
 from recurra.kernels.gpu.layers import Way
+from recurra.kernels.gpu.resident_shares import Resident
 from recurra.kernels.gpu.shares import Shares
 
 DEVICE = "cuda"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 
 
-@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
-def test_parts_that_meet_give_what_a_launch_a_step_gives(name: str) -> None:
+READ = Shares(parts=3, units=16, depth=64)
+STAYS = Resident(parts=6, units=8, chunk=128, split=8)
+"""A weight that is read at every step, and one that stays in its programs; of 48 units."""
+
+
+def equal_from_launch_to_launch(
+    name: str, inputs: dict[str, Any], way: Way, apart: Way, what: str = "gradients"
+) -> tuple[Tensor, ...]:
     """The same bits each time, since a race would show there, and the numbers of other launches, which are compiled apart."""
-    given = cast(complete(name, arguments(name, 20, 33, 48, lengths=True, resets=True)), torch.float32)
-    inputs = {key: value.to(DEVICE) if isinstance(value, Tensor) else value for key, value in given.items()}
-    shares = Shares(parts=3, units=16, depth=64)
-    together = layers.forward(name, inputs, Way(shares))
-    for value, true in zip(together, layers.forward(name, inputs, Way(shares, stepwise=True)), strict=True):
-        assert_close(value.cpu(), true.cpu())
+    together = layers.forward(name, inputs, way)
+    for value, true in zip(together, layers.forward(name, inputs, apart), strict=True):
+        assert_close(value.cpu(), true.cpu(), what)
     for _ in range(5):
-        assert all(map(torch.equal, layers.forward(name, inputs, Way(shares)), together))
+        assert all(map(torch.equal, layers.forward(name, inputs, way), together))
     grads: dict[str, Any] = {f"grad_{key}": None for key in ("h_last", "c_last", "cells")}
     grads["grad_outputs"] = weighed(together[0])
     kept = {"outputs": together[0], "gates": together[-2 if name == "lstm" else -1], "cells": together[-1]}
-    found, true_gradients = (
-        layers.backward(name, grads, inputs, kept, True, Way(shares, stepwise=each)) for each in (None, True)
-    )
+    found, true_gradients = (layers.backward(name, grads, inputs, kept, True, each) for each in (way, apart))
     for key, true in true_gradients.items():
         assert_close(found[key].cpu(), true.cpu(), "gradients")
     for _ in range(5):
-        again = layers.backward(name, grads, inputs, kept, True, Way(shares))
+        again = layers.backward(name, grads, inputs, kept, True, way)
         assert all(torch.equal(again[key], value) for key, value in found.items())
+    return together
+
+
+def on_a_gpu(name: str, hidden: int, dtype: torch.dtype, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(arguments in float64 on the processor, the same numbers there)."""
+    given = cast(complete(name, arguments(name, 33 if hidden < 99 else 9, 20, hidden, **more)), dtype)
+    there = {key: value.to(DEVICE) if isinstance(value, Tensor) else value for key, value in given.items()}
+    return cast(given, torch.float64), there
+
+
+@pytest.mark.parametrize("shares", [READ, STAYS], ids=["read", "stays"])
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+def test_parts_that_meet_give_what_a_launch_a_step_gives(name: str, shares: Shares | Resident) -> None:
+    _, inputs = on_a_gpu(name, 48, torch.float32, lengths=True, resets=True)
+    results = equal_from_launch_to_launch(name, inputs, Way(shares), Way(shares, stepwise=True), "values")
+    for value, true in zip(results, layers.forward(name, inputs), strict=True):  # (by one program)
+        assert_close(value.cpu(), true.cpu())
+
+
+@pytest.mark.parametrize("hidden", [48, 256, 768])
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+def test_layers_of_16_bits_on_a_gpu(name: str, hidden: int) -> None:
+    """As chosen, against float64 and, where parts meet, a launch a step."""
+    exact, inputs = on_a_gpu(name, hidden, torch.bfloat16, lengths=True, resets=True, mask=True)
+    results = equal_from_launch_to_launch(name, inputs, Way(), Way(stepwise=True))
+    for value, true in zip(results, getattr(reference, name)(**exact), strict=True):
+        assert_close(value.cpu(), true, "gradients")
+
+
+@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+def test_large_layers_on_a_gpu(name: str, precision: str) -> None:
+    """96 parts that meet, in products of float32 in full or of tf32, and a weight for blocks of 64 rows that is read."""
+    exact, inputs = on_a_gpu(name, 768, torch.float32, mask=True)
+    truth = getattr(reference, name)(**exact)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        for way in (Way(), Way(Shares(parts=24, units=32, depth=32, rows=64))):
+            for value, true in zip(layers.forward(name, inputs, way), truth, strict=True):
+                if precision == "highest":
+                    assert_close(value.cpu(), true)
+                else:  # 2^-11 of each operand of 768, nine steps long
+                    assert float((value.cpu().double() - true).abs().max()) < 2e-2
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -78,6 +78,7 @@ READ = Shares(parts=3, units=16, depth=64)
         ("elman", Shares(parts=2, units=16, depth=16)),  # three blocks of units, of which one part has two
         ("gru", Shares(parts=1, units=16, depth=32)),
         ("lstm", READ),
+        ("gru", Shares(parts=2, units=32, depth=32, rows=64)),
     ],
 )
 def test_rows_and_units_in_several_programs(name: str, shares: Shares | Resident) -> None:
@@ -112,22 +113,17 @@ def test_every_unit_is_in_a_part_and_every_part_finds_a_place(gates: int) -> Non
         (False, True),
     ):
         blocks, device = -(-batch // 16), Device(multiprocessors)
-        shares = share_out(hidden, batch, device)
-        assert shares.units in (16, 32, 64) and shares.depth % 16 == 0
-        assert shares.parts == 1 or blocks * shares.parts <= multiprocessors
-        assert (shares.parts - 1) * shares.units < hidden
+        for shared in (share_out(hidden, batch, device), share_out(hidden, batch, device, many=True)):
+            assert shared.units in (16, 32, 64) and shared.depth % 16 == 0
+            assert shared.parts == 1 or -(-batch // shared.rows) * shared.parts <= multiprocessors
+            assert (shared.parts - 1) * shared.units < hidden
         kept = keep(gates, hidden, batch, dtype, device, backward)
         if kept is not None:
             assert kept.parts * kept.units >= hidden and kept.chunk * kept.chunks >= hidden
             assert kept.parts == 1 or blocks * kept.parts <= multiprocessors
             assert kept.chunk // kept.split >= 16 and kept.split in (1, kept.warps)
-            held = (
-                kept.units
-                * kept.chunk
-                * kept.chunks
-                * (gates if backward or kept.parts == 1 else (1 if gates == 1 else 4))
-            )
-            assert held * dtype.itemsize <= 128 * 1024
+            columns = gates if gates == 1 or backward or kept.parts == 1 else 4
+            assert kept.units * kept.chunk * kept.chunks * columns * dtype.itemsize <= 128 * 1024
     assert keep(gates, 300, 16, torch.float32, Device(132, tensor_cores=False)) is None
 
 

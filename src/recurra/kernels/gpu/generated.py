@@ -15,7 +15,7 @@ from torch import Tensor
 from recurra.kernels.gpu import common_kernels
 from recurra.kernels.gpu.expressions import HELPERS
 from recurra.kernels.gpu.launch import accumulator, by_length, flags, packed, state_buffer, through_steps, wide
-from recurra.kernels.gpu.shares import ROWS, WARPS, Device, Shares, precision, share_out
+from recurra.kernels.gpu.shares import ROWS, Device, Shares, precision, share_out
 from recurra.kernels.gpu.writing import Written, write
 from recurra.kernels.programs import Given
 from recurra.kernels.programs.program import Program, parse
@@ -79,8 +79,8 @@ def run(
     options = {
         "REVERSE": reverse, "PARTS": shares.parts, "R": ROWS, "U": shares.units,
         "K": max(16, min(64, triton.next_power_of_2(written.deepest))),
-        "W": min(WIDE * WARPS[shares.units], triton.next_power_of_2(written.longest)), "PRECISION": precision(dtype, device),
-        "ACC": accumulator(dtype).triton, "num_warps": WARPS[shares.units],
+        "W": min(WIDE * shares.warps, triton.next_power_of_2(written.longest)), "PRECISION": precision(dtype, device),
+        "ACC": accumulator(dtype).triton, "num_warps": shares.warps,
     }  # fmt: skip
     grid, phases = (-(-batch // ROWS), shares.parts), range(1, written.stages + 1)
     through_steps(kernel, args, (steps, batch), like, grid, options, phases, stepwise, alone=written.alone)

@@ -32,7 +32,7 @@ from recurra.kernels.gpu.layer_kernels import backward_steps, forward_steps
 from recurra.kernels.gpu.resident_backward import backward_resident
 from recurra.kernels.gpu.resident_forward import forward_resident
 from recurra.kernels.gpu.resident_shares import Resident, keep
-from recurra.kernels.gpu.shares import ROWS, Device, Shares, options, share_out
+from recurra.kernels.gpu.shares import Device, Shares, options, share_out
 from recurra.kernels.native import ACTIVATIONS, GATES
 from recurra.kernels.reference import project
 
@@ -58,9 +58,10 @@ class _Call:
         device, dtype = Device.of(h), h.dtype
         kept = way.shares or keep(GATES[kernel], hidden, batch, dtype, device, backward)
         self.h, self.way, self.backward, self.gates = h, way, backward, GATES[kernel]
-        self.shares: Shares | Resident = kept or share_out(hidden, batch, device)
+        self.shares: Shares | Resident = kept or share_out(hidden, batch, device, many=True)
         self.resident = isinstance(self.shares, Resident)
-        self.blocks, self.sizes = -(-batch // ROWS), (steps, batch, hidden)
+        rows = self.shares.rows
+        self.blocks, self.sizes = -(-batch // rows), (steps, batch, hidden)
         own = (
             self.shares.options(dtype, device)
             if isinstance(self.shares, Resident)
@@ -71,7 +72,7 @@ class _Call:
             **own,
         }  # fmt: skip
         lengths = packed(inputs["lengths"])
-        self.rows = packed(inputs["mask"]), lengths, flags(inputs["resets"]), by_length(lengths, ROWS)
+        self.rows = packed(inputs["mask"]), lengths, flags(inputs["resets"]), by_length(lengths, rows)
 
     @property
     def alone(self) -> bool:
@@ -82,7 +83,7 @@ class _Call:
         if not isinstance(self.shares, Resident) or self.alone:
             return ()
         width = self.shares.chunk * self.shares.chunks * (self.gates if self.backward else 1)
-        return (self.h.new_zeros(2, self.blocks * ROWS, width, dtype=operands(self.h.dtype).torch),)
+        return (self.h.new_zeros(2, self.blocks * self.shares.rows, width, dtype=operands(self.h.dtype).torch),)
 
     def masks(self) -> tuple[Tensor, ...]:
         """The bits that a number of tf32 has, where a kernel wants them from memory (`held` in resident_common.py)."""

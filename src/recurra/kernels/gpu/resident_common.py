@@ -25,8 +25,9 @@ def arrive(counters, MEET: tl.constexpr):
 def wait(counters, times, PARTS, MEET: tl.constexpr):
     """Until every part of this block has arrived `times` times.
 
-    Each thread looks by itself, which takes no barrier of them, and acquires what was released. What others wrote is read
-    from the second level of cache (".cg"), since the first one belongs to one multiprocessor.
+    One thread looks, since all of them would be in the way of those who arrive; it acquires what was released, and the
+    barrier passes that on. What others wrote is read from the second level of cache (".cg"), since the first one belongs to
+    one multiprocessor.
     """
     if MEET:
         counter = (counters + tl.program_id(0)).to(tl.int64)
@@ -34,12 +35,26 @@ def wait(counters, times, PARTS, MEET: tl.constexpr):
         all_came = times.to(tl.int64) * PARTS
         while _acquired(counter) < all_came:
             pass
+        tl.debug_barrier()
 
 
 @triton.jit
 def _acquired(counter):
+    """What the counter says to the first thread; to others more than anyone waits for."""
     return tl.inline_asm_elementwise(
-        "ld.acquire.gpu.global.b64 $0, [$1];", "=l,l", [counter], dtype=tl.int64, is_pure=False, pack=1
+        """{
+        .reg .pred first;
+        .reg .u32 thread;
+        mov.u32 thread, %tid.x;
+        setp.eq.u32 first, thread, 0;
+        mov.b64 $0, 0x7fffffffffffffff;
+        @first ld.acquire.gpu.global.b64 $0, [$1];
+        }""",
+        "=&l,l",
+        [counter],
+        dtype=tl.int64,
+        is_pure=False,
+        pack=1,
     )
 
 

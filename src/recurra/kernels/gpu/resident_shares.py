@@ -44,11 +44,12 @@ class Resident:
     warps: int = WARPS
     hold: bool = True
     """Whether the weight is held in registers; else the compiler keeps it in shared memory."""
+    rows: int = ROWS
 
     def options(self, dtype: torch.dtype, device: Device) -> dict[str, Any]:
         """What a kernel is compiled for."""
         chosen: dict[str, Any] = {
-            "R": ROWS, "U": self.units, "HOLD": self.hold and held_in_registers(), "num_warps": self.warps,
+            "R": self.rows, "U": self.units, "HOLD": self.hold and held_in_registers(), "num_warps": self.warps,
             "PRECISION": precision(dtype, device), "ACC": accumulator(dtype).triton,
         }  # fmt: skip
         if self.parts == 1:

@@ -15,6 +15,8 @@ from recurra.kernels.gpu.launch import NARROW, accumulator
 
 ROWS = 16
 """Rows of a block: the least that its products may have."""
+MANY = 64
+"""Rows of a block in a layer for which there are not enough programs: a weight that is read serves four times as many."""
 LEAST = 16
 """Units of a program: the least that its products may have."""
 ALONE = 64
@@ -25,6 +27,8 @@ MOST = 64
 """Units that a program takes at once, at most."""
 DEPTH = 64
 """Units of the state that a product takes at once where the weight does not stay."""
+DEPTH_OF_MANY = 32
+"""The same for blocks of MANY rows: with 64 an LSTM in tf32 wants 299 KB of shared memory backward."""
 WARPS = {16: 2, 32: 4, 64: 4}
 """Warps by units: a tile of 16 rows has work for one warp every eight columns."""
 
@@ -34,12 +38,17 @@ PRECISIONS = {"highest": "tf32x3", "high": "tf32", "medium": "tf32"}
 
 @dataclass(frozen=True)
 class Shares:
-    """PARTS programs a block of ROWS rows; each takes UNITS at once, and DEPTH units of the state in one product,
-    with a weight that is read at every step."""
+    """PARTS programs a block of rows; each takes UNITS at once, and DEPTH units of the state in one product, with a weight
+    that is read at every step."""
 
     parts: int
     units: int
     depth: int
+    rows: int = ROWS
+
+    @property
+    def warps(self) -> int:
+        return WARPS[self.units] if self.rows == ROWS else 8
 
 
 @dataclass(frozen=True)
@@ -57,17 +66,20 @@ class Device:
         return cls(found.multi_processor_count, found.major >= 8)
 
 
-def share_out(hidden: int, batch: int, device: Device) -> Shares:
+def share_out(hidden: int, batch: int, device: Device, many: bool = False) -> Shares:
     """The shares of a layer. There are never more programs than multiprocessors where they meet: so each finds a place, and
-    none waits for one that has not begun."""
+    none waits for one that has not begun. `many`: blocks may have MANY rows."""
     whole = max(LEAST, 1 << (hidden - 1).bit_length())
-    free = device.multiprocessors // -(-batch // ROWS) if batch else 1
+    programs = -(-batch // ROWS) * -(-hidden // BLOCK)
+    rows = MANY if many and batch >= MANY and hidden > ALONE and programs > device.multiprocessors else ROWS
+    free = device.multiprocessors // -(-batch // rows) if batch else 1
     if whole <= ALONE or free < 2:
         parts, units = 1, whole if whole <= ALONE else BLOCK
     else:
-        units = next((units for units in (LEAST, BLOCK, MOST) if -(-hidden // units) <= free), BLOCK)
+        fitting = (units for units in (LEAST, BLOCK, MOST) if -(-hidden // units) <= free)
+        units = BLOCK if rows == MANY else next(fitting, BLOCK)
         parts = min(free, -(-hidden // units))
-    return Shares(parts, units, min(whole, DEPTH))
+    return Shares(parts, units, min(whole, DEPTH if rows == ROWS else DEPTH_OF_MANY), rows)
 
 
 def precision(dtype: torch.dtype, device: Device) -> str:
@@ -86,10 +98,10 @@ def options(shares: Shares, dtype: torch.dtype, device: Device) -> dict[str, Any
     """What a kernel is compiled for."""
     return {
         "PARTS": shares.parts,
-        "R": ROWS,
+        "R": shares.rows,
         "U": shares.units,
         "K": shares.depth,
         "PRECISION": precision(dtype, device),
-        "num_warps": WARPS[shares.units],
+        "num_warps": shares.warps,
         "ACC": accumulator(dtype).triton,
     }
