@@ -186,7 +186,8 @@ def pretended(*, double: bool = True) -> Iterator[torch.device]:
     # torch has lists of the devices that there are
     fused = patch("torch.optim.optimizer._get_fused_kernels_supported_devices", lambda: ["cpu", THERE.type])
     known = patch.object(_Device, "double", double)
-    with _Making(), _Dispatch(), patch.object(torch, "autocast", _autocast), fused, known:
+    narrow = patch("recurra.wide.WITHOUT_FLOAT64", set() if double else {THERE.type})
+    with _Making(), _Dispatch(), patch.object(torch, "autocast", _autocast), fused, known, narrow:
         yield THERE
 
 

@@ -10,12 +10,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "recurra"
 
 FLOORS: dict[str, int] = {
-    "errors": -2, "progress": -2, "_native": -2, "files": -1, "config": -1, "state": 0,
+    "errors": -2, "progress": -2, "_native": -2, "files": -1, "config": -1, "wide": -1, "state": 0,
     "kernels": 1, "data": 1, "cells": 2, "baselines": 2, "layers": 3, "models": 4, "nn": 4,
     "training": 5, "streaming": 5, "inspection": 5, "look": 5, "fitting": 6, "memory": 6, "onnx": 6, "cli": 7, "__main__": 8,
 }  # fmt: skip
 """Floor 0 has steps of its own: errors below files and config, and these below state."""
-ROOMS_OF_DATA = {"errors", "files", "config", "state", "progress", "data"}
+ROOMS_OF_DATA = {"errors", "files", "config", "wide", "state", "progress", "data"}
 
 
 def imports(path: Path) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 
 import recurra
 from pretended import pretended
-from recurra.data.datasets import LabelledDataset, RegressionDataset
+from recurra.data.datasets import LabelledDataset, RegressionDataset, TextDataset
 from recurra.fitting.fitted import Model
 from recurra.fitting.forecasting import series_in
 from recurra.training.streamed import streamed
@@ -61,6 +61,7 @@ def test_a_look_with_a_corpus() -> None:
 
 ROWS = list(range(1, 25))
 STREAMED: dict[str, Callable[[], Any]] = {
+    "language-gru": lambda: TextDataset(["abcdabdcba" * 200], "texts"),
     "classify-text-gru": lambda: LabelledDataset(TEXTS * 12, ["a", "b"] * 12, ROWS, "rows"),
     "regress-fronted": lambda: RegressionDataset(SERIES * 12, [(1.0, 2.0), (0.5, 3.0)] * 12, ("a", "b"), ROWS, "rows"),
 }

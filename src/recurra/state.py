@@ -197,7 +197,7 @@ def load_state(path: str | Path, template: State, model: str) -> tuple[Any, dict
     if not all(torch.isfinite(leaf).all() for leaf in tensors.values()):
         raise StateError(f"{path} holds NaN or infinity", fix="Use another copy, or start a new state")
     remaining = iter(wanted)
-    state = map_state(lambda leaf: tensors[next(remaining)].to(leaf.device), template)
+    state = map_state(lambda leaf: tensors[next(remaining)].to(leaf), template)
     batch_size(state)
     return state, extra
 
@@ -205,7 +205,7 @@ def load_state(path: str | Path, template: State, model: str) -> tuple[Any, dict
 def _read(
     path: Path, model: str, wanted: dict[str, Tensor], free: set[str]
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a state file of this model, with the names, shapes and dtypes of `wanted`."""
+    """Metadata and tensors of a state file of this model, with the names, shapes and kinds of numbers of `wanted`."""
     from safetensors import SafetensorError, safe_open
 
     with open_for_reading(path, "state"):
@@ -224,7 +224,9 @@ def _read(
     for name, leaf in tensors.items():
         ours = wanted[name]
         same = leaf.dim() == ours.dim() > 0 and _fixed(leaf, name in free, 1) == _fixed(ours, name in free, 1)
-        if not same or leaf.dtype != ours.dtype:
+        # sums are kept in the widest type that a device has, so a state may come from one with another
+        alike = leaf.dtype == ours.dtype or (leaf.is_floating_point() and ours.is_floating_point())
+        if not same or not alike:
             expected = ("batch", *wanted[name].shape[1:])
             raise StateError(f"State '{name}' in {path} does not fit", got=tuple(leaf.shape), expected=expected)
     return metadata, tensors

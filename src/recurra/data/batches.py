@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recurra.errors import DataError
+from recurra.wide import moved
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Batch:
             return self
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
-        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in tensors.items()})
+        return replace(self, **{name: moved(value, device) for name, value in tensors.items()})
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Batch:
         optional = (None if value is None else function(value) for value in (self.targets, self.lengths, self.resets))

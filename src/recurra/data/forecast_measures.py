@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recurra.data.windows import WindowBatch
+from recurra.wide import widened
 
 LEVELS = {80: (4, 8), 95: (2, 10)}
 """Intervals whose coverage is told: the columns of their bounds among the mean and eleven quantiles."""
@@ -22,12 +23,13 @@ def window_sums(forecasts: Tensor, batch: WindowBatch, deviations: Tensor, seaso
     deviations[B] scale the errors of `squares` and `absolute`; `batch.errors[:, 0]` those of MASE, and `batch.simple` is the
     forecast that OWA compares with. Per step ahead: squares[H], absolute[H], values[H], inside80[H], inside95[H].
     """
-    targets = batch.answers("These rows have no later values", expected="the values that follow").double()
+    targets = batch.answers("These rows have no later values", expected="the values that follow")
+    targets = widened(targets)
     valid = batch.anchors >= 0
     known = torch.isfinite(targets) & valid[..., None]
-    mean = forecasts[..., 0].double()
+    mean = widened(forecasts[..., 0])
     apart = torch.where(known, mean - targets, 0.0)
-    scaled = apart / deviations.double()[:, None, None]
+    scaled = apart / widened(deviations)[:, None, None]
     sums = {
         "squares": (scaled * scaled).sum(dim=(0, 1)),
         "absolute": scaled.abs().sum(dim=(0, 1)),
@@ -35,7 +37,7 @@ def window_sums(forecasts: Tensor, batch: WindowBatch, deviations: Tensor, seaso
         **_relative("", mean, targets, known, batch.errors[:, 0]),
     }
     if batch.simple.shape[-1]:
-        sums |= _relative("simple_", batch.simple.double(), targets, known, batch.errors[:, 0])
+        sums |= _relative("simple_", widened(batch.simple), targets, known, batch.errors[:, 0])
     if forecasts.shape[-1] > 1:
         for level, (low, high) in LEVELS.items():
             inside = known & (targets >= forecasts[..., low]) & (targets <= forecasts[..., high])

@@ -110,8 +110,8 @@ def _logits(task: Classifier, dataset: LabelledDataset) -> tuple[Tensor, Tensor]
     task.eval()
     outputs, targets = [], []
     for batch in task.batches(task.feed(dataset, rows=64, steps=512, training=False)):
-        outputs.append(task.read(batch)[0].double())
-        targets.append(batch.answers("These rows have no labels", expected="a label for each row"))
+        outputs.append(task.read(batch)[0].cpu().double())
+        targets.append(batch.answers("These rows have no labels", expected="a label for each row").cpu())
     task.train(was_training)
     return torch.cat(outputs), torch.cat(targets)
 

@@ -23,6 +23,7 @@ from recurra.kernels.derived import derived_gradient
 from recurra.kernels.ops import linear
 from recurra.kernels.reference import without_padding
 from recurra.kernels.transforms import transformed
+from recurra.wide import widest
 
 _NAMES: tuple[str, ...] = ("emissions", "transitions", "start", "end")
 
@@ -95,7 +96,7 @@ class _LogPartition(torch.autograd.Function):
         ctx: Any, emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor | None
     ) -> Tensor:
         alive, _ = _alive(emissions, lengths)
-        wide = _wide(emissions)
+        wide = widest(emissions.device)
         x, tops = _scaled(emissions.to(wide), -1)
         moves, move_top = _scaled(transitions.to(wide).flatten(), 0)
         moves = moves.view_as(transitions)
@@ -192,7 +193,7 @@ def filtered(
     divided by their sum, they are probabilities. As with a state, a row of length 0 keeps its own, and cuts change nothing.
     """
     _check(emissions, transitions, start, start, lengths)
-    wide = _wide(emissions)
+    wide = widest(emissions.device)
     x, _ = _scaled(without_padding(emissions, lengths).to(wide), -1)
     moves, _ = _scaled(transitions.to(wide).flatten(), 0)
     moves = moves.view_as(transitions).T.contiguous()
@@ -218,11 +219,6 @@ def _scaled(scores: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return (scores - top).exp_(), top
 
 
-def _wide(like: Tensor) -> torch.dtype:
-    """The type to add up probabilities in: the widest that the device has."""
-    return torch.float32 if like.device.type == "mps" else torch.float64
-
-
 def _spread(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor) -> float:
     """How far scores lie apart at most: no probability of a step is smaller than exp(-this) times the greatest."""
     low, high = emissions.detach().aminmax(dim=-1)
@@ -236,7 +232,7 @@ def _spread(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor) 
 
 def _most(emissions: Tensor) -> float:
     """The spread up to which nothing underflows, by a good margin."""
-    return -0.9 * math.log(torch.finfo(_wide(emissions)).tiny)
+    return -0.9 * math.log(torch.finfo(widest(emissions.device)).tiny)
 
 
 def _alive(emissions: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -121,7 +121,7 @@ def module() -> Any:
 def likeliest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """(classes[B, count], probabilities[B, count] in float64) of logits[B, V], likeliest first: softmax in double."""
     if not usable() or logits.dtype not in (torch.float32, torch.float64) or logits.device.type != "cpu":
-        probabilities, classes = logits.double().softmax(dim=-1).topk(count, dim=-1)
+        probabilities, classes = logits.cpu().double().softmax(dim=-1).topk(count, dim=-1)
         return classes, probabilities
     classes = torch.empty((logits.shape[0], count), dtype=torch.int64)
     probabilities = torch.empty((logits.shape[0], count), dtype=torch.float64)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.state import state_class
+from recurra.wide import widened, widest
 
 FACTOR = 1_000_003
 """What a hash is multiplied by for each token: a prime, so small that no product leaves 64 bits."""
@@ -24,7 +25,7 @@ NONE = 0
 class NGramsState:
     """recent[B, longest - 1]: the numbers of the last tokens (int64), the newest last.
 
-    sums[B, A]: of the weights so far; count[B]: of the n-grams (float64).
+    sums[B, A]: of the weights so far; count[B]: of the n-grams (float64, where the device has it).
     """
 
     recent: Tensor
@@ -47,8 +48,8 @@ class NGrams(nn.Module):
     def initial_state(self, batch: int) -> NGramsState:
         like = self.table
         recent = torch.zeros(batch, self.longest - 1, dtype=torch.int64, device=like.device)
-        sums = torch.zeros(batch, like.shape[1], dtype=torch.float64, device=like.device)
-        return NGramsState(recent, sums, torch.zeros(batch, dtype=torch.float64, device=like.device))
+        sums = torch.zeros(batch, like.shape[1], dtype=widest(like.device), device=like.device)
+        return NGramsState(recent, sums, torch.zeros(batch, dtype=sums.dtype, device=like.device))
 
     def forward(
         self, tokens: Tensor, before: NGramsState, lengths: Tensor | None = None, resets: Tensor | None = None
@@ -67,7 +68,7 @@ class NGrams(nn.Module):
         history = torch.cat([known.T, torch.where(places >= final, tokens + 1, NONE)])
         found = self.hashed(history)
         counted = (found >= 0) & (valid & (places >= final))[..., None]
-        weights = self.table[torch.where(counted, found, 0)].double() * counted[..., None]
+        weights = widened(self.table[torch.where(counted, found, 0)]) * counted[..., None]
         sums = torch.where(anew[:, None], 0.0, before.sums) + weights.sum(dim=(0, 2))
         count = torch.where(anew, 0.0, before.count) + counted.sum(dim=(0, 2))
         recent = history.T.gather(1, ends[:, None] + torch.arange(self.longest - 1, device=device))

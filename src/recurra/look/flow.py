@@ -81,7 +81,7 @@ def _norms(walk: Walk, value: Tensor) -> np.ndarray:
     for step, state in enumerate(walk.each):
         for leaf in leaves(state).values():
             if leaf.requires_grad:
-                squares[step] += next(found).double().flatten(1).square().sum(1).cpu().numpy()
+                squares[step] += next(found).cpu().double().flatten(1).square().sum(1).numpy()
     return np.sqrt(squares)
 
 

@@ -151,7 +151,7 @@ class Asker(ABC):
 def likeliest_of(logits: Tensor, name: Callable[[int], str]) -> Outputs:
     """logits[T, K] -> for each step the likeliest with their probabilities; of very many steps the first one alone."""
     top = min(TOP if len(logits) <= MOST_ANSWERS else 1, logits.shape[1])
-    shares, places = logits.double().softmax(-1).topk(top)
+    shares, places = logits.cpu().double().softmax(-1).topk(top)
     return [
         [{"text": name(place), "p": float(f"{p:.6g}"), "index": place} for p, place in zip(*row, strict=True)]
         for row in zip(shares.tolist(), places.tolist(), strict=True)
@@ -303,7 +303,7 @@ class AskWhole(Asker):
         labels = self._labels
         if labels is not None:
             return likeliest_of(output, labels.decode)
-        rows = self.task.numbers.decode(output.double().cpu().numpy())
+        rows = self.task.numbers.decode(output.cpu().double().numpy())
         return [row[0] if len(row) == 1 else row for row in rows]
 
     def targets(self, given: Tensor) -> list[Target]:
@@ -473,7 +473,7 @@ class AskForecaster(Asker):
         return [("value", 0), *((name, 2 + place) for place, name in enumerate(names))]
 
     def told(self) -> dict[str, Any]:
-        codec, values = self.task.codec, self.batch.inputs[0].double().cpu().numpy()
+        codec, values = self.task.codec, self.batch.inputs[0].cpu().double().numpy()
         beside = values[:, 2:] * np.array(codec.spreads) + np.array(codec.centres)
         values = np.concatenate([values[:, :1], beside], axis=1)
         return {"kind": "rows", "columns": [name for name, _ in self.columns], "values": values}

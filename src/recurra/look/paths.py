@@ -126,7 +126,7 @@ class Path:
                 found = torch.autograd.grad(values.sum(), given, allow_unused=True, materialize_grads=True)
             for gradient, begin, end in zip(found, self._begins, self._ends, strict=True):
                 # a value that is missing brings nothing
-                each = torch.nan_to_num((gradient * (end - begin)).double())
+                each = torch.nan_to_num((gradient * (end - begin)).cpu().double())
                 brought = each.sum((1, 2), keepdim=True)[..., 0] if self._entries else each.sum(0)
-                total += brought.cpu().numpy()
+                total += brought.numpy()
         return total / len(shares)

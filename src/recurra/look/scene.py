@@ -69,7 +69,7 @@ class Direction:
         with torch.no_grad():
             before = {name: _tensor(value, parameters) for name, value in self.before(step).items()}
             values = self.formula.shown(_tensor(self.inputs[step], parameters), before)
-            return {name: value[0].double().cpu().numpy() for name, value in values.items()}
+            return {name: value[0].cpu().double().numpy() for name, value in values.items()}
 
 
 @dataclass
@@ -110,7 +110,7 @@ def record(asker: Asker, parts: list[Part], title: str) -> Scene:
             for part in parts
         ]
         outputs, targets = asker.outputs(given), asker.targets(given)
-        attention = asker.attention().double().cpu().numpy() if isinstance(asker, AskTranslator) else None
+        attention = asker.attention().cpu().double().numpy() if isinstance(asker, AskTranslator) else None
     return Scene(
         title, asker.told(), asker.steps if attention is None else given.shape[1], layers, outputs, asker.answer(),
         attention, asker.remark, asker, targets,

@@ -225,7 +225,7 @@ def without(asker: Asker, target: Target, spans: Sequence[tuple[int, int]]) -> n
         return _recalled(asker, target, spans, lambda new: _shortened(asker, target, new))
     found = np.full(len(spans), np.nan)
     for places, batch, lengths, asked in _shorter(asker, target, spans):
-        found[places] = asker.again(batch, asked, lengths).double().cpu().numpy()
+        found[places] = asker.again(batch, asked, lengths).cpu().double().numpy()
     return found
 
 
@@ -243,7 +243,7 @@ def _recalled(
     known = [place for place, change in enumerate(changes) if change in asker.answered]
     if known:
         outputs = torch.stack([asker.answered[changes[place]] for place in known])
-        found[known] = asker.value(outputs, torch.zeros(0), target).double().cpu().numpy()
+        found[known] = asker.value(outputs, torch.zeros(0), target).cpu().double().numpy()
     return found
 
 

@@ -25,6 +25,7 @@ from recurra.layers.ngrams import MOST_LINES
 from recurra.models.task import Answer, time_first
 from recurra.models.whole import ClassifierState, Codec, Whole, WholeConfig
 from recurra.state import State, check_like, state_class
+from recurra.wide import widened
 
 __all__ = ["Classifier", "ClassifierConfig", "ClassifierState", "NGramsConfig"]
 
@@ -130,7 +131,7 @@ class Classifier(Whole[ClassifierConfig]):
 
     def decode(self, outputs: Tensor, *, top: int = 5) -> list[Answer]:
         """The label, and the `top` likeliest labels with their probabilities, for each row of logits[B, classes]."""
-        probabilities = outputs.double().softmax(dim=-1)
+        probabilities = outputs.cpu().double().softmax(dim=-1)
         values, places = probabilities.topk(min(top, probabilities.shape[1]), dim=-1)
         answers = []
         for row_places, row_values in zip(places.tolist(), values.tolist(), strict=True):
@@ -164,7 +165,7 @@ class Classifier(Whole[ClassifierConfig]):
         classes = self.config.classes
         cells = _targets(batch) * classes + outputs.argmax(dim=-1)
         confusion = torch.bincount(cells, minlength=classes * classes).view(classes, classes)
-        return {"nats": total.double(), "count": torch.tensor(count), "confusion": confusion}
+        return {"nats": widened(total), "count": torch.tensor(count), "confusion": confusion}
 
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         from recurra.data.measures import accuracy_and_f1

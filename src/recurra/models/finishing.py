@@ -19,6 +19,7 @@ from recurra.data.windows import WindowBatch
 from recurra.models.forecaster import Forecaster
 from recurra.models.forecasting import MIDDLE, ForecasterState
 from recurra.models.intervals import Correlation, offsets_of
+from recurra.wide import widened, widest
 
 ROWS, MOST = 16, 20_000
 """Series read side by side, and forecasts that are looked at."""
@@ -63,7 +64,7 @@ def _batches(model: Forecaster, feed: Feed) -> Iterator[tuple[WindowBatch, Forec
 def set_shares(model: Forecaster, feed: Feed) -> None:
     """The share of the network that leaves the least square error, smoothed over the steps ahead, between 0 and 1."""
     block = model.config.block
-    over, under = model.share.new_zeros(2, block, dtype=torch.float64)
+    over, under = model.share.new_zeros(2, block, dtype=widest(model.share.device))
     was_training = model.training
     model.eval()
     state = None
@@ -72,7 +73,7 @@ def set_shares(model: Forecaster, feed: Feed) -> None:
         before = model.initial_state(len(batch.inputs)) if state is None or not batch.carries else state
         centres, scale, (line, whole), state = model.parts_at(batch, before)
         aim, known = model.aims(centres, scale, batch.targets.flatten(0, 1)[:, :block])
-        apart = torch.where(known, whole - line, 0.0).double()
+        apart = widened(torch.where(known, whole - line, 0.0))
         over += (apart * torch.where(known, aim - line, 0.0)).sum(dim=0)
         under += (apart * apart).sum(dim=0)
     model.train(was_training)
@@ -87,17 +88,17 @@ def _set_offsets(model: Forecaster, feed: Feed) -> float:
     """At each step ahead, by how many scales each quantile lies off; as how many independent errors those seen count."""
     model.offsets.zero_()
     missed: list[Tensor] = []
-    spreads = torch.zeros_like(model.offsets, dtype=torch.float64)
+    spreads = torch.zeros_like(model.offsets, dtype=widest(model.offsets.device))
     correlation = Correlation()
     for batch, state in _batches(model, feed):
         assert batch.targets is not None
         raw, scale = model.scaled_forecasts(batch, state)
         aim, known = model.aims(raw[0], scale, batch.targets.flatten(0, 1))
         apart = torch.where(known, aim, float("nan"))[..., None] - raw[1]
-        correlation.add(apart[..., MIDDLE].double().unflatten(0, batch.anchors.shape), batch.anchors)
+        correlation.add(widened(apart[..., MIDDLE]).unflatten(0, batch.anchors.shape), batch.anchors)
         usable = known.any(dim=1)
         missed.append(apart[usable].float())
-        spreads += (raw[1] - raw[1][..., MIDDLE : MIDDLE + 1])[usable].double().sum(dim=0)
+        spreads += widened((raw[1] - raw[1][..., MIDDLE : MIDDLE + 1])[usable]).sum(dim=0)
     count = sum(map(len, missed))
     if not count:
         return 0.0

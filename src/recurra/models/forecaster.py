@@ -42,6 +42,7 @@ from recurra.models.forecasting import (
 from recurra.models.stepping import step_on
 from recurra.models.task import Answer, Task
 from recurra.state import check_like, map_state
+from recurra.wide import widened, widest
 
 WARM = 64
 """Rows of a training stretch before its first forecast, where there are so many."""
@@ -116,7 +117,7 @@ class Forecaster(Task[ForecasterConfig]):
             like.new_zeros(batch, config.kept),
             torch.full((batch,), -1, dtype=torch.int64, device=like.device),
             torch.zeros(batch, dtype=torch.int64, device=like.device),
-            torch.zeros(batch, 3, dtype=torch.float64, device=like.device),
+            torch.zeros(batch, 3, dtype=widest(like.device), device=like.device),
             like.new_zeros(batch, level),
             like.new_zeros(batch, 0 if carried else config.kept, 0 if carried else config.columns),
         )
@@ -515,7 +516,7 @@ class Forecaster(Task[ForecasterConfig]):
         own = batch.errors[:, 1]
         if not self.codec.scales:
             return own
-        learnt = torch.tensor(self.codec.scales, dtype=torch.float64, device=numbers.device)
+        learnt = torch.tensor(self.codec.scales, dtype=own.dtype, device=numbers.device)
         return torch.where(numbers >= 0, learnt[numbers.clamp(min=0)], own)
 
     def step_measure(self, batch: Batch, state: Any = None, quick: bool = False) -> tuple[dict[str, Tensor], Any]:
@@ -523,7 +524,7 @@ class Forecaster(Task[ForecasterConfig]):
         state = self._begin(batch.inputs, state)
         values, total, count, after = self.forecasts_of(batch, state)
         sums = self.measure(values, batch)
-        return sums | {"nats": total.double(), "count": torch.tensor(count)}, after
+        return sums | {"nats": widened(total), "count": torch.tensor(count)}, after
 
     def forecasts_of(self, batch: WindowBatch, state: ForecasterState) -> tuple[Tensor, Tensor, int, ForecasterState]:
         """(forecasts[B, A, H, 1 + P], the sum of the losses of the first block, their count, the next state)."""

@@ -22,6 +22,7 @@ from recurra.config import Config
 from recurra.errors import UsageError
 from recurra.layers import StackConfig
 from recurra.state import State, state_class
+from recurra.wide import widened
 
 PROBABILITIES = (0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.995)
 """The quantiles that every forecast has; those between are taken from the line between two of them."""
@@ -38,7 +39,8 @@ class ForecasterState:
     - summary[B, H]: what the recurrent part last gave; no columns where nothing is carried.
     - values[B, R]: the last values, the newest last, without their season; before the beginning the first value.
     - series[B], read[B]: int64, the number of the series (-1: new) and of rows read.
-    - sums[B, 3]: float64, the first value and the sums of distances from it and of their squares: a new series' scale.
+    - sums[B, 3]: the first value and the sums of distances from it and of their squares: a new series' scale; float64 where
+      the device has it.
     - level[B, 1 + m]: the smoothed level and the m seasonal parts to come, of all seasons; no columns where nothing is
       smoothed.
     - columns[B, R, C]: what stands beside `values`, before the beginning that of the first row; where all rows count, which
@@ -241,8 +243,8 @@ class Reader(nn.Module):
             else:
                 running = _window_scale(context.unfold(1, size, 1)[:, 1:])
             return state.sums.clone(), self._known(series, running)
-        first = torch.where(begins, y[:, 0].double(), state.sums[:, 0])
-        apart = torch.where(valid, y.double() - first[:, None], 0.0)
+        first = torch.where(begins, widened(y[:, 0]), state.sums[:, 0])
+        apart = torch.where(valid, widened(y) - first[:, None], 0.0)
         before = torch.where(begins[:, None], torch.zeros_like(state.sums[:, 1:]), state.sums[:, 1:])
         plain = torch.cat([before[:, :1], apart], dim=1).cumsum(dim=1)
         squares = torch.cat([before[:, 1:], apart * apart], dim=1).cumsum(dim=1)
@@ -288,7 +290,7 @@ class Reader(nn.Module):
 
 def running_scale(sums: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
     """sums[..., 3] and how many values they are of -> the standard deviation so far."""
-    number = counts.clamp(min=1).double()
+    number = widened(counts.clamp(min=1))
     mean = sums[..., 1] / number
     variance = sums[..., 2] / number - mean * mean
     least = least_scale(sums[..., 0], mean).detach()

@@ -22,6 +22,7 @@ from recurra.data.tokens import encode_dataset
 from recurra.errors import DataError, UsageError
 from recurra.layers import Stack, StackConfig, embedded_dropout, fixed_dropout
 from recurra.models.task import Answer, Task, batch_first, embedding, time_first
+from recurra.wide import widened
 
 LOGITS = 1 << 25
 """Numbers that the logits of a batch are at most where they are measured; they are there some five times over."""
@@ -177,12 +178,12 @@ class LanguageModel(Task[LanguageModelConfig]):
         unknown = torch.zeros((), dtype=torch.int64) if self.codec.unknown is None else (targets == 0).sum()
         characters = self.codec.characters(targets.flatten().tolist(), batch.unknown_length)
         return {
-            "nats": total.double(),
+            "nats": widened(total),
             "count": torch.tensor(count),
             "right": (outputs.argmax(dim=-1) == targets).sum(),
             "characters": torch.tensor(characters, dtype=torch.float64),
             "unknown": unknown,
-            "hidden": unknown.double() * batch.unknown_length,
+            "hidden": widened(unknown) * batch.unknown_length,
         }
 
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:

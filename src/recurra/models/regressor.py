@@ -20,6 +20,7 @@ from recurra.data.text_codec import TOKENIZER_FILE, TextCodec
 from recurra.errors import UsageError
 from recurra.models.task import Answer
 from recurra.models.whole import Codec, Whole, WholeConfig
+from recurra.wide import moved, widened
 
 
 class RegressorConfig(WholeConfig):
@@ -67,11 +68,11 @@ class Regressor(Whole[RegressorConfig]):
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         total, count = self.loss(outputs, batch)
-        scale = torch.from_numpy(self.numbers.scale).to(outputs.device)
-        wrong = (outputs.double() - _targets(batch).double()) * scale
-        truth = _targets(batch).double() * scale
+        scale = moved(torch.from_numpy(self.numbers.scale), outputs.device)
+        wrong = (widened(outputs) - widened(_targets(batch))) * scale
+        truth = widened(_targets(batch)) * scale
         return {
-            "half_squares": total.double(),
+            "half_squares": widened(total),
             "count": torch.tensor(count),
             "squares": wrong.square().sum(dim=0),
             "distances": wrong.abs().sum(dim=0),

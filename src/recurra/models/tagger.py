@@ -30,6 +30,7 @@ from recurra.errors import DataError, ModelError, UsageError
 from recurra.layers import Spelling, Stack, StackConfig, fixed_dropout, hidden_tokens
 from recurra.models.task import Answer, Task, batch_first, embedding, time_first
 from recurra.state import State, check_like, state_class
+from recurra.wide import widened
 
 _VERSION = 1
 _UNSEEN = -2
@@ -372,7 +373,9 @@ class Tagger(Task[TaggerConfig]):
         labels = self.codecs.labels
         if labels is None or outputs.shape[1] == 0:
             return None
-        probabilities = self._label_scores(outputs, torch.tensor(lengths, device=outputs.device)).double().softmax(-1)
+        probabilities = (
+            self._label_scores(outputs, torch.tensor(lengths, device=outputs.device)).cpu().double().softmax(-1)
+        )
         values, places = probabilities.topk(min(top, probabilities.shape[1]), dim=-1)
         found = []
         for row_places, row_values in zip(places.tolist(), values.tolist(), strict=True):
@@ -437,7 +440,7 @@ class Tagger(Task[TaggerConfig]):
             spans[places.get(kind, -1)] += torch.tensor(counted)
         right = sum(a == b for one, other in zip(truth, answers, strict=True) for a, b in zip(one, other, strict=True))
         sums = {
-            "nats": total.double(),
+            "nats": widened(total),
             "count": torch.tensor(count),
             "tokens": torch.tensor(sum(lengths)),
             "right": torch.tensor(right),

@@ -18,6 +18,7 @@ from recurra.data.translation_measures import scores, statistics
 from recurra.errors import DataError, UsageError
 from recurra.layers import StackConfig
 from recurra.models.task import ConfigT, Task
+from recurra.wide import widened
 
 TARGET_FILE = "tokenizer.target.json"
 
@@ -82,7 +83,7 @@ class Translation(Task[ConfigT]):
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         total, count = self.loss(outputs, batch)
         right = (outputs.argmax(dim=-1) == targets_of(batch)).sum()
-        return {"nats": total.double(), "count": torch.tensor(count), "right": right}
+        return {"nats": widened(total), "count": torch.tensor(count), "right": right}
 
     def compared(self, said: Sequence[str], batch: Batch) -> dict[str, Tensor]:
         """The statistics of `bleu` and `chrf` of some translations beside the targets of a batch."""

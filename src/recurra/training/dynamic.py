@@ -66,7 +66,7 @@ def _sums(model: LanguageModel, feed: Feed, learner: _Learner | None, cache: NGr
         with torch.no_grad():
             measured = model.measure(outputs.detach(), batch)
         if cache is not None:
-            pairs = zip(batch.targets[0].tolist(), losses.detach().double().neg().exp().tolist(), strict=True)
+            pairs = zip(batch.targets[0].tolist(), losses.detach().cpu().double().neg().exp().tolist(), strict=True)
             nats = -math.fsum(math.log(cache.mixed(token, probability)) for token, probability in pairs)
             measured["nats"] = torch.tensor(nats, dtype=torch.float64)
         for name, value in measured.items():

@@ -351,7 +351,7 @@ class _Run:
             self._rows = next(iter(carried.values())).shape[0]
             template = self._model.initial_state(self._rows)
             names = iter(leaves(template))
-            whole = map_state(lambda leaf: carried[next(names)].to(leaf.device), template)
+            whole = map_state(lambda leaf: carried[next(names)].to(leaf), template)
             mine = self._workers.rows(self._rows) or [slice(0, 1)]
             self._state = select(whole, mine[0])
 

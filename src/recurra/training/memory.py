@@ -80,11 +80,11 @@ def gradient_norms(task: Task, batch: Batch, state: Any = None) -> list[float]:
     It ends where fewer than a tenth of the rows do.
     """
     rows, steps = batch.inputs.shape[:2]
-    lengths = torch.full((rows,), steps, device=batch.inputs.device) if batch.lengths is None else batch.lengths
+    lengths = torch.full((rows,), steps) if batch.lengths is None else batch.lengths.cpu()
     norms: list[float] = []
     for lag, gradient in enumerate(state_gradients(task, batch, state), start=1):
         of_units = [leaf for name, leaf in leaves(gradient).items() if not name.startswith(task.tallies)]
-        squares = [leaf.double().flatten(1).square().sum(dim=1) for leaf in of_units]
+        squares = [leaf.cpu().double().flatten(1).square().sum(dim=1) for leaf in of_units]
         reaching = lengths >= lag
         if not squares or 10 * int(reaching.sum()) < rows:
             break

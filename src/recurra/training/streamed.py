@@ -135,8 +135,8 @@ class _Watch:
             if name.startswith(self.tallies) or not leaf.numel():
                 continue
             size = leaf.abs()
-            self.squares.setdefault(name, []).append(float(leaf.double().square().mean()))
-            self.saturated.setdefault(name, []).append(float((size > BOUND).double().mean()))
+            self.squares.setdefault(name, []).append(float(leaf.cpu().double().square().mean()))
+            self.saturated.setdefault(name, []).append(float((size > BOUND).cpu().double().mean()))
             self.greatest[name] = max(self.greatest.get(name, 0.0), float(size.max()))
 
     def norm(self, name: str, span: slice = slice(None)) -> float:
@@ -294,7 +294,7 @@ def _losses(task: Task, outputs: Tensor, batch: Batch, parts: Parts) -> Table:
         one = slice(row, row + 1)
         whole = Batch(batch.inputs[one], batch.targets[one])
         losses = [task.loss(outputs[one, start:end], _span(whole, start, end))[0] for start, end in parts]
-        found.append(torch.stack(losses).double().tolist())
+        found.append(torch.stack(losses).cpu().double().tolist())
     return found
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from recurra.errors import EnvironmentFailure, ProcessLost, UsageError
 from recurra.state import State, map_state
+from recurra.wide import widest
 
 
 class Workers:
@@ -64,7 +65,7 @@ class Workers:
         """The numbers as the first process has them."""
         if self.count == 1:
             return list(numbers)
-        told = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        told = torch.tensor(numbers, dtype=widest(self.device), device=self.device)
         _spread(told)
         return told.tolist()
 

@@ -97,7 +97,7 @@ def numbers(model: Whole[Any]) -> dict[str, Any]:
 
 
 def _filling(part: Filling) -> dict[str, Any]:
-    return {"fill": part.fill, "marked": part.hidden > part.inputs, "nothing": part.nothing.double().tolist()}
+    return {"fill": part.fill, "marked": part.hidden > part.inputs, "nothing": part.nothing.cpu().double().tolist()}
 
 
 def _convolution(part: Convolution) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _ngrams(ngrams: NGrams, shares: Tensor) -> dict[str, Any]:
         "filled": filled.tolist(),
         "table": array(ngrams.table[filled.to(ngrams.table.device)]),
         "bias": array(ngrams.bias),
-        "shares": shares.double().tolist(),
+        "shares": shares.cpu().double().tolist(),
     }
 
 
