@@ -10,8 +10,9 @@ from typing import Any
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# tests run side by side: threads that wait for one another would fight over the cores
+# tests run side by side: threads that wait for one another would fight over the cores, those that spin while they wait most
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # in the mode that fills new memory (below) cuBLAS wants to be told that its workspace stays the same
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
