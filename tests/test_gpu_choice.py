@@ -99,7 +99,8 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "triton_there", lambda: False)
     monkeypatch.setattr(native, "_warned", set())
     inputs = asked("gru")
-    why = "not cuDNN, because this torch has no cuDNN; not our kernels, because Triton is not installed"
+    why = "not cuDNN, because this torch has no cuDNN, or it is switched off; "
+    why += "not our kernels, because Triton is not installed"
     assert gpu.explain("gru", inputs) == f"reference runs 'gru': {why}"
     assert gpu.summary("gru")[0] == "cudnn, reference"
     with pytest.warns(BackendWarning, match=re.escape(f"the reference runs 'gru' on the GPU, because {why}")):
@@ -237,7 +238,7 @@ def test_what_was_measured_to_be_faster_runs(monkeypatch: pytest.MonkeyPatch) ->
     assert gpu.choose("gru", {**inputs, "x": inputs["x"][:2]})[0] == "triton"
     assert gpu.choose("gru", {**inputs, "x": inputs["x"].repeat(2, 1, 1)})[0] == "cudnn"
     assert gpu.choose("gru", inputs, training=True)[0] == "cudnn"
-    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    monkeypatch.setattr(gpu, "as_tf32", lambda: True)
     assert gpu.choose("gru", inputs)[0] == "cudnn"
     monkeypatch.undo()
     assert measured.may_measure()

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from gpu_calls import cast, complete
 from recurra import kernels
 from recurra.kernels import KERNELS, backend, gpu, native, reference
-from recurra.kernels.gpu import cudnn, measured
+from recurra.kernels.gpu import cudnn, measured, rounding
 from test_kernels import arguments
 
 CPU = torch.device("cpu")
@@ -108,13 +108,55 @@ def test_rounding_is_off_until_the_last_thread_is_done(monkeypatch: pytest.Monke
     if not hasattr(inner, "fp32_precision"):
         pytest.skip("this torch has one switch for all of cuDNN")
     monkeypatch.setattr(inner, "fp32_precision", "tf32")  # (as it stands by default)
-    first, second = cudnn.in_full(), cudnn.in_full()
+    first, second = rounding.in_full(), rounding.in_full()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
     assert inner.fp32_precision == "ieee"
     second.__exit__(None, None, None)
     assert inner.fp32_precision == "tf32"
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="this torch has one switch")
+def test_either_switch_of_torch_may_be_used() -> None:
+    assert not rounding.as_tf32()
+    newer: Any = torch.backends.cuda.matmul
+    try:
+        newer.fp32_precision = "tf32"
+        with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
+            torch.get_float32_matmul_precision()
+        assert rounding.as_tf32() and gpu.choose("gru", asked("gru"))[0] == "cudnn"
+        newer.fp32_precision = "ieee"
+        assert not rounding.as_tf32()
+        torch.set_float32_matmul_precision("high")
+        assert rounding.as_tf32()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert not rounding.as_tf32()
+
+
+@pytest.mark.parametrize(("release", "version"), [("2.9.1+cu130", 91500), ("2.10.0", 91002), ("2.13.0+cu130", 91300)])
+def test_bfloat16_goes_to_cudnn_where_torch_gives_it_there(
+    release: str, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "__version__", release)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: version)
+    inputs = cast(asked("lstm"), torch.bfloat16)
+    reason = gpu.not_by_cudnn("lstm", inputs)
+    assert reason == (None if release.startswith("2.13") else gpu.NO_BFLOAT16)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"), [(torch.backends.cudnn, "enabled", False), (torch.version, "hip", "7")]
+)
+def test_cudnn_may_be_switched_off_or_be_another_library(
+    module: Any, name: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: True)
+    assert gpu.cudnn_there()
+    monkeypatch.setattr(module, name, value)
+    assert not gpu.cudnn_there()
 
 
 def test_a_measurement_is_of_the_device_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,4 +197,4 @@ def _last(outputs: Tensor) -> Tensor:
 def _seen(model: Task) -> tuple[Any, ...]:
     """What a captured step depends on besides the numbers in its memory: where the weights lie, and settings of torch."""
     weights = tuple((value.data_ptr(), value.dtype) for value in (*model.parameters(), *model.buffers()))
-    return weights, torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
+    return weights, kernels.gpu.as_tf32(), torch.are_deterministic_algorithms_enabled()

@@ -20,6 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from recurra.kernels import native, reference
 from recurra.kernels.gpu import measured
+from recurra.kernels.gpu.rounding import as_tf32
 from recurra.kernels.programs import Given, backward_by_torch, by_torch
 from recurra.kernels.sweeps import by_reference
 from recurra.kernels.transforms import constant, in_own_dtype
@@ -30,12 +31,22 @@ LINEAR = frozenset({"mingru", "minlstm", "rglru", "lru"})
 ENABLED = os.environ.get("RECURRA_GPU") == "1"
 """Whether anything but the reference runs on a GPU: what nobody has seen run on one is nobody's default."""
 NOT_ASKED = "our kernels for GPUs have not run on one yet; RECURRA_GPU=1 in the environment lets them"
+NO_BFLOAT16 = "torch has it run bfloat16 from torch 2.10 and cuDNN 9.13 on, from capability 8.0 on"
 NO_FLOAT64 = "Triton does not compile their products in float64"
 _DIFFERENTIABLE = ("x", "h", "c", "weight", "bias", "weight_in", "bias_in", "peepholes", "projection")
 
 
 def cudnn_there() -> bool:
-    return torch.backends.cudnn.is_available()
+    # (torch for ROCm says that cuDNN is there, and means another library)
+    return torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled and torch.version.hip is None
+
+
+def bfloat16_by_cudnn(device: torch.device) -> bool:
+    """Whether torch has cuDNN run layers in bfloat16; its operators take any, and go step by step where not."""
+    release = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if release < (2, 10) or (torch.backends.cudnn.version() or 0) < 91300:
+        return False
+    return device.type != "cuda" or torch.cuda.get_device_capability(device)[0] >= 8
 
 
 @cache
@@ -46,10 +57,11 @@ def triton_there() -> bool:
 
 def not_by_cudnn(kernel: str, inputs: dict[str, Any]) -> str | None:
     """Why cuDNN cannot serve a call with these arguments by name, or None if it can."""
-    get, activation = inputs.get, inputs.get("activation", "tanh")
+    get, activation, dtype = inputs.get, inputs.get("activation", "tanh"), inputs["h"].dtype
     reasons = [
-        (not cudnn_there(), "this torch has no cuDNN"),
-        (inputs["h"].dtype not in _DTYPES, f"cuDNN has no {str(inputs['h'].dtype).removeprefix('torch.')}"),
+        (not cudnn_there(), "this torch has no cuDNN, or it is switched off"),
+        (dtype not in _DTYPES, f"cuDNN has no {str(dtype).removeprefix('torch.')}"),
+        (dtype == torch.bfloat16 and not bfloat16_by_cudnn(inputs["h"].device), NO_BFLOAT16),
         (get("keep"), "cuDNN gives no gates, which were asked for or are needed for gradients"),
         (get("lengths") is not None, "rows end at different steps"),
         (get("resets") is not None, "states are reset inside of the sequence"),
@@ -120,7 +132,7 @@ def choose(kernel: str, inputs: dict[str, Any], training: bool = False) -> tuple
 def _key(kernel: str, inputs: dict[str, Any], training: bool) -> tuple[Any, ...]:
     """Calls that one measurement stands for: the same but for the number of steps, which may differ up to twofold."""
     x, h = inputs["x"], inputs["h"]
-    options = inputs.get("activation"), inputs["reverse"], torch.get_float32_matmul_precision()
+    options = inputs.get("activation"), inputs["reverse"], as_tf32()
     return kernel, training, h.dtype, h.device, x.shape[0].bit_length(), *x.shape[1:], h.shape[1], *options
 
 

@@ -1,16 +1,12 @@
 """Plain layers by cuDNN, through torch's own operators, training included.
 
-On other devices the same operators run torch's own loops. torch lets cuDNN round float32 to tf32 by default, unlike its own
-products; here it may where `torch.get_float32_matmul_precision()` is below "highest", as everywhere else, so that results do
-not depend on which way was the faster one.
+On other devices the same operators run torch's own loops. What cuDNN may round is said in `rounding.py`.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from operator import itemgetter
@@ -18,59 +14,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.backends import cudnn
 from torch.backends.cudnn import rnn as cudnn_rnn
 
+from recurra.kernels.gpu.rounding import in_full
 from recurra.kernels.native import GATES
 
 FUNCTIONS = {"elman": {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}, "gru": torch.gru, "lstm": torch.lstm}
 _MODES = {"elman": "RNN_", "gru": "GRU", "lstm": "LSTM"}
-
-
-class _Full:
-    """The switch of cuDNN, which is one for all threads: the first to come turns it, the last to go turns it back."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before: Any = None
-
-    def enter(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                owner, name, full = self._switch()
-                self._before = getattr(owner, name)
-                setattr(owner, name, full)
-            self._inside += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                owner, name, _ = self._switch()
-                setattr(owner, name, self._before)
-
-    @staticmethod
-    def _switch() -> tuple[Any, str, Any]:
-        # torch before 2.9 has one for all of cuDNN
-        new = hasattr(cudnn.rnn, "fp32_precision")
-        return (cudnn.rnn, "fp32_precision", "ieee") if new else (cudnn, "allow_tf32", False)
-
-
-_full = _Full()
-
-
-@contextmanager
-def in_full() -> Iterator[None]:
-    """Within, cuDNN rounds nothing to tf32 unless torch's products do."""
-    if torch.get_float32_matmul_precision() != "highest":
-        yield
-        return
-    _full.enter()
-    try:
-        yield
-    finally:
-        _full.leave()
 
 
 def forward(kernel: str, inputs: dict[str, Any]) -> tuple[Tensor, ...]:

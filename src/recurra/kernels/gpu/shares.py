@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recurra.kernels.gpu.launch import NARROW, accumulator
+from recurra.kernels.gpu.rounding import as_tf32
 
 ROWS = 16
 """Rows of a block: the least that its products may have."""
@@ -31,9 +32,6 @@ DEPTH_OF_MANY = 32
 """The same for blocks of MANY rows: with 64 an LSTM in tf32 wants 299 KB of shared memory backward."""
 WARPS = {16: 2, 32: 4, 64: 4}
 """Warps by units: a tile of 16 rows has work for one warp every eight columns."""
-
-PRECISIONS = {"highest": "tf32x3", "high": "tf32", "medium": "tf32"}
-"""How float32 is multiplied, by `torch.get_float32_matmul_precision()`: as three products of tf32, or one."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,8 @@ def share_out(hidden: int, batch: int, device: Device, many: bool = False) -> Sh
 
 
 def precision(dtype: torch.dtype, device: Device) -> str:
-    """How products are taken: numbers of 16 bits as they are, float32 by `PRECISIONS`; in full where there is no other way.
+    """How products are taken: numbers of 16 bits as they are, float32 as one product of tf32 numbers or as three that leave
+    out next to nothing; in full where there is no other way.
 
     torch's own products of 16 bits do not look at the precision of float32 either.
     """
@@ -91,7 +90,7 @@ def precision(dtype: torch.dtype, device: Device) -> str:
         return "ieee"
     if dtype in NARROW:
         return "narrow"
-    return PRECISIONS[torch.get_float32_matmul_precision()]
+    return "tf32" if as_tf32() else "tf32x3"
 
 
 def options(shares: Shares, dtype: torch.dtype, device: Device) -> dict[str, Any]:
