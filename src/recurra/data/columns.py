@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from recurra.data.checking import Problem, left_out
 from recurra.data.tables import Table
+from recurra.data.values import has_parts, is_missing
 from recurra.errors import DataError
-
-if TYPE_CHECKING:
-    from recurra.data.layouts import Layout
 
 SAMPLE = 2_000  # rows looked at
 
@@ -31,6 +26,19 @@ class Columns:
     @property
     def named(self) -> list[str]:
         return [name for name in (self.text, self.label, self.tags, self.target) if name]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table holds series: `form` is long, wide or rows; `values` are the columns with what is to be forecast."""
+
+    form: str
+    time: str | None
+    series: str | None
+    values: tuple[str, ...]
+    past: tuple[str, ...] = ()
+    ahead: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,26 +85,6 @@ def first_values(values: list) -> list:
     return [value for value in values[:SAMPLE] if not is_missing(value)]
 
 
-def is_listed(value: object) -> bool:
-    return isinstance(value, (list, tuple, np.ndarray))
-
-
-def has_parts(value: object) -> bool:
-    """A list or a record, where a single value belongs."""
-    return is_listed(value) or isinstance(value, Mapping)
-
-
-def label_text(value: object) -> str | None:
-    """A label as text: 1 and 1.0 are "1", spaces around it are dropped; None for what is none."""
-    if is_missing(value) or has_parts(value):
-        return None
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
-
-
 def without_label(values: Sequence[object], lines: Sequence[int], unit: str) -> list[Problem]:
     """Warnings that rows were left out because of their labels, which `label_text` reads as None."""
     odd = [line for value, line in zip(values, lines, strict=True) if has_parts(value)]
@@ -105,10 +93,3 @@ def without_label(values: Sequence[object], lines: Sequence[int], unit: str) -> 
         *left_out(missing, unit, "has no label", "have no label"),
         *left_out(odd, unit, "has a label that is no single value", "have labels that are no single values"),
     ]
-
-
-def is_missing(value: object) -> bool:
-    """None, NaN, and what pandas writes for a missing value."""
-    return (
-        value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
-    )

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from recurra.data.checking import Problem, left_out, places
+from recurra.data.columns import Layout
 from recurra.data.dates import moments_of, unlike
-from recurra.data.layouts import FrameChoices, Layout
-from recurra.data.numbers import ENDLESS, is_blank, numbers_of
+from recurra.data.layouts import FrameChoices
+from recurra.data.numbers import ENDLESS, numbers_of
 from recurra.data.seasons import find_season
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.steps import Step, as_known, step_of
 from recurra.data.tables import Table
+from recurra.data.values import is_void
 
 _CHOICE = "choose what stands there with --fill previous, linear, zero or mean"
 _UNEVEN = "take the rows as they are, the waits between them as an input, with --fill gaps"
@@ -119,7 +121,7 @@ def _moments(raw: Table, layout: Layout, known: str | None) -> tuple[np.ndarray,
     if layout.time is None:
         return np.arange(len(raw.lines)), False, None, []
     values = raw.columns[layout.time]
-    blank = [place for place, value in enumerate(values) if is_blank(value)]
+    blank = [place for place, value in enumerate(values) if is_void(value)]
     problems = []
     if blank:
         where = [raw.lines[place] for place in blank]
@@ -153,7 +155,7 @@ def _packed_dates(raw: Table, layout: Layout) -> list[Problem]:
     return [Problem(raw.lines[0], message, True)]
 
 
-def _numbers(raw: Table, column: str) -> tuple[np.ndarray, list[Problem]]:
+def _finite(raw: Table, column: str) -> tuple[np.ndarray, list[Problem]]:
     """As `numbers_of`; what is infinite is named too, and taken for missing."""
     found, problems = numbers_of(raw, column)
     endless = np.flatnonzero(np.isinf(found) | (np.abs(found) > ENDLESS))
@@ -172,7 +174,7 @@ def _by_column(
     lines = np.array(raw.lines)
     more = np.zeros((len(lines), len(names)))
     for place, name in enumerate(names):
-        more[:, place], told = _numbers(raw, name)
+        more[:, place], told = _finite(raw, name)
         problems += told
     runs = []
     if layout.series is None:
@@ -189,7 +191,7 @@ def _by_column(
         problems += left_out(blank, raw.unit, "names no series", "name no series")
         groups = {name: np.array(rows) for name, rows in by_name.items()}
     for column in layout.values:
-        values, told = _numbers(raw, column)
+        values, told = _finite(raw, column)
         problems += told
         for name, rows in groups.items():
             title = name or column
@@ -202,7 +204,7 @@ def _by_row(raw: Table, layout: Layout) -> tuple[list[_Rows], list[Problem]]:
     problems: list[Problem] = []
     columns = []
     for name in layout.values:
-        values, told = _numbers(raw, name)
+        values, told = _finite(raw, name)
         columns.append(values)
         problems += told
     table = np.stack(columns, axis=1)

@@ -12,13 +12,14 @@ from difflib import get_close_matches
 from typing import Any
 
 from recurra.data import layouts, long, pairs, regression, tagged
-from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, is_listed, require
+from recurra.data.columns import Columns, Guess, by_name, first_values, require
 from recurra.data.datasets import LongColumns
 from recurra.data.inputs import holds_series
 from recurra.data.layouts import FrameChoices
 from recurra.data.numbers import is_numeric
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import LABEL_NAMES, SERIES_NAMES, TEXT_NAMES, Table
+from recurra.data.values import has_parts, is_listed
 from recurra.data.wide import gathered
 from recurra.errors import DataError, UsageError
 

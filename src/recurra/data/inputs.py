@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from recurra.data.checking import Problem, as_sequence, check_series, left_out
-from recurra.data.columns import is_missing, label_text
 from recurra.data.tables import Table
+from recurra.data.values import is_missing, label_text
 
 
 def inputs_of(table: Table, column: str) -> tuple[list[Any], list[Problem]]:

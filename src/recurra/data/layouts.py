@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recurra.data.columns import Guess, by_name, first_values, require
+from recurra.data.columns import Guess, Layout, by_name, first_values, require
 from recurra.data.dates import looks_dated
 from recurra.data.numbers import is_empty, is_numeric
 from recurra.data.steps import Step
@@ -61,19 +61,6 @@ class FrameChoices:
     def named(self) -> list[str]:
         one = [name for name in (self.time, self.series, self.value) if name]
         return [*one, *self.ahead, *self.past, *self.static]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a table holds series: `form` is long, wide or rows; `values` are the columns with what is to be forecast."""
-
-    form: str
-    time: str | None
-    series: str | None
-    values: tuple[str, ...]
-    past: tuple[str, ...] = ()
-    ahead: tuple[str, ...] = ()
-    static: tuple[str, ...] = ()
 
 
 def looks_like(raw: Table, choices: FrameChoices) -> bool:

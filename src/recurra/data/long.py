@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recurra.data.checking import Problem, left_out, places
-from recurra.data.columns import Columns, by_name, has_parts, label_text, require
+from recurra.data.columns import Columns, by_name, require
 from recurra.data.datasets import LongColumns
 from recurra.data.dates import Moments, looks_dated, unlike
 from recurra.data.layouts import ID_NAMES, TIME_NAMES, VALUE_NAMES, FrameChoices
-from recurra.data.numbers import is_blank, is_numeric, numbers_of
+from recurra.data.numbers import is_numeric, numbers_of
 from recurra.data.stamps import UNEVEN, is_uneven, stamps_of
 from recurra.data.tables import LABEL_NAMES, Table
+from recurra.data.values import has_parts, is_void, label_text
 from recurra.errors import DataError
 
 SERIES, STEPS = "series", "steps"
@@ -129,7 +130,7 @@ def _series(raw: Table) -> str | None:
     found = by_name(list(raw.columns), _IDS)
     if found is None or (found.lower() == "unique_id" and _time(raw, found) is not None):
         return found
-    values = [str(value).strip() for value in raw.columns[found] if not is_blank(value)]
+    values = [str(value).strip() for value in raw.columns[found] if not is_void(value)]
     return found if 2 * len(set(values)) <= len(values) else None
 
 
@@ -154,7 +155,7 @@ def _groups(raw: Table, series: str) -> tuple[dict[str, np.ndarray], list[Proble
     groups: dict[str, list[int]] = defaultdict(list)
     blank = []
     for place, value in enumerate(raw.columns[series]):
-        name = None if is_blank(value) else label_text(value)
+        name = None if is_void(value) else label_text(value)
         if name is None:
             blank.append(raw.lines[place])
         else:
@@ -178,7 +179,7 @@ def _answers(
         for series, rows in groups.items():
             first: dict[str, int] = {}
             for row in rows:
-                text = None if is_blank(values[row]) else label_text(values[row])
+                text = None if is_void(values[row]) else label_text(values[row])
                 if text is not None:
                     first.setdefault(text, int(row))
             found[column].append(values[next(iter(first.values()))] if first else None)
@@ -254,7 +255,7 @@ def _no_moments(raw: Table, time: str, read: Moments, known: str | None) -> list
     if read.moments is not None and read.form is not None:
         message = unlike(time, read, str(first), places(where, raw.unit), known)
     else:
-        what = "is empty" if is_blank(first) else "holds no moment"
+        what = "is empty" if is_void(first) else "holds no moment"
         message = f"{time!r} {what} ({places(where, raw.unit)}): write the moment, or name another column with --time"
     return [Problem(where[0], message, True, tuple(where))]
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from recurra.data.columns import Layout
 from recurra.data.dates import moments_of
-from recurra.data.layouts import Layout
-from recurra.data.numbers import ENDLESS, is_blank
+from recurra.data.numbers import ENDLESS
 from recurra.data.series_codec import ForecastCodec
 from recurra.data.sources import frame_columns
 from recurra.data.steps import Step
+from recurra.data.values import is_void
 
 
 class NewRows:
@@ -82,7 +83,7 @@ def _following(
     for moment in set(last):
         wanted[moment] = moment + step.micros if step.even else step.after(moment, 1)[0]
     if given is not None:
-        if any(map(is_blank, given)):
+        if any(map(is_void, given)):
             return None
         found, wrong, told, _ = moments_of(given, dates)
         if found is None or wrong:

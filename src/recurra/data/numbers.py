@@ -7,45 +7,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from recurra.data.checking import Problem, places
-from recurra.data.columns import has_parts
 from recurra.data.decimals import MEND, is_decimal
 from recurra.data.tables import Table
+from recurra.data.values import has_parts, is_void, number_of
 
 ENDLESS = 1e30
 """Values beyond it, on either side, count as infinite in series to forecast."""
-_WORDS = ("", "na", "n/a", "nan", "null", "none", "?", "-")
-"""What is written for nothing."""
 
 
 def is_numeric(values: Sequence[object], empty: bool = False) -> bool:
     """Whether most of the first values are numbers, and none is a date or has parts; `numbers_of` refuses decimal commas."""
-    first = [value for value in list(values[:200]) if not is_blank(value)]
+    first = [value for value in list(values[:200]) if not is_void(value)]
     if not first:
-        return empty or all(is_blank(value) for value in values)
+        return empty or all(is_void(value) for value in values)
     if any(has_parts(value) for value in first):
         return False
     return 2 * sum(number_of(value) is not None or is_decimal(value) for value in first) > len(first)
 
 
 def is_empty(values: Sequence[object]) -> bool:
-    return all(is_blank(value) for value in values[:200])
-
-
-def is_blank(value: object) -> bool:
-    """Nothing, or a word for it."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, str) and value.strip().lower() in _WORDS
-
-
-def number_of(value: object) -> float | None:
-    """A value as a float (NaN where it is one), None where it is no number."""
-    if isinstance(value, bool):
-        return float(value)
-    try:
-        return float(value)  # pyright: ignore[reportArgumentType] (whatever is no number raises)
-    except (TypeError, ValueError, OverflowError):
-        return None
+    return all(is_void(value) for value in values[:200])
 
 
 def numbers_of(raw: Table, column: str) -> tuple[np.ndarray, list[Problem]]:
@@ -57,7 +38,7 @@ def numbers_of(raw: Table, column: str) -> tuple[np.ndarray, list[Problem]]:
     found = np.full(len(values), np.nan)
     wrong, commas = [], []
     for place, value in enumerate(values):
-        if is_blank(value):
+        if is_void(value):
             continue
         number = number_of(value)
         if is_decimal(value):

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recurra.data.checking import LONG_TEXT, Problem, left_out, places, too_few_left
-from recurra.data.columns import Columns, Guess, by_name, first_values, is_listed, is_missing, require
+from recurra.data.columns import Columns, Guess, by_name, first_values, require
 from recurra.data.datasets import PairDataset
 from recurra.data.pieces import whole
 from recurra.data.sources import Documents
 from recurra.data.tables import Table
+from recurra.data.values import is_listed, is_missing
 from recurra.errors import DataError, UsageError
 
 TASK = "translate"

@@ -17,7 +17,7 @@ from recurra.data.checking import (
     raise_fatal,
     too_few_left,
 )
-from recurra.data.columns import Columns, Guess, label_text, without_label
+from recurra.data.columns import Columns, Guess, without_label
 from recurra.data.datasets import Dataset, LabelledDataset, LongColumns, TextDataset
 from recurra.data.guess import NO_CHOICES, check_task, choose, shaped
 from recurra.data.inputs import inputs_of, kept_of, named_of, texts_of
@@ -25,6 +25,7 @@ from recurra.data.layouts import FrameChoices
 from recurra.data.pieces import is_blank
 from recurra.data.sources import Documents, open_source
 from recurra.data.tables import Table
+from recurra.data.values import label_text
 from recurra.errors import DataError
 
 

@@ -9,13 +9,14 @@ from collections import Counter
 from dataclasses import replace
 
 from recurra.data.checking import Problem, left_out, too_few_left
-from recurra.data.columns import Columns, Guess, by_name, first_values, has_parts, require
+from recurra.data.columns import Columns, Guess, by_name, first_values, require
 from recurra.data.datasets import RegressionDataset
 from recurra.data.decimals import MEND, is_decimal
 from recurra.data.inputs import inputs_of, kept_of, named_of
-from recurra.data.numbers import ENDLESS, number_of
+from recurra.data.numbers import ENDLESS
 from recurra.data.sources import Documents
 from recurra.data.tables import LABEL_NAMES, Table
+from recurra.data.values import plain_number
 from recurra.errors import DataError
 
 TASK = "regress"
@@ -73,7 +74,7 @@ def read(
     names = _named(found.label, table) if found.label else []
     rows: list[tuple[float, ...] | None] | None = None
     if names:
-        columns = [[_number(value) for value in table.columns[name]] for name in names]
+        columns = [[_answer(value) for value in table.columns[name]] for name in names]
         rows = [None if None in row else tuple(v for v in row if v is not None) for row in zip(*columns, strict=True)]
         missing = [i for i, row in enumerate(rows) if row is None and inputs[i] is not None]
         if need_labels:
@@ -112,19 +113,20 @@ def _listed(names: list[str]) -> str:
     return f"the column {names[0]!r}" if len(names) == 1 else f"the columns {', '.join(map(repr, names))}"
 
 
-def _number(value: object) -> float | None:
-    found = None if has_parts(value) or isinstance(value, bool) else number_of(value)
+def _answer(value: object) -> float | None:
+    """A value that can be learnt, or None: a number that is neither missing nor infinite."""
+    found = plain_number(value)
     return None if found is None or not abs(found) <= ENDLESS else found
 
 
 def _are_numbers(values: list) -> bool:
     first = first_values(values)
-    return bool(first) and 2 * sum(_number(value) is not None for value in first) > len(first)
+    return bool(first) and 2 * sum(_answer(value) is not None for value in first) > len(first)
 
 
 def _are_amounts(values: list) -> bool:
     """Numbers, some with fractions, of which there are many different ones."""
-    numbers = [_number(value) for value in first_values(values)]
+    numbers = [_answer(value) for value in first_values(values)]
     if not numbers or any(number is None for number in numbers):
         return False
     fractions = any(number is not None and not number.is_integer() for number in numbers)

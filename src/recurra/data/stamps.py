@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recurra.data.dates import Moments, moments_of
-from recurra.data.numbers import is_blank, number_of
+from recurra.data.values import is_void, number_of
 from recurra.errors import DataError
 
 UNEVEN = "unevenly spaced in time; their steps are taken one after another"
@@ -27,11 +27,11 @@ def stamps_of(values: Sequence[object], known: str | None = None) -> Moments:
 
     `known` is `Moments.form` of stamps that were read before, as for `moments_of`.
     """
-    found = [None if is_blank(value) else number_of(value) for value in values]
+    found = [None if is_void(value) else number_of(value) for value in values]
     wrong = [place for place, number in enumerate(found) if number is None or not np.isfinite(number)]
     if not wrong:
         return Moments(np.array(found, dtype=np.float64), [], "numbers")
-    blank = [place for place, value in enumerate(values) if is_blank(value)]
+    blank = [place for place, value in enumerate(values) if is_void(value)]
     if blank:
         return Moments(None, blank, "")
     read = moments_of(values, known)

@@ -18,10 +18,6 @@ from recurra.data.columns import (
     Guess,
     by_name,
     first_values,
-    has_parts,
-    is_listed,
-    is_missing,
-    label_text,
     require,
     without_label,
 )
@@ -30,6 +26,7 @@ from recurra.data.pieces import whole
 from recurra.data.sources import Documents
 from recurra.data.spans import Majority, broken, scheme_of_most
 from recurra.data.tables import LABEL_NAMES, TEXT_NAMES, Table
+from recurra.data.values import has_parts, is_listed, is_missing, label_text
 from recurra.errors import DataError
 
 TASK = "tag"

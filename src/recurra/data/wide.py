@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from recurra.data.columns import Columns, by_name
-from recurra.data.numbers import is_blank, number_of
 from recurra.data.tables import LABEL_NAMES, Table
+from recurra.data.values import is_void, plain_number
 
 SERIES = "series"
 FEWEST = 8
@@ -24,7 +24,7 @@ def gathered(raw: Table, columns: Columns) -> tuple[Table, str | None]:
     steps = [name for name in raw.columns if name not in label]
     if len(steps) < FEWEST or len(raw.columns) - len(steps) > max(1, len(label)):
         return raw, None
-    arrays = [_numbers(raw.columns[name]) for name in steps]
+    arrays = [_column(raw.columns[name]) for name in steps]
     if any(array is None for array in arrays):
         return raw, None
     table = np.stack([array for array in arrays if array is not None], axis=1)
@@ -45,7 +45,7 @@ def _answers(raw: Table, named: str | None) -> list[str]:
     known = by_name(names, LABEL_NAMES)
     if known is not None:
         return [known]
-    words = [name for name in names if _numbers(raw.columns[name]) is None]
+    words = [name for name in names if _column(raw.columns[name]) is None]
     if words:
         return words[:1]
     if raw.has_header:
@@ -55,17 +55,17 @@ def _answers(raw: Table, named: str | None) -> list[str]:
 
 
 def _are_classes(values: list) -> bool:
-    array = _numbers(values)
+    array = _column(values)
     if array is None or not np.isfinite(array).all() or not (array == np.round(array)).all():
         return False
     return len(np.unique(array)) <= max(2, len(array) // 2)
 
 
-def _numbers(values: list) -> np.ndarray | None:
+def _column(values: list) -> np.ndarray | None:
     """A column as float32 [N], NaN where a value is missing; None where it is no column of numbers."""
     found = np.empty(len(values), dtype=np.float64)
     for place, value in enumerate(values):
-        number = np.nan if is_blank(value) else None if isinstance(value, bool) else number_of(value)
+        number = np.nan if is_void(value) else plain_number(value)
         if number is None:
             return None
         found[place] = number

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from recurra.data.checking import raise_fatal
-from recurra.data.layouts import TASK, FrameChoices, Layout
+from recurra.data.columns import Layout
+from recurra.data.layouts import TASK, FrameChoices
 from recurra.data.reading import read
 from recurra.data.series import Series, SeriesDataset
 from recurra.data.steps import Step, datetime_of
