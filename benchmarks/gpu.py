@@ -24,8 +24,8 @@ from typing import Any
 HERE = Path(__file__).parent
 TESTS = (
     # the barrier first and with little time, since what waits for ever does so there
-    ("parts that meet", ("tests/test_gpu_device.py", "-k", "parts_that_meet"), 90),
-    ("all that are marked gpu", ("tests/test_gpu_device.py", "tests/test_gpu_choice.py"), 150),
+    ("parts that meet", ("tests/test_gpu_device.py", "-k", "parts_that_meet"), 120),
+    ("all that are marked gpu", ("tests/test_gpu_device.py", "tests/test_gpu_choice.py"), 210),
 )
 """(name, arguments of pytest, seconds) of what is tested before anything is timed."""
 SIDE = 8192

@@ -2,8 +2,8 @@
 
 python benchmarks/gpu_compile.py [--only PATTERN] [--capability 90]
 
-It calls what a GPU would be called with, small in steps and true in units, and has Triton compile instead of launch. Written
-kernels and scans compute numbers of 16 bits in float32, so these have no rows of their own there.
+It calls what a GPU would be called with, small in steps and true in units, and has Triton compile instead of launch. Scans
+compute numbers of 16 bits in float32, so these have no rows of their own there.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _layer(name: str, batch: int, hidden: int, dtype: torch.dtype, full: bool) -
     layers.backward(name, grads, inputs, kept, False, way)
 
 
-def _step(step: Callable[..., Any], sizes: Sizes, batch: int) -> None:
+def _step(step: Callable[..., Any], sizes: Sizes, batch: int, dtype: torch.dtype) -> None:
     traced = trace(step, sizes)
     assert isinstance(traced, Traced)
     values = [torch.zeros(shape) for _, shape in sizes.parameters]
@@ -128,7 +128,7 @@ def _step(step: Callable[..., Any], sizes: Sizes, batch: int) -> None:
     given = Given(
         [torch.zeros(STEPS, batch, width) for width in sizes.inputs], [torch.zeros(batch, w) for _, w in sizes.fixed],
         [torch.zeros(batch, width) for width in sizes.states], shared, weights,
-    )  # fmt: skip
+    ).map(lambda value: value.to(dtype))  # fmt: skip
     text, run = traced.hoisted.text, partial(generated.run, stepwise=False)
     marks = torch.full((batch,), STEPS), torch.zeros(STEPS, batch, dtype=torch.bool)
     more = recorded(text)
@@ -182,7 +182,9 @@ def cases() -> Iterator[tuple[str, Callable[[], None]]]:
             ),
         }  # fmt: skip
         for name, (step, size) in sizes.items():
-            yield f"written: {name}, H={h}", partial(_step, step, size, 64)
+            for dtype in (single, torch.bfloat16):
+                label = f"written: {name}, H={h}, {str(dtype).removeprefix('torch.')}"
+                yield label, partial(_step, step, size, 64, dtype)
     for pairs in (False, True):
         for dtype in (single, double):
             label = f"scan, {'complex' if pairs else 'real'}, {str(dtype).removeprefix('torch.')}"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gpu_timing import Call, Contestant, Row, sets_for, within
 from recurra.kernels import KERNELS, reference
 from recurra.kernels.gpu import layers
+from recurra.kernels.gpu.shares import Device, share_out
 from recurra.kernels.native import GATES
 
 Shape = tuple[int, int, int]
@@ -107,6 +108,12 @@ def dense(
             "Triton": within("float32", mine), "torch.nn": within("float32", peer),
             "Triton, tf32": within("tf32", mine), "torch.nn, tf32": within("tf32", peer),
         }  # fmt: skip
+    if not training:
+        read = ours(cell, sets, layers.Way(share_out(shape[2], shape[0], Device.of(sets[0]["x"]), many=True)))
+        if dtype == torch.float32:
+            contestants["Triton, the weight read at every step"] = within("float32", read)
+        else:
+            contestants["Triton, the weight read at every step, bfloat16"] = Contestant(read, "bfloat16")
     work = operations(cell, shape, training)
     return Row(contestants, lambda: truth(cell, sets[0], training), len(sets), work, published or {})
 

@@ -66,8 +66,7 @@ def on_a_gpu(name: str, hidden: int, dtype: torch.dtype, **more: Any) -> tuple[d
     return cast(given, torch.float64), there
 
 
-@pytest.mark.parametrize("shares", [READ, STAYS], ids=["read", "stays"])
-@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize(("name", "shares"), [("elman", STAYS), ("gru", STAYS), ("lstm", STAYS), ("lstm", READ)])
 def test_parts_that_meet_give_what_a_launch_a_step_gives(name: str, shares: Shares | Resident) -> None:
     _, inputs = on_a_gpu(name, 48, torch.float32, lengths=True, resets=True)
     results = equal_from_launch_to_launch(name, inputs, Way(shares), Way(shares, stepwise=True), "values")
@@ -75,8 +74,7 @@ def test_parts_that_meet_give_what_a_launch_a_step_gives(name: str, shares: Shar
         assert_close(value.cpu(), true.cpu())
 
 
-@pytest.mark.parametrize("hidden", [48, 256, 768])
-@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize(("name", "hidden"), [("elman", 256), ("gru", 256), ("lstm", 256), ("gru", 48), ("lstm", 768)])
 def test_layers_of_16_bits_on_a_gpu(name: str, hidden: int) -> None:
     """As chosen, against float64 and, where parts meet, a launch a step."""
     exact, inputs = on_a_gpu(name, hidden, torch.bfloat16, lengths=True, resets=True, mask=True)
@@ -85,8 +83,9 @@ def test_layers_of_16_bits_on_a_gpu(name: str, hidden: int) -> None:
         assert_close(value.cpu(), true, "gradients")
 
 
-@pytest.mark.parametrize("precision", ["highest", "high"])
-@pytest.mark.parametrize("name", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize(
+    ("name", "precision"), [("elman", "highest"), ("gru", "highest"), ("lstm", "highest"), ("lstm", "high")]
+)
 def test_large_layers_on_a_gpu(name: str, precision: str) -> None:
     """96 parts that meet, in products of float32 in full or of tf32, and a weight for blocks of 64 rows that is read."""
     exact, inputs = on_a_gpu(name, 768, torch.float32, mask=True)

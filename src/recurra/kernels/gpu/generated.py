@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recurra.kernels.gpu import common_kernels
 from recurra.kernels.gpu.expressions import HELPERS
-from recurra.kernels.gpu.launch import accumulator, by_length, flags, packed, state_buffer, through_steps, wide
+from recurra.kernels.gpu.launch import accumulator, by_length, flags, operands, packed, state_buffer, through_steps
 from recurra.kernels.gpu.shares import ROWS, Device, Shares, precision, share_out
 from recurra.kernels.gpu.writing import Written, write
 from recurra.kernels.programs import Given
@@ -59,7 +59,8 @@ def run(
     shares: Shares | None = None,
     stepwise: bool | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """(what a program emits at each step, the last states) of numbers in float32 or float64."""
+    """(what a program emits at each step, the last states). Those of 16 bits are multiplied as they are, and added up, like
+    everything that is computed on the way and carried from step to step, in float32."""
     like, (steps, batch) = given.inputs[0], given.extent
     # steps that no row of a block takes are not written
     make = like.new_empty if lengths is None else like.new_zeros
@@ -68,19 +69,20 @@ def run(
         return emitted, [state.clone() for state in given.states]
     kernel, written = made(text)
     device, dtype = Device.of(like), like.dtype
+    acc, taken = accumulator(dtype), precision(dtype, device)
     shares = shares or share_out(written.longest, batch, device)
     last = [torch.empty_like(state, memory_format=torch.contiguous_format) for state in given.states]
-    scratch = [like.new_empty(batch, width) for width in written.scratch]
+    scratch = [like.new_empty(batch, width, dtype=acc.torch) for width in written.scratch]
     args = [
-        *map(packed, (*given.inputs, *given.fixed)), *(state_buffer(state, dtype) for state in given.states),
+        *map(packed, (*given.inputs, *given.fixed)), *(state_buffer(state, acc.torch) for state in given.states),
         *map(packed, (*given.shared, *given.weights)), *emitted, *last, *scratch, packed(lengths), flags(resets),
         by_length(lengths, ROWS),
     ]  # fmt: skip
     options = {
         "REVERSE": reverse, "PARTS": shares.parts, "R": ROWS, "U": shares.units,
         "K": max(16, min(64, triton.next_power_of_2(written.deepest))),
-        "W": min(WIDE * shares.warps, triton.next_power_of_2(written.longest)), "PRECISION": precision(dtype, device),
-        "ACC": accumulator(dtype).triton, "num_warps": shares.warps,
+        "W": min(WIDE * shares.warps, triton.next_power_of_2(written.longest)), "PRECISION": taken,
+        "ACC": acc.triton, "TO": (operands(dtype) if taken == "narrow" else acc).triton, "num_warps": shares.warps,
     }  # fmt: skip
     grid, phases = (-(-batch // ROWS), shares.parts), range(1, written.stages + 1)
     through_steps(kernel, args, (steps, batch), like, grid, options, phases, stepwise, alone=written.alone)
@@ -90,11 +92,10 @@ def run(
 def by_triton(
     text: str, given: Given, lengths: Tensor | None, resets: Tensor | None, reverse: bool, keep: bool
 ) -> list[Tensor]:
-    """`programs.by_torch`; numbers of 16 bits are computed in float32, and results rounded once."""
-    narrow, given = given.inputs[0].dtype, given.map(wide)
+    """`programs.by_torch`, by the kernel that is written for it."""
     text = recorded(text) if keep else text
     emitted, last = run(parse(text), text, given, lengths, resets, reverse)
-    return [value.to(narrow) for value in (*emitted, *last)]
+    return [*emitted, *last]
 
 
 def backward_by_triton(
@@ -108,7 +109,4 @@ def backward_by_triton(
     reverse: bool,
 ) -> Given:
     """`programs.backward_by_native`, by the kernel of the gradient's program."""
-    narrow = given.inputs[0].dtype
-    grads, grads_after, saved = (list(map(wide, values)) for values in (grads, grads_after, saved))
-    found = backward_with(run, text, grads, grads_after, given.map(wide), saved, lengths, resets, reverse)
-    return found.map(lambda value: value.to(narrow))
+    return backward_with(run, text, grads, grads_after, given, saved, lengths, resets, reverse)

@@ -356,7 +356,7 @@ class _Writer:
                 number, (height, width) = one.attribute // 2, self.program.weights[one.attribute // 2]
                 across, along = f"{first} + j", "(k0 + depth)[:, None]"
                 where = f"{along}, {across}" if one.attribute % 2 else f"{across}, {along}"
-                weight = f"tile(w{number}, 0, {where}, {height}, {width}, ACC)"
+                weight = f"tile(w{number}, 0, {where}, {height}, {width}, TO)"
                 steps.append(f"{name} = add_product({name}, row, {weight}, PRECISION, ACC)")
             lines += [f"for k0 in range(0, {depth}, K):", *_indented(steps)]
         return lines
@@ -371,7 +371,7 @@ class _Writer:
             )
             for at in range(len(group))
         ]  # fmt: skip
-        constants = ("PHASE", "MEET", "REVERSE", "R", "U", "K", "W", "PRECISION", "ACC")
+        constants = ("PHASE", "MEET", "REVERSE", "R", "U", "K", "W", "PRECISION", "ACC", "TO")
         arguments = [*names, "lengths", "resets", "order", "counters", "start", "stop", "T", "B", "PARTS"]
         lines = [
             "rows, there = rows_of(order, B, R)",
