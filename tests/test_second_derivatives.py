@@ -213,3 +213,12 @@ def test_resets_of_a_gradients_program() -> None:
         for value, true in zip(found, truth, strict=True):
             assert_close(value, true)
         assert program.resettable == 2
+
+
+def test_gradients_that_are_the_same_are_handed_out_once() -> None:
+    """Sums of inputs and the product beside them have one gradient."""
+    sizes = Sizes((12,), (3, 3), (), (("weight", (12, 3)),), False, emits=1)
+    traced = trace(LSTMStep(), sizes)
+    assert isinstance(traced, Traced)
+    found = gradient(traced.hoisted.text, (True,))
+    assert len(parse(found.text).emitted) == 1 and [part.of_product for part in found.parts] == [0]

@@ -114,16 +114,22 @@ def _finish(
         return builder.spread(adjoints.take(value, width), width)
 
     emitted = [found(at, width) for at, width in enumerate(program.inputs)]
+
+    def handed_out(value: int) -> int:
+        # (sums of inputs and a product have one gradient: it is written once)
+        if value not in emitted:
+            emitted.append(value)
+        return emitted.index(value)
+
     told: list[Part] = []
     for weight, transposed, arriving, source in parts:
         assert isinstance(arriving, int)
-        of_product = len(emitted)
-        emitted.append(arriving)
+        of_product = handed_out(arriving)
         if source < program.first_state + len(program.states):
             told.append(Part(weight, bool(transposed), of_product, None, source))
         else:
-            emitted.append(builder.spread(places[source], program.width(source)))
-            told.append(Part(weight, bool(transposed), of_product, len(emitted) - 1, None))
+            multiplied = handed_out(builder.spread(places[source], program.width(source)))
+            told.append(Part(weight, bool(transposed), of_product, multiplied, None))
     first, count = program.first_state, len(program.states)
     after = [found(first + at, width) for at, width in enumerate(program.states)]
     others = [*enumerate(program.fixed, len(program.inputs)), *enumerate(program.shared, first + count)]
