@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recurra.baselines.linear_text import STRENGTHS, class_weights, fit_linear
+from recurra.data.batches import Feed
 from recurra.data.datasets import LabelledDataset
 from recurra.data.text_codec import TextCodec
 from recurra.layers import NGrams
@@ -88,10 +89,11 @@ def weigh(task: Classifier, valid: LabelledDataset) -> bool:
     """Set how much the network and the n-grams each count: least loss on the validation set. Whether there are n-grams."""
     if task.ngrams is None:
         return False
+    feed = _feed(task, valid)
     with task.sharing(1.0, 0.0):
-        network, targets = _logits(task, valid)
+        network, targets = _logits(task, feed)
     with task.sharing(0.0, 1.0):
-        ngrams, _ = _logits(task, valid)
+        ngrams, _ = _logits(task, feed)
     task.shares.copy_(_shares(network, ngrams, targets))
     return True
 
@@ -99,17 +101,21 @@ def weigh(task: Classifier, valid: LabelledDataset) -> bool:
 def accuracy_alone(task: Classifier, dataset: LabelledDataset) -> float:
     """How often the network is right without the n-grams beside it."""
     with task.sharing(1.0, 0.0):
-        logits, targets = _logits(task, dataset)
+        logits, targets = _logits(task, _feed(task, dataset))
     return float((logits.argmax(dim=1) == targets).double().mean())
 
 
+def _feed(task: Classifier, dataset: LabelledDataset) -> Feed:
+    return task.feed(dataset, rows=64, steps=512, training=False)
+
+
 @torch.no_grad()
-def _logits(task: Classifier, dataset: LabelledDataset) -> tuple[Tensor, Tensor]:
+def _logits(task: Classifier, feed: Feed) -> tuple[Tensor, Tensor]:
     """logits[N, C] in float64 and targets[N], in the order of the feed."""
     was_training = task.training
     task.eval()
     outputs, targets = [], []
-    for batch in task.batches(task.feed(dataset, rows=64, steps=512, training=False)):
+    for batch in task.batches(feed):
         outputs.append(task.read(batch)[0].cpu().double())
         targets.append(batch.answers("These rows have no labels", expected="a label for each row").cpu())
     task.train(was_training)

@@ -12,10 +12,10 @@ from recurra.models.forecasting import ForecasterState, Reading
 from recurra.state import map_state
 
 if TYPE_CHECKING:
-    from recurra.models.forecaster import Forecaster
+    from recurra.models.forecast_network import ForecastNetwork
 
 
-def one_phase(model: Forecaster, found: Reading, batch: WindowBatch) -> Tensor:
+def one_phase(model: ForecastNetwork, found: Reading, batch: WindowBatch) -> Tensor:
     """What the recurrent part gives [B, T, H] at the steps of each row's anchors, and zeros at all others."""
     segment, steps = model.config.segment, batch.inputs.shape[1]
     last = batch.anchors.amax(dim=1).clamp(min=0)
@@ -34,7 +34,7 @@ def one_phase(model: Forecaster, found: Reading, batch: WindowBatch) -> Tensor:
     return spread.scatter_add(1, places[..., None].expand(-1, -1, model.stack.hidden), hidden.transpose(0, 1))
 
 
-def states_at(model: Forecaster, batch: WindowBatch, state: ForecasterState) -> ForecasterState:
+def states_at(model: ForecastNetwork, batch: WindowBatch, state: ForecasterState) -> ForecasterState:
     """The states[N] after the anchors of a batch, for models that go on from their own forecasts."""
     device = batch.anchors.device
     rows = torch.arange(len(batch.anchors), device=device)[:, None]

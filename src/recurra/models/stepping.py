@@ -1,4 +1,4 @@
-"""One new row of each series, the short way: what `Forecaster.advance` gives for it, without what many rows need.
+"""One new row of each series, the short way: what `ForecastNetwork.advance` gives for it, without what many rows need.
 
 The same sums in the same order, so the state that comes out has the same bits.
 """
@@ -19,13 +19,13 @@ from recurra.models.forecasting import ForecasterState, least_scale
 from recurra.state import detach, leaves, map_state
 
 if TYPE_CHECKING:
-    from recurra.models.forecaster import Forecaster
+    from recurra.models.forecast_network import ForecastNetwork
 
-_kept: WeakKeyDictionary[Forecaster, kernels.Kept] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[ForecastNetwork, kernels.Kept] = WeakKeyDictionary()
 """The packed weights of each forecaster that is read row by row."""
 
 
-def step_on(model: Forecaster, inputs: Tensor, state: ForecasterState) -> ForecasterState | None:
+def step_on(model: ForecastNetwork, inputs: Tensor, state: ForecasterState) -> ForecasterState | None:
     """The state after inputs[B, 1, F]; None where more has to be looked at than one ordinary row.
 
     That is whatever `RowStepper.of` refuses, a row of another series than the one before it, and a step whose gradient is
@@ -50,7 +50,7 @@ class RowStepper:
     what is no product is numpy's, on the same memory.
     """
 
-    def __init__(self, model: Forecaster, kept: kernels.Kept, state: ForecasterState) -> None:
+    def __init__(self, model: ForecastNetwork, kept: kernels.Kept, state: ForecasterState) -> None:
         config, batch = model.config, len(state.read)
         self.kept = kept
         self._reader, self._logarithm = model.reader, config.logarithm
@@ -75,7 +75,7 @@ class RowStepper:
         self._summary, self._shape = state.summary[None].clone(), (1, *state.summary.shape)
 
     @classmethod
-    def of(cls, model: Forecaster, state: ForecasterState) -> RowStepper | None:
+    def of(cls, model: ForecastNetwork, state: ForecasterState) -> RowStepper | None:
         """A stepper from this state on.
 
         None for a model that smooths, looks back, trains, or whose layers are not kept packed; for a series that only begins;
@@ -170,7 +170,7 @@ def _ringed(leaf: Tensor) -> Tensor:
     return ring
 
 
-def _ours(model: Forecaster, numbers: Tensor) -> bool:
+def _ours(model: ForecastNetwork, numbers: Tensor) -> bool:
     """Whether these are plain numbers in the processor's memory, in the precision of the model."""
     like = model.head_bias
     return (
