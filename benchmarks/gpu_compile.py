@@ -2,8 +2,7 @@
 
 python benchmarks/gpu_compile.py [--only PATTERN] [--capability 90]
 
-It calls what a GPU would be called with, small in steps and true in units, and has Triton compile instead of launch. Scans
-compute numbers of 16 bits in float32, so these have no rows of their own there.
+It calls what a GPU would be called with, small in steps and true in units, and has Triton compile instead of launch.
 """
 
 from __future__ import annotations
@@ -30,6 +29,8 @@ from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
 from recurra.kernels.gpu import generated, layers, scans
+from recurra.kernels.gpu.launch import accumulator
+from recurra.kernels.gpu.scan_cells import CELLS
 from recurra.kernels.gpu.shares import Device
 from recurra.kernels.native import GATES
 from recurra.kernels.programs import Given, Sizes, Traced, trace
@@ -51,6 +52,8 @@ class Compiled(NamedTuple):
     registers: int
     stack: int
     shared: int
+    copies: int
+    """Copies from memory that the kernel does not wait for, as instructions."""
 
 
 class _Driver:
@@ -78,7 +81,9 @@ def _compile(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> 
     began = time.perf_counter()
     kernel = _launch(self, *args, grid=grid, warmup=True, **options)
     took, parts = time.perf_counter() - began, options.get("PARTS", 1)
-    what = Compiled(self.__name__, parts, kernel.metadata.num_warps, *_resources(kernel), kernel.metadata.shared)
+    what = Compiled(
+        self.__name__, parts, kernel.metadata.num_warps, *_resources(kernel), kernel.metadata.shared, _copies(kernel)
+    )
     _compiled.setdefault(what, took)
 
 
@@ -99,6 +104,10 @@ def _precisely(tf32: bool, call: Callable[[], None]) -> None:
     """The call, with products of float32 as one of tf32 or in full."""
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     call()
+
+
+def _copies(kernel: Any) -> int:
+    return len(re.findall(r"cp\.async\.c[ag]", kernel.asm["ptx"]))
 
 
 def _layer(name: str, batch: int, hidden: int, dtype: torch.dtype, full: bool) -> None:
@@ -137,12 +146,20 @@ def _step(step: Callable[..., Any], sizes: Sizes, batch: int, dtype: torch.dtype
     backward_with(run, text, emitted[:count], last, given, emitted[count:], *marks, False)
 
 
-def _scan(pairs: bool, dtype: torch.dtype) -> None:
-    steps, batch, width = 200, 2, 64
-    a, b, first = (torch.zeros(*s, width, dtype=dtype) for s in ((steps, batch), (steps, batch), (batch,)))
-    marks = torch.full((batch,), steps), torch.zeros(steps, batch, dtype=torch.bool)
-    for kept in (None, (b, first)):
-        scans._launch(a, b, first, *marks, False, pairs, scans.CHUNK, kept)
+def _scan(cell: str, sums: torch.dtype, states: torch.dtype, full: bool) -> None:
+    planes, numbers, pairs = CELLS[cell]
+    steps, batch, hidden = 200, 2, 64
+    width = hidden * (2 if pairs else 1)
+    x, first = torch.zeros(steps, batch, planes * hidden, dtype=sums), torch.zeros(batch, width, dtype=states)
+    a = torch.zeros(steps, batch, width, dtype=sums) if cell in ("real", "complex") else None
+    own = torch.zeros(numbers, hidden, dtype=accumulator(sums).torch) if numbers else None
+    lengths = torch.full((batch,), steps) if full else None
+    resets = torch.zeros(steps, batch, dtype=torch.bool) if full else None
+    given = scans.Given(cell, x, a, own, first, lengths, resets, False)
+    for at_once in (False, True):
+        way = scans.Way(at_once=at_once)
+        outputs, last = scans.forward(given, way)
+        scans.backward(given, outputs, outputs, last, way)
 
 
 def cases() -> Iterator[tuple[str, Callable[[], None]]]:
@@ -185,10 +202,14 @@ def cases() -> Iterator[tuple[str, Callable[[], None]]]:
             for dtype in (single, torch.bfloat16):
                 label = f"written: {name}, H={h}, {str(dtype).removeprefix('torch.')}"
                 yield label, partial(_step, step, size, 64, dtype)
-    for pairs in (False, True):
-        for dtype in (single, double):
-            label = f"scan, {'complex' if pairs else 'real'}, {str(dtype).removeprefix('torch.')}"
-            yield label, partial(_scan, pairs, dtype)
+    for cell in CELLS:
+        for full in (False, True):
+            more = ", lengths, resets" if full else ""
+            yield f"scan, {cell}{more}", partial(_scan, cell, single, single, full)
+        yield f"scan, {cell}, float64", partial(_scan, cell, double, double, True)
+        # (sums are float32 there, and those that backward finds again are not)
+        yield f"scan, {cell}, bfloat16 states", partial(_scan, cell, single, torch.bfloat16, True)
+        yield f"scan, {cell}, bfloat16", partial(_scan, cell, torch.bfloat16, torch.bfloat16, True)
 
 
 def main() -> int:
@@ -202,7 +223,7 @@ def main() -> int:
     print(
         f"Triton {triton.__version__}, torch {torch.__version__}, capability {choices.capability}, {time.strftime('%F')}\n"
     )
-    titles = ("case", "kernel", "parts", "warps", "registers", "stack, bytes", "shared, bytes", "seconds")
+    titles = ("case", "kernel", "parts", "warps", "registers", "stack, bytes", "shared, bytes", "copies", "seconds")
     print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
     failed = 0
     for name, call in cases():

@@ -61,11 +61,12 @@ def _all(dry: bool) -> Iterator[tuple[str, gpu_layers.Shape, Made]]:
     ):  # fmt: skip
         yield text, DENSE[2], partial(made, sized(DENSE[2]))
     long = (16, 4096, 1024)
-    for text, pairs, training in (
-        ("scan of minGRU, forward", False, False), ("scan of minGRU, forward and backward", False, True),
-        ("scan of LRU, forward", True, False),
-    ):  # fmt: skip
-        yield text, long, partial(gpu_steps.scan, sized(long, (2, 9, 8)), pairs, training)
+    for cell in ("mingru", "lru", "rglru"):
+        for back in (False, True):
+            made = partial(gpu_steps.scan, cell, sized(long, (2, 9, 8)), back)
+            yield f"scan of {cell}, {'backward' if back else 'forward'}", long, made
+    few = (1, 65536, 256)
+    yield "scan of mingru, one row", few, partial(gpu_steps.scan, "mingru", sized(few, (1, 70, 8)), False)
     yield "own cell, linear", long, partial(gpu_steps.own_linear, sized(long, (2, 9, 8)))
     sessions = (5, 1, 18) if dry else (10_000, 1, 256)
     yield "lstm, sessions", (10_000, 1, 256), partial(gpu_steps.sessions, sessions[0], sessions[2])

@@ -12,10 +12,12 @@ from gpu_layers import Shape, by_torch, drawn, operations, ours, truth
 from gpu_timing import Call, Contestant, Row, sets_for, within
 from recurra.kernels import reference
 from recurra.kernels.gpu import generated, layers
-from recurra.kernels.gpu.scans import linear_scan
+from recurra.kernels.gpu.scans import Given as Steps
+from recurra.kernels.gpu.scans import backward, forward, linear_scan
 from recurra.kernels.programs import Given, Sizes, Traced, trace
 from recurra.kernels.programs import by_torch as program_by_torch
 from recurra.kernels.steps import LSTMStep
+from recurra.kernels.sweeps import SWEEPS
 from recurra.streaming.graph import captured
 
 Step = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
@@ -189,42 +191,36 @@ def gates_out(shape: Shape, device: torch.device) -> Row:
     return Row(contestants, exact, len(sets), operations("lstm", shape))
 
 
-def scan(shape: Shape, pairs: bool, training: bool, device: torch.device) -> Row:
-    """The linear recurrence alone: of minGRU (a real number a unit and step), or of an LRU (the same complex one for all)."""
-    batch, steps, hidden = shape
-    width, a_rows = hidden * (2 if pairs else 1), (1, 1) if pairs else (steps, batch)
-    count = sets_for(device, 4 * steps * batch * width)
-    bs = [torch.randn(steps, batch, width, device=device) for _ in range(count)]
-    # (below one in size, so that nothing grows)
-    as_ = [(torch.rand(*a_rows, width, device=device) * 0.7).expand(steps, batch, width) for _ in range(count)]
-    first = torch.zeros(batch, width, device=device)
+def scan(cell: str, shape: Shape, back: bool, device: torch.device) -> Row:
+    """The steps of a linear cell from its sums to its outputs, or `back`: from the gradients of outputs to those of sums."""
+    (batch, steps, hidden), sweep = shape, SWEEPS[cell]
+    planes, width = sweep.gates * hidden, sweep.emits * hidden
+    count = sets_for(device, 4 * steps * batch * (planes + width))
+    sums = [torch.randn(steps, batch, planes, device=device) for _ in range(count)]
+    grads = [torch.randn(steps, batch, width, device=device) for _ in range(count if back else 0)]
+    rows = sweep.numbers(torch.randn(sweep.parameters, hidden, device=device))
+    numbers, first = torch.stack(rows) if rows else None, torch.zeros(batch, width, device=device)
+    given = [Steps(cell, x, None, numbers, first, None, None, False) for x in sums]
+    outputs = [forward(one)[0] for one in given] if back else []
 
     def call(at: int) -> list[Tensor]:
-        if not training:
-            with torch.no_grad():
-                return [linear_scan(as_[at], bs[at], first, pairs=pairs)[0]]
-        leaves = [as_[at].detach().requires_grad_(), bs[at].detach().requires_grad_()]
-        outputs = linear_scan(leaves[0], leaves[1], first, pairs=pairs)[0]
-        return [outputs.detach(), *torch.autograd.grad(outputs, leaves, torch.ones_like(outputs))]
+        if back:
+            d_x, _, d_numbers, d_first = backward(given[at], outputs[at], grads[at], first)
+            return [value for value in (d_x, d_numbers, d_first) if value is not None]
+        return list(forward(given[at]))
 
     def exact() -> list[Tensor]:
-        a, b = as_[0].double(), bs[0].double()
-        if pairs:
-            a, b = (value.unflatten(-1, (2, hidden)).transpose(-1, -2).contiguous() for value in (a, b))
-            a, b = torch.view_as_complex(a), torch.view_as_complex(b)
-        leaves = [value.detach().requires_grad_(training) for value in (a, b)]
-        state, walked = first.double()[:, :hidden], list[Tensor]()
-        for by, add in zip(*leaves, strict=True):
-            state = by * state + add
-            walked.append(state)
-        outputs = torch.stack(walked)
-        if training:
-            return [outputs.detach(), *torch.autograd.grad(outputs, leaves, torch.ones_like(outputs))]
-        return [torch.cat([outputs.real, outputs.imag], dim=-1) if pairs else outputs]
+        leaves = [value.double().requires_grad_(back) for value in (sums[0], numbers, first) if value is not None]
+        known = tuple(leaves[1]) if numbers is not None else ()
+        state, walked = leaves[-1].chunk(sweep.leaves, dim=-1), list[Tensor]()
+        for row in leaves[0]:
+            state = sweep.step(row, state, known)
+            walked.append(torch.cat(state, dim=-1))
+        true = torch.stack(walked)
+        return list(torch.autograd.grad(true, leaves, grads[0].double())) if back else [true, true[-1]]
 
-    # forward reads b (and a where it is as large) and writes the outputs; backward reads three and writes two such
-    large = (2 if pairs else 3) + (5 if training else 0)
-    moved = 4.0 * large * batch * steps * width
+    # forward reads the sums and writes the outputs; backward reads both and a gradient, and writes those of the sums
+    moved = 4.0 * steps * batch * (2 * (planes + width) if back else planes + width)
     return Row({"Triton": Contestant(call, "bytes")}, exact, count, moved)
 
 

@@ -289,14 +289,16 @@ def _empty(gradient: Tensor) -> None:
 
 def test_each_sweep_has_its_way(everything: None, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton", reason="Triton is made for Linux alone")
-    from recurra.kernels.gpu.sweeps import COEFFICIENTS, by_scan
+    from recurra.kernels.gpu.scan_cells import CELLS
+    from recurra.kernels.gpu.sweeps import backward_by_scan, by_scan
 
     monkeypatch.setattr(
         native, "_warned", {f"the reference runs '{cell}' on the GPU, because {why}" for cell, why in WALKED}
     )
-    assert COEFFICIENTS.keys() == gpu.LINEAR
+    assert CELLS.keys() - {"real", "complex"} == gpu.LINEAR
     for cell in SWEEPS:
         assert gpu.sweep(cell, torch.float32) is (by_scan if cell in gpu.LINEAR else by_reference)
+        assert gpu.sweep_backward(cell, torch.float32) is (backward_by_scan if cell in gpu.LINEAR else None)
 
 
 WALKED = [("slstm", "its steps are no scan"), ("mlstm", "its steps are no scan")]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from gpu_calls import outcome
+from gpu_calls import outcome, shares
 from recurra.kernels import Parameters
+from recurra.kernels.gpu import LINEAR
 from recurra.kernels.reference import run
 from recurra.kernels.sweeps import by_reference
 from test_sweeps import arguments
@@ -18,12 +20,17 @@ from tolerances import assert_close
 
 pytest.importorskip("triton", reason="Triton is made for Linux alone")
 
-from recurra.kernels.gpu.scans import linear_scan
-from recurra.kernels.gpu.sweeps import COEFFICIENTS, by_scan
+from recurra.kernels.gpu import scans
+from recurra.kernels.gpu.scan_cells import CELLS
+from recurra.kernels.gpu.scans import CHUNK, UNITS, Given, Way, at_once, backward, forward, linear_scan
+from recurra.kernels.gpu.shares import Device
+from recurra.kernels.gpu.sweeps import backward_by_scan, by_scan
 
 DTYPES = (torch.float32, torch.float64)
-CHUNK = 4
-"""Few steps a program, so that a short sequence has several chunks."""
+FEW = Way(chunk=4, tile=2, tile_back=2, units=4)
+"""Few steps a tile and chunk, so that a short sequence has several of both."""
+AT_ONCE, ALONG = replace(FEW, at_once=True), replace(FEW, at_once=False)
+"""All chunks at once, and each program through all of them."""
 
 
 def walked(a: Tensor, b: Tensor, first: Tensor, lengths: Any, resets: Any, reverse: bool, pairs: bool) -> Any:
@@ -53,45 +60,48 @@ def drawn(steps: int, batch: int, width: int, seed: int = 0) -> list[Tensor]:
 @pytest.mark.parametrize(("pairs", "reverse"), list(itertools.product((False, True), repeat=2)))
 @pytest.mark.parametrize("ragged", [False, True])
 def test_a_scan_is_the_walk(ragged: bool, pairs: bool, reverse: bool, dtype: torch.dtype) -> None:
-    given = drawn(9, 3, 4)
+    given = drawn(7, 3, 4 if pairs else 3)
     lengths, resets = None, None
     if ragged:
-        lengths, resets = torch.tensor([9, 5, 0]), torch.zeros(9, 3, dtype=torch.bool)
-        resets[[0, 4, 5, 8], [0, 0, 1, 2]] = True
-        given[1][5:, 1] = given[0][7, 1] = torch.nan  # what pads a row reaches nothing
+        lengths, resets = torch.tensor([7, 5, 0]), torch.zeros(7, 3, dtype=torch.bool)
+        resets[[0, 4, 5, 6], [0, 0, 1, 2]] = True
+        given[1][5:, 1] = given[0][6, 1] = torch.nan  # what pads a row reaches nothing
     truth = outcome(
         lambda *values: walked(*values, lengths=lengths, resets=resets, reverse=reverse, pairs=pairs),
         given,
         torch.float64,
     )
-    how: dict[str, Any] = {"lengths": lengths, "resets": resets, "reverse": reverse, "pairs": pairs, "chunk": CHUNK}
+    # (the two ways give the same bits, as another test tells)
+    way = AT_ONCE if dtype == torch.float32 else ALONG
+    how: dict[str, Any] = {"lengths": lengths, "resets": resets, "reverse": reverse, "pairs": pairs, "way": way}
     got = outcome(lambda *values: linear_scan(*values, **how), given, dtype)
     for at, (value, true) in enumerate(zip(got, truth, strict=True)):
         assert value.dtype == dtype
         assert_close(value, true, "values" if at < 2 else "gradients")
 
 
-def test_a_reset_ends_even_a_state_that_is_no_number() -> None:
-    a, b, first = drawn(6, 1, 2)
+@pytest.mark.parametrize("way", [AT_ONCE, ALONG], ids=["at once", "along"])
+def test_a_reset_ends_even_a_state_that_is_no_number(way: Way) -> None:
+    a, b, first = drawn(10, 1, 2)
     b[1] = torch.nan
-    resets = torch.tensor([False, False, False, True, False, False])[:, None]
-    outputs, last = linear_scan(a, b, first, resets=resets, chunk=CHUNK)
-    assert outputs[1:3].isnan().all() and outputs[3:].isfinite().all() and last.isfinite().all()
+    resets = torch.arange(10)[:, None] == 5
+    outputs, last = linear_scan(a, b, first, resets=resets, way=way)
+    assert outputs[1:5].isnan().all() and outputs[5:].isfinite().all() and last.isfinite().all()
     leaves = [value.requires_grad_() for value in (b, first)]
-    outputs, _ = linear_scan(a, *leaves, resets=resets, chunk=CHUNK)
-    d_b, d_first = torch.autograd.grad(outputs[4].sum(), leaves)
-    assert not d_b[:3].any() and not d_first.any() and d_b[3].all()
+    outputs, _ = linear_scan(a, *leaves, resets=resets, way=way)
+    d_b, d_first = torch.autograd.grad(outputs[9].sum(), leaves)
+    assert not d_b[:5].any() and not d_first.any() and d_b[5].all()
 
 
 def test_rows_pieces_and_chunks_do_not_matter() -> None:
-    a, b, first = drawn(11, 3, 5)
-    whole, last = linear_scan(a, b, first, chunk=CHUNK)
-    for row in range(3):
-        alone, _ = linear_scan(*(value.narrow(-2, row, 1) for value in (a, b, first)), chunk=CHUNK)
+    a, b, first = drawn(7, 2, 3)
+    whole, last = linear_scan(a, b, first, way=FEW)
+    for row in range(2):
+        alone, _ = linear_scan(*(value.narrow(-2, row, 1) for value in (a, b, first)), way=FEW)
         assert torch.equal(alone, whole[:, row : row + 1])
     state, pieces = first, []
-    for piece in (slice(0, 5), slice(5, 5), slice(5, 11)):
-        outputs, state = linear_scan(a[piece], b[piece], state, chunk=CHUNK)
+    for piece in (slice(0, 5), slice(5, 5), slice(5, 7)):
+        outputs, state = linear_scan(a[piece], b[piece], state, way=FEW)
         pieces.append(outputs)
     assert_close(torch.cat(pieces), whole)
     assert_close(state, last)
@@ -108,27 +118,139 @@ def test_nothing_is_run_without_steps_rows_or_units() -> None:
         assert torch.equal(gradients[2], torch.ones_like(first))
 
 
+def sums_of_a_cell(cell: str, steps: int, batch: int, hidden: int, **marks: Any) -> Given:
+    planes, numbers, pairs = CELLS[cell]
+    random = torch.Generator().manual_seed(3)
+    width = hidden * (2 if pairs else 1)
+    x, first = (torch.randn(*shape, generator=random) for shape in ((steps, batch, planes * hidden), (batch, width)))
+    a = torch.randn(steps, batch, width, generator=random) if cell in ("real", "complex") else None
+    own = -torch.rand(numbers, hidden, generator=random) if numbers else None
+    lengths, resets = marks.get("lengths"), marks.get("resets")
+    return Given(cell, x, a, own, first, lengths, resets, marks.get("reverse", False))
+
+
+def there_and_back(given: Given, way: Way) -> list[Tensor]:
+    """Outputs, last state, and the gradients that belong to a row each."""
+    outputs, last = forward(given, way)
+    d_x, d_a, _, d_first = backward(given, outputs, torch.cos(outputs), torch.cos(last), way)
+    return [value for value in (outputs, last, d_x, d_first, d_a) if value is not None]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_all_ways_give_the_same_bits(cell: str) -> None:
+    lengths, resets = torch.tensor([7, 5]), torch.zeros(7, 2, dtype=torch.bool)
+    resets[[3, 4], [0, 1]] = True
+    given = sums_of_a_cell(cell, 7, 2, 2, lengths=lengths, resets=resets, reverse=cell in ("complex", "rglru"))
+    along = there_and_back(given, ALONG)
+    for way in (AT_ONCE, replace(ALONG, tile=4, tile_back=4)):
+        assert all(map(torch.equal, there_and_back(given, way), along))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_row_s_bits_depend_on_nothing_beside_or_behind_it(reverse: bool) -> None:
+    lengths = torch.tensor([9, 6])
+    given = sums_of_a_cell("mingru", 9, 2, 3, lengths=lengths, reverse=reverse)
+    given.x[6:, 1] = torch.nan
+    both = there_and_back(given, ALONG)
+    alone = given._replace(x=given.x[:6, 1:].contiguous(), first=given.first[1:], lengths=None)
+    outputs, last, d_x, d_first = there_and_back(alone, AT_ONCE)
+    for value, whole in ((outputs, both[0]), (d_x, both[2])):
+        assert torch.equal(whole[:6, 1:], value) and not whole[6:, 1].any()
+    assert torch.equal(last, both[1][1:]) and torch.equal(d_first, both[3][1:])
+
+
+def test_offsets_of_64_bits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = sums_of_a_cell("mingru", 5, 1, 2, reverse=True)
+    near = there_and_back(given, FEW)
+    monkeypatch.setattr(scans, "FAR", 1)
+    assert all(map(torch.equal, there_and_back(given, FEW), near))
+
+
+def test_chunks_run_at_once_where_programs_are_too_few() -> None:
+    device = Device(multiprocessors=132)
+    for batch, steps, hidden, few in ((16, 4096, 1024, False), (1, 65536, 256, True), (8, 4096, 256, True)):
+        assert at_once(batch * -(-hidden // UNITS), -(-steps // CHUNK), device) is few
+    assert not at_once(1, 1, device)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("symbols", [None, 5])
-@pytest.mark.parametrize("name", COEFFICIENTS)
+@pytest.mark.parametrize("name", sorted(LINEAR))
 def test_a_sweep_by_scan_is_the_reference(name: str, symbols: int | None, dtype: torch.dtype) -> None:
     reverse = symbols is not None
     given = arguments(name, 6, 2, 3, 3, symbols=symbols, lengths=True, resets=True, reverse=reverse, seed=1)
     count = len(given["states"])
-    rest = (given.get("tokens"), given["lengths"], given["resets"], reverse, True)
+    rest = (given.get("tokens"), given["lengths"], given["resets"], reverse)
 
-    def called(function: Any, *values: Tensor, **named: int) -> Any:
+    def called(function: Any, *values: Tensor, **named: Any) -> Any:
         parameters = Parameters.of(values[1 + count :], given["present"])
-        results = function(name, values[0], values[1 : 1 + count], parameters, *rest, **named)
+        results = function(name, values[0], values[1 : 1 + count], parameters, *rest, True, **named)
         outputs, *states, kept, marks = results
         assert marks.numel() == 0 and (kept.numel() == 0) == (symbols is not None)
         return [outputs, *states, kept] if symbols is None else [outputs, *states]
 
     leaves = [given["x"], *given["states"], *given["weights"]]
     truth = outcome(lambda *values: called(by_reference, *values), leaves, torch.float64)
-    got = outcome(lambda *values: called(by_scan, *values, chunk=CHUNK), leaves, dtype)
+    got = outcome(lambda *values: called(by_scan, *values, way=FEW), leaves, dtype)
+    results = len(truth) - len(leaves)
     for at, (value, true) in enumerate(zip(got, truth, strict=True)):
-        assert_close(value, true, "values" if at < len(truth) - len(leaves) else "gradients")
+        assert_close(value, true, "values" if at < results else "gradients")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_units_that_forget_slowly_keep_their_digits(dtype: torch.dtype) -> None:
+    """1 - a² where a is one but for its last digits, as good as one, and somewhat less."""
+    given = arguments("rglru", 6, 1, 4, 2)
+    own = torch.tensor([[-14.0, -40.0, -2.9, -2.6]]).double()
+    leaves = [given["x"], torch.zeros(1, 4), *given["weights"][:-1], own]
+
+    def called(function: Any, *values: Tensor, **named: Any) -> list[Tensor]:
+        parameters = Parameters.of(values[2:], given["present"])
+        return function("rglru", values[0], values[1:2], parameters, None, None, None, False, False, **named)[:2]
+
+    truth = outcome(lambda *values: called(by_reference, *values), leaves, torch.float64)
+    got = outcome(lambda *values: called(by_scan, *values, way=FEW), leaves, dtype)
+    for at, (value, true) in enumerate(zip(got, truth, strict=True)):
+        assert_close(value, true, "values" if at < 2 else "gradients")
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("symbols", [None, 5])
+@pytest.mark.parametrize("name", sorted(LINEAR))
+def test_the_gradient_of_a_sweep_is_the_reference(name: str, symbols: int | None, keep: bool) -> None:
+    """From what forward left, and without the sums that it may leave; not every gradient arrives."""
+    given = arguments(name, 6, 2, 3, 3, symbols=symbols, lengths=True, resets=keep, seed=2)
+    count, more = len(given["states"]), (given.get("tokens"), given["lengths"], given.get("resets"), False)
+    leaves = [given["x"], *given["states"], *given["weights"]]
+
+    def loss_of(*values: Tensor) -> list[Tensor]:
+        parameters = Parameters.of(values[1 + count :], given["present"])
+        outputs, *states, _, _ = by_reference(name, values[0], values[1 : 1 + count], parameters, *more, False)
+        return states if symbols else [outputs, *states]
+
+    true_gradients = outcome(loss_of, leaves, torch.float64)[-len(leaves) :]
+    x, *values = (value.float() for value in leaves)
+    states, parameters = values[:count], Parameters.of(values[count:], given["present"])
+    outputs, *last, kept, _ = by_scan(name, x, states, parameters, *more, keep, way=FEW)
+    grads = None if symbols else shares(outputs), [shares(state) for state in last]
+    found = backward_by_scan(name, x, states, parameters, *more, outputs, kept, *grads, way=FEW)
+    for value, true in zip(found, true_gradients, strict=True):
+        assert_close(value, true, "gradients")
+
+
+def test_a_last_state_without_a_gradient() -> None:
+    given = arguments("mingru", 4, 2, 3, 3)
+    x, state, *weights = (value.float() for value in (given["x"], *given["states"], *given["weights"]))
+    parameters = Parameters.of(weights, given["present"])
+    outputs, _, kept, _ = by_scan("mingru", x, [state], parameters, None, None, None, False, True, way=FEW)
+
+    def found(grad: Tensor | None) -> list[Tensor]:
+        marks = None, None, None, False
+        return backward_by_scan(
+            "mingru", x, [state], parameters, *marks, outputs, kept, shares(outputs), [grad], way=FEW
+        )
+
+    assert all(map(torch.equal, found(None), found(torch.zeros_like(state))))
 
 
 def test_bfloat16_is_float32_rounded() -> None:

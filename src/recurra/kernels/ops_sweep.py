@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -109,16 +109,15 @@ def _backward_by_native(
 def _derived(
     cell: str, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], present: Sequence[bool],
     rest: tuple[Tensor | None, Tensor | None, Tensor | None, bool], grads: Sequence[Tensor | None],
-    by: Callable[..., list[Tensor]] = by_reference,
 ) -> list[Tensor]:  # fmt: skip
-    """The gradients of x, states and weights, by differentiating the reference, or what else runs the sweep."""
+    """The gradients of x, states and weights, by differentiating the reference."""
     values = [x, *states, *weights]
     names = [str(at) for at in range(len(values))]
 
     def run(**named: Tensor) -> list[Tensor]:
         first, *left = (named[name] for name in names)
         parameters = Parameters.of(left[len(states) :], present)
-        return by(cell, first, left[: len(states)], parameters, *rest, True)
+        return by_reference(cell, first, left[: len(states)], parameters, *rest, True)
 
     found = derived_gradient(run, names, dict(zip(names, values, strict=True)), grads)
     return [found[name] for name in names]
@@ -127,12 +126,12 @@ def _derived(
 def _backward_derived(
     cell: str, x: Tensor, states: Any, weights: Any, present: Any, tokens: Any, lengths: Any, resets: Any,
     reverse: bool, outputs: Tensor, kept: Tensor, marks: Tensor, grad_outputs: Any, there: list[bool], grads: list[Tensor],
-    need_x: bool, by: Callable[..., list[Tensor]] = by_reference,
+    need_x: bool,
 ) -> list[Tensor]:  # fmt: skip
     arrived = iter(grads)
     each = [grad_outputs, *(next(arrived) if came else None for came in there), None, None]
     with torch.no_grad():
-        found = _derived(cell, x, states, weights, present, (tokens, lengths, resets, reverse), each, by)
+        found = _derived(cell, x, states, weights, present, (tokens, lengths, resets, reverse), each)
     return found if need_x else [x.new_empty(0), *found[1:]]
 
 
@@ -140,8 +139,18 @@ def _by_gpu(cell: str, x: Tensor, states: Any, weights: Any, present: Any, *rest
     return gpu.sweep(cell, x.dtype)(cell, x, states, Parameters.of(weights, present), *rest)
 
 
-def _backward_by_gpu(cell: str, x: Tensor, *rest: Any) -> list[Tensor]:
-    return _backward_derived(cell, x, *rest, by=gpu.sweep(cell, x.dtype))
+def _backward_by_gpu(
+    cell: str, x: Tensor, states: Any, weights: Any, present: Any, tokens: Any, lengths: Any, resets: Any, reverse: bool,
+    outputs: Tensor, kept: Tensor, marks: Tensor, grad_outputs: Any, there: list[bool], grads: list[Tensor], need_x: bool,
+) -> list[Tensor]:  # fmt: skip
+    run, given = gpu.sweep_backward(cell, x.dtype), (tokens, lengths, resets, reverse)
+    if run is None:
+        kinds = outputs, kept, marks, grad_outputs, there, grads, need_x
+        return _backward_derived(cell, x, states, weights, present, *given, *kinds)
+    arrived = iter(grads)
+    each = [next(arrived) if came else None for came in there]
+    found = run(cell, x, states, Parameters.of(weights, present), *given, outputs, kept, grad_outputs, each)
+    return found if need_x else [x.new_empty(0), *found[1:]]
 
 
 library.impl("sweep", _by_torch, "CompositeExplicitAutograd")

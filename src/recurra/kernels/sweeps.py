@@ -22,7 +22,7 @@ FEW_INPUTS = 16
 Rows = tuple[Tensor, ...]
 Tensors = Sequence[Tensor]
 
-_LOWEST = -80.0
+LOWEST = -80.0
 """Sums of a minLSTM's gates below this count as this, so that no exponential overflows in single precision."""
 
 
@@ -82,7 +82,7 @@ def _mingru_inner(sums: Tensor, numbers: Rows) -> dict[str, Tensor]:
 def _minlstm_shares(sums: Tensor) -> tuple[Tensor, Tensor]:
     """f / (f + i) and s_n, where f = σ(s_f) and i = σ(s_i): the two gates as shares of one."""
     f, i, n = sums.chunk(3, dim=-1)
-    a, b = (torch.exp(-gate.clamp(min=_LOWEST)) for gate in (f, i))
+    a, b = (torch.exp(-gate.clamp(min=LOWEST)) for gate in (f, i))
     return (1 + b) / (2 + a + b), n
 
 
@@ -262,6 +262,14 @@ def sums_of(x: Tensor, parameters: Parameters, tokens: Tensor | None, lengths: T
     return sums if tokens is None else F.embedding(tokens, sums)
 
 
+def prepared(
+    cell: str, x: Tensor, parameters: Parameters, tokens: Tensor | None, lengths: Tensor | None
+) -> tuple[Tensor, Rows]:
+    """What the steps of a sweep are given: the sums[T, B, S], and what a step knows of each unit."""
+    numbers = () if parameters.own is None else SWEEPS[cell].numbers(parameters.own)
+    return sums_of(x, parameters, tokens, lengths), numbers
+
+
 def by_reference(
     cell: str,
     x: Tensor,
@@ -278,8 +286,7 @@ def by_reference(
     x[T, B, I], or a table [V, I] with tokens, whose sums are not kept but for a recurrent cell.
     """
     sweep, weight = SWEEPS[cell], parameters.weight_gates
-    sums = sums_of(x, parameters, tokens, lengths)
-    numbers = () if parameters.own is None else sweep.numbers(parameters.own)
+    sums, numbers = prepared(cell, x, parameters, tokens, lengths)
 
     def step(row: Tensor, state: Rows) -> tuple[Rows, Rows]:
         if sweep.recurrent and weight is not None:

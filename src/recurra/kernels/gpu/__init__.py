@@ -277,20 +277,34 @@ def backward(
     return implementation
 
 
-def sweep(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]]:
-    """What runs a sweep on a GPU, with the arguments and results of `sweeps.by_reference`."""
+def _not_by_scan(cell: str, dtype: torch.dtype) -> str | None:
+    """Why a sweep is not to run as a scan, or None."""
     reasons = [
         (cell not in LINEAR, "its steps are no scan"),
         (not triton_there(), "Triton is not installed"),
         (dtype not in _DTYPES, f"the scan has no {str(dtype).removeprefix('torch.')}"),
     ]
-    reason = withheld() or next((reason for holds, reason in reasons if holds), None)
+    return withheld() or next((reason for holds, reason in reasons if holds), None)
+
+
+def sweep(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]]:
+    """What runs a sweep on a GPU, with the arguments and results of `sweeps.by_reference`."""
+    reason = _not_by_scan(cell, dtype)
     if reason is None:
         from recurra.kernels.gpu.sweeps import by_scan
 
         return by_scan
     _slow(cell, reason)
     return by_reference
+
+
+def sweep_backward(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]] | None:
+    """The same of a sweep's gradient, `gpu.sweeps.backward_by_scan`; None where the reference is to be differentiated."""
+    if _not_by_scan(cell, dtype) is not None:
+        return None
+    from recurra.kernels.gpu.sweeps import backward_by_scan
+
+    return backward_by_scan
 
 
 def run_program(text: str, given: Given, *rest: Any) -> list[Tensor]:

@@ -1,273 +1,197 @@
-"""The linear recurrence h_t = a_t h_{t-1} + b_t as a scan in Triton, side by side in time, and its gradient.
+"""Linear cells on a GPU: how the walks of `scan_kernels.py` are shared out, launched and differentiated.
 
-A step is a pair (a, b), and two steps make one: (a2 a1, a2 b1 + b2) (Blelloch 1990, section 1.4.1). So the sequence is cut
-into chunks of a fixed number of steps: every chunk is made one pair, a short walk over these pairs gives the state before
-each chunk, and then all chunks run at once from there. Where a chunk ends depends on the time alone, so a row's bits do not
-depend on the rows beside it. The gradient is the same walk the other way:
-
-    G_t = dL/dh_t = (gradient of output t) + conj(a_{t+1}) G_{t+1},  db_t = G_t,  da_t = G_t conj(h_{t-1}).
-
-A reset is a flag that the pairs carry: what came before is not taken times zero, it is not taken at all, NaN or not. A step
-after the end of a row is the pair (1, 0), and its output is zero. Complex numbers are pairs of blocks, real then imaginary.
+Where there are enough rows and units to fill the device, a program walks through all steps of its units: the sums are read
+once and the outputs written once. Where there are fewer, every chunk is made one step first, a short walk over these steps
+gives the state before each chunk, and then all chunks run at once. Both ways give the same bits.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
-from recurra.kernels.gpu.launch import HOW, accumulator, flags, on_device
+from recurra.kernels.gpu.launch import HOW, accumulator, flags, on_device, packed
+from recurra.kernels.gpu.scan_cells import CELLS
+from recurra.kernels.gpu.scan_kernels import between_chunks, chunks_as_steps, walk, walk_back
+from recurra.kernels.gpu.shares import Device
 
 CHUNK = 64
-"""Steps that one program takes at once."""
-MOST_UNITS = 32
-"""Units that one program takes, at most."""
+"""Steps of a chunk: the same for all calls, since bits depend on it."""
+TILE, TILE_BACK = 16, 8
+"""Steps of a tile, forward and on the way back, which needs more registers."""
+STAGES = 4
+"""Tiles that are there at once: one that is computed, the others on their way."""
+UNITS, LANE = 64, 2
+"""Units of a program, which is one warp, and of a lane. Two of 16 bits are the least that is copied to shared memory."""
+FAR = 2**31
+"""Numbers of a tile's steps, with all that lies between them, from which on offsets in a tile have 64 bits too."""
+FULL = 1
+"""Programs a multiprocessor from which on a program walks through all steps."""
 
 
-@triton.jit
-def _joined(a1, b1, f1, a2, b2, f2):
-    return a1 * a2, tl.where(f2 != 0, b2, a2 * b1 + b2), f1 | f2
+@dataclass(frozen=True)
+class Way:
+    """How a call is run; for tests, since all ways with one chunk give the same bits."""
+
+    chunk: int = CHUNK
+    tile: int = TILE
+    tile_back: int = TILE_BACK
+    units: int = UNITS
+    at_once: bool | None = None
+    """Whether all chunks run at once; by default what `at_once` says."""
 
 
-@triton.jit
-def _joined_pairs(ar1, ai1, br1, bi1, f1, ar2, ai2, br2, bi2, f2):
-    re = tl.where(f2 != 0, br2, ar2 * br1 - ai2 * bi1 + br2)
-    im = tl.where(f2 != 0, bi2, ar2 * bi1 + ai2 * br1 + bi2)
-    return ar1 * ar2 - ai1 * ai2, ar1 * ai2 + ai1 * ar2, re, im, f1 | f2
+CHOSEN = Way()
+"""The way that is chosen by device and shape."""
 
 
-@triton.jit
-def _takes_part(lengths, row, t, T):
-    """Whether a row takes part in step t, which may lie outside of the sequence."""
-    there = (t >= 0) & (t < T)
-    if lengths is not None:
-        there = there & (t < tl.load(lengths + row))
-    return there
+class Given(NamedTuple):
+    """What a scan is given: a cell of `CELLS`, x[T, B, planes * H] in one piece, a[T, B, W] of "real" and "complex",
+    numbers[n, H] of a cell that has some, the first state[B, W]; and lengths, resets, reverse as in `reference`."""
+
+    cell: str
+    x: Tensor
+    a: Tensor | None
+    numbers: Tensor | None
+    first: Tensor
+    lengths: Tensor | None
+    resets: Tensor | None
+    reverse: bool
 
 
-@triton.jit
-def _chunk(
-    a, b, lengths, resets, row, s, cols, T, B, H, a_t, a_b,
-    PAIRS: tl.constexpr, REVERSE: tl.constexpr, BACK: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """All steps of a chunk up to each one as one step: (a, its imaginary part, b, its imaginary part, flag).
-
-    s[C, 1] are places in the order of the walk. On the way back a step's coefficient is that of the step one earlier in
-    the walk, and one place more gives the gradient of the first state; places outside have the pair (1, 0).
-    """
-    t = s
-    if REVERSE != BACK:
-        t = T - 1 - s
-    at = t
-    if BACK:
-        at = t - 1 if REVERSE else t + 1
-    adds, acts = _takes_part(lengths, row, t, T), _takes_part(lengths, row, at, T)
-    inside = cols < H
-    width = 2 * H if PAIRS else H
-    own_a, own_b = a + at * a_t + row * a_b + cols, b + (t * B + row) * width + cols
-    re_a = tl.load(own_a, mask=acts & inside, other=1.0).to(ACC)
-    re_b = tl.load(own_b, mask=adds & inside, other=0.0).to(ACC)
-    flag = tl.zeros(re_a.shape, dtype=tl.int32)
-    if resets is not None:
-        flag += tl.load(resets + at * B + row, mask=acts, other=0).to(tl.int32)
-    if PAIRS:
-        im_a = tl.load(own_a + H, mask=acts & inside, other=0.0).to(ACC)
-        im_b = tl.load(own_b + H, mask=adds & inside, other=0.0).to(ACC)
-        if BACK:
-            im_a = -im_a
-        re_a, im_a, re_b, im_b, flag = tl.associative_scan((re_a, im_a, re_b, im_b, flag), 0, _joined_pairs)
-        return re_a, im_a, re_b, im_b, flag
-    else:
-        re_a, re_b, flag = tl.associative_scan((re_a, re_b, flag), 0, _joined)
-        return re_a, re_a, re_b, re_b, flag
+def at_once(programs: int, chunks: int, device: Device) -> bool:
+    """Whether the chunks run at once, because so many programs that walk through all of them do not fill the device."""
+    return chunks > 1 and programs < FULL * device.multiprocessors
 
 
-@triton.jit
-def _last(values, C: tl.constexpr):
-    return tl.sum(tl.where((tl.arange(0, C) == C - 1)[:, None], values, 0), axis=0, keep_dims=True)
+class _Shares:
+    """How one call is shared out, and what its launches are told."""
+
+    def __init__(self, given: Given, way: Way, grads: Tensor | None = None) -> None:
+        planes, numbers, pairs = CELLS[given.cell]
+        steps, batch, width = given.x.shape
+        hidden, self.acc = width // planes, accumulator(given.x.dtype)
+        self.width = hidden * (2 if pairs else 1)
+        tile = way.tile if grads is None else way.tile_back
+        # (of a short sequence a tile is short: what lies behind its end adds nothing to anything)
+        tile = min(tile, max(2, triton.next_power_of_2(steps)))
+        self.chunks, self.programs = -(-steps // way.chunk), batch * -(-hidden // way.units)
+        fewer = at_once(self.programs, self.chunks, Device.of(given.x)) if way.at_once is None else way.at_once
+        self.parts, self.count = (self.chunks, 1) if fewer else (1, self.chunks)
+        self.between: dict[str, Any] = {
+            **HOW, "WIDTH": 2 if pairs else 1, "C": tile, "U": way.units, "V": LANE, "STAGES": STAGES, "ACC": self.acc.triton,
+            "num_warps": 1,
+        }  # fmt: skip
+        self.options = {
+            **self.between, "CELL": given.cell, "PLANES": planes, "NUMBERS": numbers,
+            "FLIP": given.reverse != (grads is not None),
+            "FAR": tile * batch * max(width, self.width, 0 if given.a is None else given.a.stride(0)) >= FAR,
+            "L": way.chunk,
+        }  # fmt: skip
+        self.args = given.x, given.a, given.numbers, packed(given.lengths), flags(given.resets)
+        self.sizes = steps, batch, hidden
+        self.walk = *self.sizes, self.chunks, self.count
+        self.strides = (0, 0) if given.a is None else (given.a.stride(0), given.a.stride(1))
+        self.grid = (self.parts * self.programs,)
+        self.grads, self.first = grads, given.first
+
+    def room(self, *shape: int) -> Tensor:
+        """For numbers of the first state's type; the interpreter would cut them off, not round, so there torch rounds."""
+        like = self.first
+        return like.new_empty(shape, dtype=like.dtype if like.is_cuda else self.acc.torch)
+
+    def states(self, first: Tensor) -> Tensor:
+        """The state before each part of the walk, [parts, B, W]; with grads of outputs what arrives there on the way back."""
+        first, (_, batch, hidden), resets = first.to(self.acc.torch).contiguous(), self.sizes, self.args[-1]
+        if self.parts == 1:
+            return first[None]
+        whole_a, whole_b, before = (first.new_empty(self.chunks, batch, self.width) for _ in range(3))
+        whole_flag = None if resets is None else resets.new_empty(self.chunks, batch, hidden, dtype=torch.int32)
+        wholes = whole_a, whole_b, whole_flag
+        chunks_as_steps[self.grid](*self.args, self.grads, *wholes, *self.sizes, *self.strides, **self.options)
+        between_chunks[(self.programs,)](*wholes, first, before, self.chunks, batch, hidden, **self.between)
+        return before
 
 
-@triton.jit
-def _whole_chunks(
-    a, b, lengths, resets, whole_a, whole_b, whole_flag, T, B, H, a_t, a_b,
-    PAIRS: tl.constexpr, REVERSE: tl.constexpr, BACK: tl.constexpr, C: tl.constexpr, U: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """Each chunk as one step, into whole_a, whole_b[chunks, B, W] and whole_flag[chunks, B, H]."""
-    place = tl.program_id(0).to(tl.int64)
-    chunk, row = place // B, place % B
-    cols = tl.program_id(1) * U + tl.arange(0, U)[None, :]
-    s = chunk * C + tl.arange(0, C)[:, None].to(tl.int64)
-    re_a, im_a, re_b, im_b, flag = _chunk(  # pyright: ignore[reportGeneralTypeIssues]
-        a, b, lengths, resets, row, s, cols, T, B, H, a_t, a_b, PAIRS, REVERSE, BACK, ACC
-    )
-    inside = cols < H
-    to = place * (2 * H if PAIRS else H) + cols
-    tl.store(whole_a + to, _last(re_a, C), mask=inside)
-    tl.store(whole_b + to, _last(re_b, C), mask=inside)
-    tl.store(whole_flag + place * H + cols, _last(flag, C), mask=inside)
-    if PAIRS:
-        tl.store(whole_a + to + H, _last(im_a, C), mask=inside)
-        tl.store(whole_b + to + H, _last(im_b, C), mask=inside)
+def forward(given: Given, way: Way = CHOSEN) -> tuple[Tensor, Tensor]:
+    """(outputs[T, B, W], the last state[B, W]), both of the dtype of the first state."""
+    shares, first = _Shares(given, way), given.first
+    outputs, last = shares.room(given.x.shape[0], *first.shape), shares.room(*first.shape)
+    with on_device(first):
+        before = shares.states(first)
+        walk[shares.grid](*shares.args, before, outputs, last, *shares.walk, *shares.strides, **shares.options)
+    return outputs.to(first.dtype), last.to(first.dtype)
 
 
-@triton.jit
-def _between_chunks(
-    whole_a, whole_b, whole_flag, first, before, chunks, B, H, PAIRS: tl.constexpr, U: tl.constexpr, ACC: tl.constexpr
-):
-    """The state before each chunk, before[chunks, B, W], from the first one: one chunk after another."""
-    row = tl.program_id(0).to(tl.int64)
-    cols = tl.program_id(1) * U + tl.arange(0, U)[None, :]
-    inside = cols < H
-    width = 2 * H if PAIRS else H
-    re = tl.load(first + row * width + cols, mask=inside, other=0.0).to(ACC)
-    im = re
-    if PAIRS:
-        im = tl.load(first + row * width + H + cols, mask=inside, other=0.0).to(ACC)
-    for chunk in range(chunks):
-        place = chunk * B + row
-        at = place * width + cols
-        tl.store(before + at, re, mask=inside)
-        re_a, re_b = tl.load(whole_a + at, mask=inside, other=0.0), tl.load(whole_b + at, mask=inside, other=0.0)
-        reset = tl.load(whole_flag + place * H + cols, mask=inside, other=0) != 0
-        if PAIRS:
-            tl.store(before + at + H, im, mask=inside)
-            im_a = tl.load(whole_a + at + H, mask=inside, other=0.0)
-            im_b = tl.load(whole_b + at + H, mask=inside, other=0.0)
-            new = tl.where(reset, re_b, re_a * re - im_a * im + re_b)
-            im = tl.where(reset, im_b, re_a * im + im_a * re + im_b)
-            re = new
-        else:
-            re = tl.where(reset, re_b, re_a * re + re_b)
+def backward(
+    given: Given, outputs: Tensor, grad_outputs: Tensor, grad_last: Tensor, way: Way = CHOSEN
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
+    """The gradients of x, a, numbers and the first state. Those of sums and numbers are of the type that is added up in."""
+    x, first, alone = given.x, given.first, given.a is not None
+    shares = _Shares(given, way, grad_outputs)
+    acc, hidden = shares.acc.torch, shares.sizes[-1]
+    d_x = shares.room(*x.shape) if alone else x.new_empty(x.shape, dtype=acc)
+    d_a, d_first = shares.room(*outputs.shape) if alone else None, shares.room(*first.shape)
+    numbers, d_numbers = CELLS[given.cell].numbers, None
+    if numbers:
+        d_numbers = x.new_empty(shares.parts * shares.sizes[1], numbers, hidden, dtype=acc)
+    with on_device(first):
+        before = shares.states(grad_last)
+        walk_back[shares.grid](
+            *shares.args, before, first, outputs, grad_outputs, d_x, d_a, d_numbers, d_first, *shares.walk,
+            *shares.strides, **shares.options,
+        )  # fmt: skip
+    if d_a is not None:
+        d_x, d_a = d_x.to(x.dtype), d_a.to(x.dtype)
+    return d_x, d_a, None if d_numbers is None else d_numbers.sum(0), d_first.to(first.dtype)
 
 
-@triton.jit
-def _run_chunks(
-    a, b, lengths, resets, before, first, outputs, d_a, results, last, T, B, H, a_t, a_b, chunks,
-    PAIRS: tl.constexpr, REVERSE: tl.constexpr, BACK: tl.constexpr, C: tl.constexpr, U: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """All steps of each chunk from the state before it. Forward: results are the outputs, last the last state.
-
-    On the way back b are the gradients of outputs, results are d_b, last is that of the first state, and d_a is written.
-    """
-    place = tl.program_id(0).to(tl.int64)
-    chunk, row = place // B, place % B
-    cols = tl.program_id(1) * U + tl.arange(0, U)[None, :]
-    s = chunk * C + tl.arange(0, C)[:, None].to(tl.int64)
-    re_a, im_a, re_b, im_b, flag = _chunk(  # pyright: ignore[reportGeneralTypeIssues]
-        a, b, lengths, resets, row, s, cols, T, B, H, a_t, a_b, PAIRS, REVERSE, BACK, ACC
-    )
-    inside = cols < H
-    width = 2 * H if PAIRS else H
-    re_s = tl.load(before + place * width + cols, mask=inside, other=0.0).to(ACC)
-    im_s = re_s
-    if PAIRS:
-        im_s = tl.load(before + place * width + H + cols, mask=inside, other=0.0).to(ACC)
-        im = tl.where(flag != 0, im_b, re_a * im_s + im_a * re_s + im_b)
-        re = tl.where(flag != 0, re_b, re_a * re_s - im_a * im_s + re_b)
-    else:
-        re = tl.where(flag != 0, re_b, re_a * re_s + re_b)
-        im = re
-    ends = cols < tl.where(chunk == chunks - 1, H, 0)
-    tl.store(last + row * width + cols, _last(re, C), mask=ends)
-    if PAIRS:
-        tl.store(last + row * width + H + cols, _last(im, C), mask=ends)
-
-    t = s
-    if REVERSE != BACK:
-        t = T - 1 - s
-    alive, there = _takes_part(lengths, row, t, T), (t >= 0) & (t < T) & inside
-    to = (t * B + row) * width + cols
-    tl.store(results + to, tl.where(alive, re, 0.0), mask=there)
-    if PAIRS:
-        tl.store(results + to + H, tl.where(alive, im, 0.0), mask=there)
-    if BACK:
-        # the state before step t: an output, or the first state where no step of this row was taken before
-        was = t + 1 if REVERSE else t - 1
-        stepped = _takes_part(lengths, row, was, T)
-        crosses = alive
-        if resets is not None:
-            crosses = alive & (tl.load(resets + t * B + row, mask=alive, other=0) == 0)
-        mask = crosses & inside
-        goes_on, begins = mask & stepped, mask & (stepped == 0)
-        at_first, at_out = first + row * width + cols, outputs + (was * B + row) * width + cols
-        re_h = tl.load(at_out, mask=goes_on, other=0.0).to(ACC) + tl.load(at_first, mask=begins, other=0.0).to(ACC)
-        if PAIRS:
-            im_h = tl.load(at_out + H, mask=goes_on, other=0.0).to(ACC)
-            im_h += tl.load(at_first + H, mask=begins, other=0.0).to(ACC)
-            tl.store(d_a + to, tl.where(mask, re * re_h + im * im_h, 0.0), mask=there)
-            tl.store(d_a + to + H, tl.where(mask, im * re_h - re * im_h, 0.0), mask=there)
-        else:
-            tl.store(d_a + to, tl.where(mask, re * re_h, 0.0), mask=there)
-
-
-def _launch(
-    a: Tensor, b: Tensor, first: Tensor, lengths: Tensor | None, resets: Tensor | None, reverse: bool, pairs: bool,
-    chunk: int, kept: tuple[Tensor, Tensor] | None,
-) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
-    """(results, last state, d_a): the walk forward, or with kept = (outputs, the state they began with) the one back."""
-    steps, batch, width = b.shape
-    back, hidden, acc = kept is not None, width // 2 if pairs else width, accumulator(b.dtype)
-    # the way back has one place more, which gives the gradient of the first state
-    units = min(MOST_UNITS, triton.next_power_of_2(hidden))
-    chunks, blocks = -(-(steps + back) // chunk), -(-hidden // units)
-    results, last = torch.empty_like(b), torch.empty_like(first)
-    d_a = torch.empty_like(b) if back else None
-    options = {**HOW, "PAIRS": pairs, "U": units, "ACC": acc.triton}
-    walk = {**options, "REVERSE": reverse, "BACK": back, "C": chunk}
-    given = a, b, lengths, flags(resets)
-    sizes = steps, batch, hidden, a.stride(0), a.stride(1)
-    before = first
-    with on_device(b):
-        if chunks > 1:
-            whole_a, whole_b, before = (b.new_empty(chunks, batch, width, dtype=acc.torch) for _ in range(3))
-            whole_flag = b.new_empty(chunks, batch, hidden, dtype=torch.int32)
-            wholes = whole_a, whole_b, whole_flag
-            _whole_chunks[(chunks * batch, blocks)](*given, *wholes, *sizes, **walk)
-            _between_chunks[(batch, blocks)](*wholes, first, before, chunks, batch, hidden, **options)
-        kept_outputs, kept_first = kept or (None, None)
-        _run_chunks[(chunks * batch, blocks)](
-            *given, before, kept_first, kept_outputs, d_a, results, last, *sizes, chunks, **walk
-        )
-    return results, last, d_a
-
-
-class _LinearScan(torch.autograd.Function):
+class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, a: Tensor, b: Tensor, first: Tensor, lengths: Any, resets: Any, reverse: bool, pairs: bool, chunk: int
-    ) -> tuple[Tensor, Tensor]:
-        b, first = b.contiguous(), first.contiguous()
-        # numbers that are the same in every step or row stay as few as they are; only the last axis must lie in one piece
-        a = a if a.stride(-1) == 1 or a.shape[-1] == 1 else a.contiguous()
-        outputs, last, _ = _launch(a, b, first, lengths, resets, reverse, pairs, chunk, None)
-        ctx.save_for_backward(a, first, outputs, lengths, resets)
-        ctx.plain = reverse, pairs, chunk
+        ctx: Any, cell: str, x: Tensor, a: Any, numbers: Any, first: Tensor, lengths: Any, resets: Any, reverse: bool,
+        way: Way,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        outputs, last = forward(Given(cell, x, a, numbers, first, lengths, resets, reverse), way)
+        ctx.save_for_backward(x, a, numbers, first, lengths, resets, outputs)
+        ctx.plain = cell, reverse, way
         return outputs, last
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_outputs: Tensor, grad_last: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        a, first, outputs, lengths, resets = ctx.saved_tensors
-        reverse, pairs, chunk = ctx.plain
-        grads, kept = (grad_outputs.contiguous(), grad_last.contiguous()), (outputs, first)
-        d_b, d_first, d_a = _launch(a, *grads, lengths, resets, reverse, pairs, chunk, kept)
-        return d_a, d_b, d_first, None, None, None, None, None
+        *tensors, outputs = ctx.saved_tensors
+        cell, reverse, way = ctx.plain
+        given = Given._make((cell, *tensors, reverse))
+        d_x, d_a, d_numbers, d_first = backward(given, outputs, grad_outputs.contiguous(), grad_last, way)
+        return None, d_x.to(given.x.dtype), d_a, d_numbers, d_first, None, None, None, None
+
+
+def scan(given: Given, way: Way = CHOSEN) -> tuple[Tensor, Tensor]:
+    """`forward`, with first derivatives."""
+    cell, x, a, numbers, first, lengths, resets, reverse = given
+    x, first, numbers = x.contiguous(), first.contiguous(), packed(numbers)
+    # numbers that are the same in every step or row stay as few as they are; only the last axis must lie in one piece
+    if a is not None and a.stride(-1) != 1 and a.shape[-1] > 1:
+        a = a.contiguous()
+    if 0 in x.shape:
+        # nothing to launch; the sums keep the gradient's way
+        nothing = sum((value.sum() for value in (x, a, numbers) if value is not None), first.new_zeros(()))
+        return first.new_empty(x.shape[0], *first.shape) + nothing, first.clone()
+    return _Scan.apply(cell, x, a, numbers, first, lengths, resets, reverse, way)  # pyright: ignore[reportReturnType]
 
 
 def linear_scan(
     a: Tensor, b: Tensor, first: Tensor, *, lengths: Tensor | None = None, resets: Tensor | None = None,
-    reverse: bool = False, pairs: bool = False, chunk: int = CHUNK,
+    reverse: bool = False, pairs: bool = False, way: Way = CHOSEN,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """h_t = a_t h_{t-1} + b_t from h_{-1} = first: (outputs[T, B, W], the last state[B, W]), with first derivatives.
 
     a, b[T, B, W], a expanded along steps or rows if it likes; first[B, W]; with `pairs` W = 2H, the real parts before the
     imaginary ones. lengths[B], resets[T, B] and reverse as in `reference`. Numbers of 16 bits are added up in float32.
     """
-    if 0 in b.shape:
-        # nothing to launch; the sum keeps the gradient's way
-        return b + 0 * a, first.clone()
-    return _LinearScan.apply(a, b, first, lengths, resets, reverse, pairs, chunk)  # pyright: ignore[reportReturnType]
+    return scan(Given("complex" if pairs else "real", b, a, None, first, lengths, resets, reverse), way)
