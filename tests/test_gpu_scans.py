@@ -233,9 +233,13 @@ def test_the_gradient_of_a_sweep_is_the_reference(name: str, symbols: int | None
     states, parameters = values[:count], Parameters.of(values[count:], given["present"])
     outputs, *last, kept, _ = by_scan(name, x, states, parameters, *more, keep, way=FEW)
     grads = None if symbols else shares(outputs), [shares(state) for state in last]
-    found = backward_by_scan(name, x, states, parameters, *more, outputs, kept, *grads, way=FEW)
+    found, without = (
+        backward_by_scan(name, x, states, parameters, *more, outputs, kept, *grads, need_x, way=FEW)
+        for need_x in (True, False)
+    )
     for value, true in zip(found, true_gradients, strict=True):
         assert_close(value, true, "gradients")
+    assert without[0].numel() == 0 and all(map(torch.equal, without[1:], found[1:]))
 
 
 def test_a_last_state_without_a_gradient() -> None:
@@ -247,7 +251,7 @@ def test_a_last_state_without_a_gradient() -> None:
     def found(grad: Tensor | None) -> list[Tensor]:
         marks = None, None, None, False
         return backward_by_scan(
-            "mingru", x, [state], parameters, *marks, outputs, kept, shares(outputs), [grad], way=FEW
+            "mingru", x, [state], parameters, *marks, outputs, kept, shares(outputs), [grad], True, way=FEW
         )
 
     assert all(map(torch.equal, found(None), found(torch.zeros_like(state))))

@@ -149,8 +149,7 @@ def _backward_by_gpu(
         return _backward_derived(cell, x, states, weights, present, *given, *kinds)
     arrived = iter(grads)
     each = [next(arrived) if came else None for came in there]
-    found = run(cell, x, states, Parameters.of(weights, present), *given, outputs, kept, grad_outputs, each)
-    return found if need_x else [x.new_empty(0), *found[1:]]
+    return run(cell, x, states, Parameters.of(weights, present), *given, outputs, kept, grad_outputs, each, need_x)
 
 
 library.impl("sweep", _by_torch, "CompositeExplicitAutograd")

@@ -52,11 +52,12 @@ def backward_by_scan(
     kept: Tensor,
     grad_outputs: Tensor | None,
     grads_last: Sequence[Tensor | None],
+    need_x: bool,
     way: Way = CHOSEN,
 ) -> list[Tensor]:
     """The gradients of x, states and parameters of `by_scan`, whose outputs and sums these are (no sums: made again).
 
-    Those of outputs and of last states may be None, which is zero.
+    Those of outputs and of last states may be None, which is zero. That of x is empty where nobody needs it.
     """
     narrow, x, parameters = x.dtype, wide(x), Parameters(*map(wide, parameters.all))
     sums = kept if kept.dim() > 1 else sums_of(x, parameters, tokens, lengths)
@@ -71,7 +72,7 @@ def backward_by_scan(
     known = None if numbers is None else numbers.detach()
     given = Given(cell, sums.contiguous(), None, known, first, lengths, resets, reverse)
     d_sums, _, d_numbers, d_first = backward(given, outputs.contiguous(), grad_outputs, torch.cat(grads, dim=-1), way)
-    d_x, found = _through_sums(x, parameters, tokens, lengths, None if kept.dim() < 2 else kept, d_sums)
+    d_x, found = _through_sums(x, parameters, tokens, lengths, None if kept.dim() < 2 else kept, d_sums, need_x)
     if own is not None and numbers is not None and d_numbers is not None:
         (d_own,) = torch.autograd.grad(numbers, own, d_numbers)
         found.append(d_own)
@@ -85,6 +86,7 @@ def _through_sums(
     lengths: Tensor | None,
     kept: Tensor | None,
     d_sums: Tensor,
+    need_x: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """The gradients of x and of the weights and biases that are there, from those of `sums_of`, which are zero in padding."""
     if tokens is not None:
@@ -107,4 +109,6 @@ def _through_sums(
         found.append(flat.T @ x.flatten(0, -2))
     if bias is not None:
         found.append(flat.sum(0))
+    if not need_x:
+        return x.new_empty(0), [*found, *of_gates]
     return d_sums if weight is None else d_sums @ weight, [*found, *of_gates]
