@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gpu_calls import outcome, shares
+from interpreted import round_as_a_device
 from recurra.kernels import Parameters
 from recurra.kernels.gpu import LINEAR
 from recurra.kernels.reference import run
@@ -26,6 +27,7 @@ from recurra.kernels.gpu.scans import CHUNK, UNITS, Given, Way, at_once, backwar
 from recurra.kernels.gpu.shares import Device
 from recurra.kernels.gpu.sweeps import backward_by_scan, by_scan
 
+round_as_a_device()
 DTYPES = (torch.float32, torch.float64)
 FEW = Way(chunk=4, tile=2, tile_back=2, units=4)
 """Few steps a tile and chunk, so that a short sequence has several of both."""
@@ -257,15 +259,18 @@ def test_a_last_state_without_a_gradient() -> None:
     assert all(map(torch.equal, found(None), found(torch.zeros_like(state))))
 
 
-def test_bfloat16_is_float32_rounded() -> None:
-    given = arguments("rglru", 5, 2, 4, 3)
+@pytest.mark.parametrize("name", ["rglru", "lru"])
+def test_bfloat16_is_float32_rounded(name: str) -> None:
+    given = arguments(name, 5, 2, 4, 3)
+    count = len(given["states"])
     leaves = [value.bfloat16() for value in (given["x"], *given["states"], *given["weights"])]
 
     def called(*values: Tensor) -> list[Tensor]:
-        parameters = Parameters.of(values[2:], given["present"])
-        return by_scan("rglru", values[0], values[1:2], parameters, None, None, None, False, False)[:2]
+        parameters = Parameters.of(values[1 + count :], given["present"])
+        found = by_scan(name, values[0], values[1 : 1 + count], parameters, None, None, None, False, False, way=FEW)
+        return found[: 1 + count]
 
     results, truth = outcome(called, leaves, torch.bfloat16), outcome(called, leaves, torch.float32)
     for at, (value, true) in enumerate(zip(results, truth, strict=True)):
         assert value.dtype == torch.bfloat16
-        assert torch.equal(value, true.bfloat16()) if at < 2 else assert_close(value, true, "gradients") is None
+        assert torch.equal(value, true.bfloat16()) if at <= count else assert_close(value, true, "gradients") is None

@@ -97,12 +97,7 @@ class _Shares:
         self.walk = *self.sizes, self.chunks, self.count
         self.strides = (0, 0) if given.a is None else (given.a.stride(0), given.a.stride(1))
         self.grid = (self.parts * self.programs,)
-        self.grads, self.first = grads, given.first
-
-    def room(self, *shape: int) -> Tensor:
-        """For numbers of the first state's type; the interpreter would cut them off, not round, so there torch rounds."""
-        like = self.first
-        return like.new_empty(shape, dtype=like.dtype if like.is_cuda else self.acc.torch)
+        self.grads = grads
 
     def states(self, first: Tensor) -> Tensor:
         """The state before each part of the walk, [parts, B, W]; with grads of outputs what arrives there on the way back."""
@@ -120,11 +115,11 @@ class _Shares:
 def forward(given: Given, way: Way = CHOSEN) -> tuple[Tensor, Tensor]:
     """(outputs[T, B, W], the last state[B, W]), both of the dtype of the first state."""
     shares, first = _Shares(given, way), given.first
-    outputs, last = shares.room(given.x.shape[0], *first.shape), shares.room(*first.shape)
+    outputs, last = first.new_empty(given.x.shape[0], *first.shape), torch.empty_like(first)
     with on_device(first):
         before = shares.states(first)
         walk[shares.grid](*shares.args, before, outputs, last, *shares.walk, *shares.strides, **shares.options)
-    return outputs.to(first.dtype), last.to(first.dtype)
+    return outputs, last
 
 
 def backward(
@@ -134,8 +129,8 @@ def backward(
     x, first, alone = given.x, given.first, given.a is not None
     shares = _Shares(given, way, grad_outputs)
     acc, hidden = shares.acc.torch, shares.sizes[-1]
-    d_x = shares.room(*x.shape) if alone else x.new_empty(x.shape, dtype=acc)
-    d_a, d_first = shares.room(*outputs.shape) if alone else None, shares.room(*first.shape)
+    d_x = torch.empty_like(x) if alone else x.new_empty(x.shape, dtype=acc)
+    d_a, d_first = torch.empty_like(outputs) if alone else None, torch.empty_like(first)
     numbers, d_numbers = CELLS[given.cell].numbers, None
     if numbers:
         d_numbers = x.new_empty(shares.parts * shares.sizes[1], numbers, hidden, dtype=acc)
@@ -145,9 +140,7 @@ def backward(
             *shares.args, before, first, outputs, grad_outputs, d_x, d_a, d_numbers, d_first, *shares.walk,
             *shares.strides, **shares.options,
         )  # fmt: skip
-    if d_a is not None:
-        d_x, d_a = d_x.to(x.dtype), d_a.to(x.dtype)
-    return d_x, d_a, None if d_numbers is None else d_numbers.sum(0), d_first.to(first.dtype)
+    return d_x, d_a, None if d_numbers is None else d_numbers.sum(0), d_first
 
 
 class _Scan(torch.autograd.Function):
