@@ -21,7 +21,7 @@ from test_other_device import FORMS, SERIES, TEXTS, close, made, there
 
 LOOKED_AT = [
     "language-gru", "classify-text-gru", "classify-gru-attention", "classify-spelled", "classify-beside-ngrams",
-    "classify-fronted-gru-all", "regress-fronted", "tag-gru", "tag-both-ways", "translate-gru", "word-by-word",
+    "regress-fronted", "tag-gru", "translate-gru", "word-by-word",
 ]  # fmt: skip
 
 
