@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -185,9 +186,11 @@ def pretended(*, double: bool = True) -> Iterator[torch.device]:
     """Inside of it `THERE` can be used as a device, which has float64 where `double`."""
     # torch has lists of the devices that there are
     fused = patch("torch.optim.optimizer._get_fused_kernels_supported_devices", lambda: ["cpu", THERE.type])
+    # where its functions would be, torch.cuda's say
+    place = patch.object(torch, THERE.type, SimpleNamespace(), create=True)
     known = patch.object(_Device, "double", double)
     narrow = patch("recurra.wide.WITHOUT_FLOAT64", set() if double else {THERE.type})
-    with _Making(), _Dispatch(), patch.object(torch, "autocast", _autocast), fused, known, narrow:
+    with _Making(), _Dispatch(), patch.object(torch, "autocast", _autocast), fused, place, known, narrow:
         yield THERE
 
 

@@ -31,7 +31,7 @@ LINES = ["abcabd acb " * 40] * 2
 
 FITS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "next word": ("language", LINES, {"average": 0.9, "dropout": 0.1}),
-    "in parts": ("language", LINES, {"accumulate": 2, "precision": "bfloat16", "optimiser": "muon", "cell": "lstm"}),
+    "in parts": ("language", LINES, {"accumulate": 2, "precision": "bfloat16", "optimiser": "muon", "recompute": 8}),
     "text": ("classify", (TEXTS, CLASSES * 2), {"dropout": 0.1, "summary": "attention", "class_weights": "balanced"}),
     "beside n-grams": ("classify", (TEXTS, CLASSES * 2), {"ngrams": True}),
     "feed-forward": ("classify", (TEXTS, CLASSES * 2), {"cell": "feedforward", "baselines": True}),
@@ -39,7 +39,7 @@ FITS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "numbers": ("regress", (SERIES, [float(one.sum()) for one in SERIES]), {"members": 1, "probes": False}),
     "tags": ("tag", ([["a", "b", "c"], ["d", "e"]] * 6, [["B-x", "I-x", "O"], ["O", "B-y"]] * 6), {}),
     "translation": ("translate", (["abc", "de"] * 6, ["cb", "ed"] * 6), {}),
-    "word by word": ("translate", (["a b", "c"] * 6, ["x y", "z"] * 6), {"form": "word-by-word"}),
+    "word by word": ("translate", (["a b", "c"] * 6, ["x y", "z"] * 6), {"form": "word-by-word", "cell": "slstm"}),
     "forecasts": ("forecast", FRAME, {"horizon": 4}),
     "plain forecasts": ("forecast", FRAME, {"horizon": 4, "parts": "plain", "output": "quantiles"}),
     "smoothed forecasts": ("forecast", FRAME, {"horizon": 4, "parts": "smoothed", "season": 6}),
