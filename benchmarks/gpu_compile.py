@@ -34,6 +34,7 @@ from recurra.kernels.gpu.scan_cells import CELLS
 from recurra.kernels.gpu.shares import Device
 from recurra.kernels.native import GATES
 from recurra.kernels.programs import Given, Sizes, Traced, trace
+from recurra.kernels.programs.gradient import gradient
 from recurra.kernels.programs.program import parse
 from recurra.kernels.programs.running import backward_with, recorded
 from recurra.kernels.steps import ElmanStep, GRUStep, LSTMStep
@@ -146,6 +147,27 @@ def _step(step: Callable[..., Any], sizes: Sizes, batch: int, dtype: torch.dtype
     backward_with(run, text, emitted[:count], last, given, emitted[count:], *marks, False)
 
 
+def _twice(step: Callable[..., Any], sizes: Sizes, batch: int, dtype: torch.dtype) -> None:
+    """What a gradient of a gradient runs: a step, its gradient, and the gradients of both with all that was kept."""
+    traced = trace(step, sizes)
+    assert isinstance(traced, Traced)
+    text = traced.hoisted.text
+    once = gradient(text, (True,) * len(parse(text).emitted)).text
+    kept = [recorded(text), recorded(once)]
+    back = [gradient(more, (True,) * len(parse(more).emitted)).text for more in kept]
+    marks = torch.full((batch,), STEPS), torch.zeros(STEPS, batch, dtype=torch.bool)
+    for one in (*kept, *back):
+        program = parse(one)
+        given = Given(
+            [torch.zeros(STEPS, batch, width, dtype=dtype) for width in program.inputs],
+            [torch.zeros(batch, width, dtype=dtype) for width in program.fixed],
+            [torch.zeros(batch, width, dtype=dtype) for width in program.states],
+            [torch.zeros(width, dtype=dtype) for width in program.shared],
+            [torch.zeros(shape, dtype=dtype) for shape in program.weights],
+        )
+        generated.run(program, one, given, *marks, False, stepwise=False)
+
+
 def _scan(cell: str, sums: torch.dtype, states: torch.dtype, full: bool) -> None:
     planes, numbers, pairs = CELLS[cell]
     steps, batch, hidden = 200, 2, 64
@@ -202,6 +224,16 @@ def cases() -> Iterator[tuple[str, Callable[[], None]]]:
             for dtype in (single, torch.bfloat16):
                 label = f"written: {name}, H={h}, {str(dtype).removeprefix('torch.')}"
                 yield label, partial(_step, step, size, 64, dtype)
+        plain: dict[str, tuple[Callable[..., Any], Sizes]] = {
+            "elman": (ElmanStep(), Sizes((h,), (h,), (), (("weight", (h, h)),), False, emits=1)),
+            "gru": (
+                GRUStep(),
+                Sizes((3 * h,), (h,), (), (("weight_rz", (2 * h, h)), ("weight_n", (h, h))), False, emits=1),
+            ),
+            "lstm": (LSTMStep(), Sizes((4 * h,), (h, h), (), (("weight", (4 * h, h)),), False, emits=1)),
+        }
+        for name, (step, size) in plain.items():
+            yield f"twice: {name}, H={h}, float32", partial(_twice, step, size, 64, single)
     for cell in CELLS:
         for full in (False, True):
             more = ", lengths, resets" if full else ""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_timing import Call, Contestant, Row, sets_for, within
+from recurra import kernels
 from recurra.kernels import KERNELS, reference
 from recurra.kernels.gpu import layers
 from recurra.kernels.gpu.shares import Device, share_out
@@ -116,6 +117,44 @@ def dense(
             contestants["Triton, the weight read at every step, bfloat16"] = Contestant(read, "bfloat16")
     work = operations(cell, shape, training)
     return Row(contestants, lambda: truth(cell, sets[0], training), len(sets), work, published or {})
+
+
+def penalty(cell: str, shape: Shape, device: torch.device) -> Row:
+    """Backward through backward: gradients of a penalty on the gradient by the inputs. Torch's layer cannot on cuDNN."""
+    theirs, sets = drawn(cell, shape, device)
+    weight_in, weight, bias_in, _ = theirs.parameters()
+
+    def through(run: Callable[[Tensor], Tensor]) -> Call:
+        def call(at: int) -> list[Tensor]:
+            x = sets[at]["x"].detach().requires_grad_()
+            outputs = run(x)
+            (slope,) = torch.autograd.grad(outputs.sum(), x, create_graph=True)
+            found = torch.autograd.grad((slope.norm(dim=(0, 2)) - 1).square().mean(), [weight_in, weight])
+            return [slope.detach(), *found]
+
+        return call
+
+    def mine(x: Tensor) -> Tensor:
+        given = {**sets[0], "x": x, "weight_in": weight_in, "weight": weight, "bias_in": bias_in}
+        return getattr(kernels, cell)(**given)[0]
+
+    def not_by_cudnn(x: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=False):
+            return theirs(x)[0]
+
+    def true() -> list[Tensor]:
+        exact = {k: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in sets[0].items()}
+        leaves = [exact[name].requires_grad_() for name in ("x", "weight_in", "weight")]
+        outputs: Tensor = getattr(reference, cell)(**exact)[0]
+        (slope,) = torch.autograd.grad(outputs.sum(), leaves[0], create_graph=True)
+        found = torch.autograd.grad((slope.norm(dim=(0, 2)) - 1).square().mean(), leaves[1:])
+        return [slope.detach(), *found]
+
+    contestants = {
+        "ours": within("float32", through(mine)), "torch.nn without cuDNN": within("float32", through(not_by_cudnn)),
+    }  # fmt: skip
+    # forward twice, backward of inputs and weights, and the gradients of all of these
+    return Row(contestants, true, len(sets), 4 * operations(cell, shape), {})
 
 
 def ragged(cell: str, shape: Shape, device: torch.device) -> Row:

@@ -60,6 +60,7 @@ def _all(dry: bool) -> Iterator[tuple[str, gpu_layers.Shape, Made]]:
         ("lstm, gates handed out", gpu_steps.gates_out),
     ):  # fmt: skip
         yield text, DENSE[2], partial(made, sized(DENSE[2]))
+    yield "lstm, a penalty on the gradient", DENSE[2], partial(gpu_layers.penalty, "lstm", sized(DENSE[2]))
     long = (16, 4096, 1024)
     for cell in ("mingru", "lru", "rglru"):
         for back in (False, True):

@@ -339,6 +339,23 @@ def test_a_layer_on_a_gpu(name: str, more: dict[str, Any], hidden: int) -> None:
 
 @needs_gpu
 @pytest.mark.gpu
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_gradient_of_a_gradient_on_a_gpu(name: str) -> None:
+    more = {"lengths": True, "resets": True, "mask": True}
+    given = cast(arguments(name, 5, 4, 20, inputs=3, bias_in=True, **more), torch.float32)
+    wanted = [key for key in KERNELS[name].differentiable if key in given]
+
+    def call(*values: Tensor) -> Any:
+        here = values[0].device
+        rest = {key: value.to(here) if isinstance(value, Tensor) else value for key, value in given.items()}
+        outputs = getattr(kernels, name)(**{**rest, **dict(zip(wanted, values, strict=True))})[0]
+        return torch.autograd.grad(outputs, values, shares(outputs), create_graph=True)
+
+    on_both(call, [given[key] for key in wanted])
+
+
+@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", sorted(gpu.LINEAR))
 def test_a_sweep_on_a_gpu(name: str) -> None:
     given = of_a_sweep(name, 200, 5, 40, lengths=True, resets=True)
