@@ -32,7 +32,7 @@ def meet(counters, times, PARTS, MEET: tl.constexpr):
         counter = counters + tl.program_id(0)
         tl.atomic_add(counter, 1, sem="release", scope="gpu")
         # (of 64 bits, since a long sequence has more meetings than 32 bits count)
-        all_came = times.to(tl.int64) * PARTS
+        all_came = PARTS.to(tl.int64) * times
         while tl.atomic_add(counter, 0, sem="acquire", scope="gpu") < all_came:
             pass
         tl.debug_barrier()

@@ -32,7 +32,7 @@ def wait(counters, times, PARTS, MEET: tl.constexpr):
     if MEET:
         counter = (counters + tl.program_id(0)).to(tl.int64)
         # (of 64 bits, since a long sequence has more meetings than 32 bits count)
-        all_came = times.to(tl.int64) * PARTS
+        all_came = PARTS.to(tl.int64) * times
         while _acquired(counter) < all_came:
             pass
         tl.debug_barrier()
