@@ -30,6 +30,8 @@ THERE = torch.device("lazy")
 aten = torch.ops.aten
 MOVES = (aten._to_copy, aten.copy_)
 INDEXED = (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_)
+PACKED = (aten._pack_padded_sequence, aten._pack_padded_sequence_backward)
+"""Of packed sequences the sizes of their batches are kept on the CPU, given and taken."""
 SIZED = (aten.nonzero, aten.masked_select, aten.unique_consecutive, aten._unique2, aten.unique_dim, aten.bincount)
 """Their results are as large as numbers on the device say, so the CPU waits for these."""
 TOLD = (aten._local_scalar_dense, aten.equal, aten.is_nonzero)
@@ -130,6 +132,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     # what an operation changes in place it gives back: the same tensor, not one more of the same memory
     known = {id(one.held): one for one in there}
     found = func(*_mapped(_held, args), **_mapped(_held, kwargs))
+    if func.overloadpacket is aten._pack_padded_sequence:
+        return _wrapped(found[0]), found[1]
     return _mapped(lambda one: known[id(one)] if id(one) in known else _wrapped(one), found) if made_there else found
 
 
@@ -163,6 +167,8 @@ def _check(func: Any, tensors: list[Tensor], args: Any) -> None:
     """Refuse what a real device refuses."""
     if func.overloadpacket in INDEXED and isinstance(args[0], There):
         tensors = [one for one in tensors if not any(one is index for index in args[1])]
+    if func.overloadpacket in PACKED:
+        tensors = tensors[:1]
     allowed = torch.Tag.pointwise in func.tags
     others = [one for one in tensors if not isinstance(one, There) and not (allowed and one.dim() == 0)]
     if others:
