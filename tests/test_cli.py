@@ -183,10 +183,15 @@ def test_help_does_not_wait_for_torch() -> None:
     [
         (MemoryError(), "Out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "Out of memory"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 8 GiB"),
+            "Out of memory",
+        ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "Out of memory"),
         (ModuleNotFoundError("No module named 'polars'", name="polars"), "The package polars is not installed"),
         (OSError(5, "Input/output error"), "Input/output error"),
     ],
-    ids=["memory", "memory of torch", "package", "disk"],
+    ids=["memory", "memory of torch", "memory of a GPU", "memory of its library", "package", "disk"],
 )
 def test_the_machine_refuses(monkeypatch: pytest.MonkeyPatch, error: Exception, message: str) -> None:
     def refuse(*_: object) -> None:

@@ -73,5 +73,7 @@ class Interrupted(RecurraError):
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether memory was asked for that there is not; torch has no class of its own for that."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+    """Whether memory was asked for that there is not, here or on a GPU; torch says so in words, of which these are parts."""
+    said = str(error)
+    wanting = any(words in said for words in ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED"))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and wanting)
