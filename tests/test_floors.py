@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,21 @@ def test_a_file_imports_only_from_below(path: Path) -> None:
 )
 def test_data_and_baselines_know_no_networks(path: Path) -> None:
     assert imports(path) <= ROOMS_OF_DATA | {"baselines"}
+
+
+def test_files_of_data_import_in_no_circle() -> None:
+    files = {path.stem: path for path in FILES if room(path) == "data" and path.stem != "__init__"}
+    wanted: dict[str, set[str]] = {}
+    for name, path in files.items():
+        nodes = [
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+        ]
+        whole = {alias.name for node in nodes if node.module == "recurra.data" for alias in node.names}
+        wanted[name] = whole | {
+            node.module.split(".")[2] for node in nodes if (node.module or "").startswith("recurra.data.")
+        }
+    # raises `CycleError`, which names the circle
+    assert set(TopologicalSorter(wanted).static_order()) == set(files)
 
 
 def test_only_one_file_talks_to_the_dispatcher() -> None:
