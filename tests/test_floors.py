@@ -60,13 +60,10 @@ def test_files_of_data_import_in_no_circle() -> None:
     files = {path.stem: path for path in FILES if room(path) == "data" and path.stem != "__init__"}
     wanted: dict[str, set[str]] = {}
     for name, path in files.items():
-        nodes = [
-            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
-        ]
-        whole = {alias.name for node in nodes if node.module == "recurra.data" for alias in node.names}
-        wanted[name] = whole | {
-            node.module.split(".")[2] for node in nodes if (node.module or "").startswith("recurra.data.")
-        }
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        given = [(node.module or "", node.names) for node in tree if isinstance(node, ast.ImportFrom)]
+        whole = {alias.name for module, names in given if module == "recurra.data" for alias in names}
+        wanted[name] = whole | {module.split(".")[2] for module, _ in given if module.startswith("recurra.data.")}
     # raises `CycleError`, which names the circle
     assert set(TopologicalSorter(wanted).static_order()) == set(files)
 
