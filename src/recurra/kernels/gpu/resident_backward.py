@@ -134,9 +134,15 @@ def backward_resident(
                 from_parts = handed if SPLIT == 1 else handed[None, :, :]
                 one = tl.load(from_parts + s % 2 * place + depth(chunk, K, SPLIT, 1), cache_modifier=".cg")
                 arrived = arrived + (one,)
+            # (two sums, since a product waits for the one before it)
             total = tl.zeros((R, U) if SPLIT == 1 else (SPLIT, R, U), dtype=ACC)
+            other = total
             for chunk in tl.static_range(GATES * CHUNKS):
-                total = add_product(total, arrived[chunk], held(tiles[chunk], bits, HOLD), bits, PRECISION, ACC)
+                if chunk % 2 == 0:
+                    total = add_product(total, arrived[chunk], held(tiles[chunk], bits, HOLD), bits, PRECISION, ACC)
+                else:
+                    other = add_product(other, arrived[chunk], held(tiles[chunk], bits, HOLD), bits, PRECISION, ACC)
+            total += other
             into = spread(total if SPLIT == 1 else tl.sum(total, axis=0), 0, R, U)
             own = tl.where(stays, own + into * scale, own)
     tl.store(d_h + rows * H + j, own, mask=here)

@@ -89,9 +89,13 @@ def operand(x, PRECISION: tl.constexpr, TO: tl.constexpr):
 
 @triton.jit
 def mask_of_tf32(masks, HOLD: tl.constexpr, SPLIT: tl.constexpr):
-    """The bits that a number of tf32 has, as a tile; read anew at each step where tiles are held (see there)."""
+    """The bits that a number of tf32 has, as a tile; read at each step where tiles are held (see there).
+
+    From the first cache: a volatile load would have all programs ask one place of the second one. The compiler does not
+    move a load out of a loop that writes.
+    """
     place = tl.zeros((1, 1), dtype=tl.int32) if SPLIT == 1 else tl.zeros((1, 1, 1), dtype=tl.int32)
-    return tl.load(masks + place, volatile=True) if HOLD else place - 8192
+    return tl.load(masks + place) if HOLD else place - 8192
 
 
 @triton.jit

@@ -50,6 +50,8 @@ class Resident:
         """What a kernel is compiled for."""
         chosen: dict[str, Any] = {
             "R": self.rows, "U": self.units, "HOLD": self.hold and held_in_registers(), "num_warps": self.warps,
+            # (loads are ahead by hand; the compiler's own copies ahead would have a held tile go through shared memory)
+            "num_stages": 1,
             "PRECISION": precision(dtype, device), "ACC": accumulator(dtype).triton,
         }  # fmt: skip
         if self.parts == 1:
