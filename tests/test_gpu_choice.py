@@ -36,9 +36,17 @@ def _turned_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_that_has_not_run_on_a_gpu_runs_there_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "ENABLED", False)
-    inputs = {"h": torch.zeros(2, 3), "x": torch.zeros(4, 2, 9)}
-    assert gpu.choose("gru", inputs) == ("reference", gpu.NOT_ASKED)
-    assert gpu.sweep("mingru", torch.float32) is by_reference
+    monkeypatch.setattr(gpu, "cudnn_there", lambda: True)
+    monkeypatch.setattr(native, "_warned", set())
+    # torch's own operators have
+    assert gpu.choose("gru", asked("gru"))[0] == gpu.choose("lstm", asked("lstm", keep=True), training=True)[0] == "cudnn"
+    road, why = gpu.choose("gru", asked("gru", lengths=True))
+    assert road == "reference" and why.endswith(
+        f"rows end at different steps; not our kernels, because {gpu.NOT_ASKED}"
+    )
+    assert gpu.choose("lstm", asked("lstm", peepholes=True))[0] == "reference"
+    with pytest.warns(BackendWarning, match="runs 'mingru' on the GPU, because our kernels .* RECURRA_GPU=1"):
+        assert gpu.sweep("mingru", torch.float32) is by_reference
 
 
 @pytest.fixture
@@ -122,7 +130,7 @@ def test_the_doctor_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert rows()["linear"] == ("reference", "one product of torch")
     monkeypatch.setattr(gpu, "ENABLED", False)
-    assert rows()["gru"] == ("reference", gpu.NOT_ASKED)
+    assert rows()["gru"][0] == "cudnn, reference" and rows()["gru"][1].endswith(gpu.NOT_ASKED)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert set(rows().values()) == {("reference", "no such device here")}
 

@@ -162,10 +162,8 @@ _making = threading.Lock()
 
 def summary() -> tuple[str, str]:
     """For `recurra doctor`: how the steps of pools run on a GPU, and what is to be known of that."""
-    withheld = kernels.gpu.withheld()
-    return (
-        ("plain calls", withheld) if withheld else ("replays", "one captured step a model and size; never run so far")
-    )
+    untried = kernels.gpu.untried()
+    return ("plain calls", untried) if untried else ("replays", "one captured step a model and size; never run so far")
 
 
 def why_not(model: Task) -> str | None:
@@ -179,7 +177,7 @@ def why_not(model: Task) -> str | None:
         (hooked or not kernels.unwatched(), "something watches the calls"),
         (model.training, "the model is in training"),
     ]
-    return kernels.gpu.withheld() or _refused.get(model) or next((reason for holds, reason in reasons if holds), None)
+    return kernels.gpu.untried() or _refused.get(model) or next((reason for holds, reason in reasons if holds), None)
 
 
 def _device(model: Task) -> torch.device:

@@ -1,9 +1,9 @@
 """The backend of CUDA devices: cuDNN where it can serve a call, Triton where that can, else the reference, with the reason.
 
 What is chosen depends on what was asked for, and where both cuDNN and Triton can serve, on which of them was measured to be
-faster, once for each shape (`measured.py`). Nothing here imports Triton before a call needs it. These kernels were checked
-in Triton's interpreter and by its compiler, not yet on a GPU: they run only where `RECURRA_GPU=1` stands in the environment.
-See docs/gpu.md.
+faster, once for each shape (`measured.py`). Nothing here imports Triton before a call needs it. cuDNN runs by torch's own
+operators. Our kernels were checked in Triton's interpreter and by its compiler, not yet on a GPU: they run only where
+`RECURRA_GPU=1` stands in the environment. See docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 LINEAR = frozenset({"mingru", "minlstm", "rglru", "lru"})
 """The sweeps that are scans."""
 ENABLED = os.environ.get("RECURRA_GPU") == "1"
-"""Whether anything but the reference runs on a GPU: what nobody has seen run on one is nobody's default."""
+"""Whether our own kernels run on a GPU: what nobody has seen run on one is nobody's default."""
 NOT_ASKED = "our kernels for GPUs have not run on one yet; RECURRA_GPU=1 in the environment lets them"
 NO_BFLOAT16 = "torch has it run bfloat16 from torch 2.10 and cuDNN 9.13 on, from capability 8.0 on"
 NO_FLOAT64 = "Triton does not compile their products in float64"
@@ -81,6 +81,7 @@ def not_by_triton(kernel: str, inputs: dict[str, Any]) -> str | None:
     """Why our Triton kernels cannot serve a call with these arguments by name, or None if they can."""
     get, activation = inputs.get, inputs.get("activation", "tanh")
     reasons = [
+        (not ENABLED, NOT_ASKED),
         (not triton_there(), "Triton is not installed"),
         (inputs["h"].dtype not in _DTYPES, f"they have no {str(inputs['h'].dtype).removeprefix('torch.')}"),
         (_no_products(inputs["h"].dtype), NO_FLOAT64),
@@ -101,7 +102,12 @@ def withheld() -> str | None:
     """Why nothing but the reference is to run, or None."""
     if native.chosen() == "reference":
         return "the backend 'reference' was chosen"
-    return None if ENABLED else NOT_ASKED
+    return None
+
+
+def untried() -> str | None:
+    """Why nothing is to run that nobody has seen run on a GPU, or None."""
+    return withheld() or (None if ENABLED else NOT_ASKED)
 
 
 def choose(kernel: str, inputs: dict[str, Any], training: bool = False) -> tuple[str, str]:
@@ -109,9 +115,9 @@ def choose(kernel: str, inputs: dict[str, Any], training: bool = False) -> tuple
 
     "program" is a kernel written for the step of that call. `training`: a gradient is recorded, and nobody reads the gates.
     """
-    not_asked = withheld()
-    if not_asked is not None:
-        return "reference", not_asked
+    chosen = withheld()
+    if chosen is not None:
+        return "reference", chosen
     asked = {**inputs, "keep": False} if training else inputs
     reason, missing = not_by_cudnn(kernel, asked), not_by_triton(kernel, inputs)
     if reason is None:
@@ -138,6 +144,8 @@ def _key(kernel: str, inputs: dict[str, Any], training: bool) -> tuple[Any, ...]
 
 def not_by_program(dtype: torch.dtype) -> str | None:
     """Why no kernel can be written for a step, or None."""
+    if not ENABLED:
+        return NOT_ASKED
     if not triton_there():
         return "Triton is not installed"
     if _no_products(dtype):
@@ -163,7 +171,7 @@ def summary(kernel: str) -> tuple[str, str]:
     if kernel == "linear":
         return "reference", "one product of torch"
     if not ENABLED:
-        return "reference", NOT_ASKED
+        return "cudnn, reference", f"cuDNN for plain calls without gates, else the reference; {NOT_ASKED}"
     checked = "never run on a GPU so far"
     if not triton_there():
         return "cudnn, reference", f"cuDNN for plain calls without gates; Triton is not installed; {checked}"
@@ -281,6 +289,7 @@ def _not_by_scan(cell: str, dtype: torch.dtype) -> str | None:
     """Why a sweep is not to run as a scan, or None."""
     reasons = [
         (cell not in LINEAR, "its steps are no scan"),
+        (not ENABLED, NOT_ASKED),
         (not triton_there(), "Triton is not installed"),
         (dtype not in _DTYPES, f"the scan has no {str(dtype).removeprefix('torch.')}"),
     ]
