@@ -151,7 +151,8 @@ class Follower:
         given = given.reshape(len(given), width)
         rows = np.empty((len(given), 1 + width))
         rows[:, 0] = given[:, 0]
-        rows[:, 1] = self.state.series.cpu().numpy() if self._stepper is None else self._stepper.series
+        # the numbers of the series stay what they were; only the first time they are asked for
+        rows[:, 1] = self.state.series.cpu().numpy() if self._newest is None else self._newest[:, 1]
         if width > 1:
             rows[:, 2:] = (given[:, 1:] - np.array(codec.centres)) / np.array(codec.spreads)
         self._go_on(rows)

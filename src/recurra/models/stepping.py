@@ -96,11 +96,6 @@ class RowStepper:
         return cls(model, kept, detach(state))
 
     @property
-    def series(self) -> np.ndarray:
-        """The number[B] of each series."""
-        return self._places
-
-    @property
     def dtype(self) -> np.dtype:
         """The precision of the model."""
         return self._values.dtype
