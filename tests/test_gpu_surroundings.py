@@ -16,9 +16,10 @@ from torch.utils.checkpoint import checkpoint
 
 from gpu_calls import cast, complete
 from recurra import kernels
-from recurra.kernels import KERNELS, backend, gpu, native, reference
+from recurra.kernels import KERNELS, Parameters, backend, gpu, native, reference
 from recurra.kernels.gpu import cudnn, measured, rounding
 from test_kernels import arguments
+from test_sweeps import arguments as of_a_sweep
 
 CPU = torch.device("cpu")
 
@@ -74,6 +75,19 @@ def test_autocast_changes_nothing_on_the_processor(name: str, more: dict[str, An
         with torch.autocast("cpu", torch.bfloat16):
             found = getattr(kernels, name)(**given)
     assert all(one.dtype == torch.float32 and torch.equal(one, true) for one, true in zip(found, truth, strict=True))
+
+
+@pytest.mark.parametrize("chosen", ["native", "reference"])
+@pytest.mark.parametrize("name", ["rglru", "slstm"])
+def test_autocast_changes_nothing_of_a_sweep(name: str, chosen: str) -> None:
+    given = of_a_sweep(name, 3, 2, 4)
+    states = [value.float() for value in given["states"]]
+    x, parameters = given["x"].float(), Parameters.of([value.float() for value in given["weights"]], given["present"])
+    with backend(chosen):
+        truth, _, _ = kernels.sweep(name, x, states, parameters)
+        with torch.autocast("cpu", torch.bfloat16):
+            found, _, _ = kernels.sweep(name, x, states, parameters)
+    assert found.dtype == torch.float32 and torch.equal(found, truth)
 
 
 def watch(name: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, Any]]:

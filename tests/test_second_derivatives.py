@@ -12,13 +12,14 @@ from torch import Tensor
 from gpu_calls import cast
 from own_steps import make_minimal, make_mixture
 from recurra import kernels
-from recurra.kernels import KERNELS, backend, native, reference
+from recurra.kernels import KERNELS, Parameters, backend, gpu, native, reference
 from recurra.kernels.programs import Given, Sizes, Traced, by_native, by_torch, trace
 from recurra.kernels.programs.gradient import gradient
 from recurra.kernels.programs.program import parse
 from recurra.kernels.steps import LSTMStep
 from test_kernels import arguments
 from test_options import NORMED, OTHERS, drawn
+from test_sweeps import arguments as of_a_sweep
 from tolerances import assert_close
 
 RAGGED = {"lengths": True, "resets": True, "mask": True}
@@ -108,6 +109,30 @@ def test_of_an_option(name: str, option: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", KERNELS)
 def test_third_derivatives(name: str, reverse: bool) -> None:
     equal_reference(name, arguments(name, 4, 3, 3, reverse=reverse, **RAGGED), orders=3)
+
+
+@pytest.mark.parametrize(
+    "more", [{"lengths": True, "resets": True}, {"lengths": True, "reverse": True, "symbols": 5}], ids=_id
+)
+@pytest.mark.parametrize("name", sorted(gpu.LINEAR))
+def test_of_a_sweep(name: str, more: dict[str, Any]) -> None:
+    given = of_a_sweep(name, 5, 3, 4, **more)
+    count = len(given["states"])
+    marks: dict[str, Any] = {key: given.get(key) for key in ("tokens", "lengths", "resets")}
+    marks["reverse"] = given.get("reverse", False)
+
+    def run(x: Tensor, *values: Tensor) -> Sequence[Tensor]:
+        parameters = Parameters.of(values[count:], given["present"])
+        outputs, last, _ = kernels.sweep(name, x, values[:count], parameters, **marks)
+        return outputs, *last
+
+    leaves = [given["x"], *given["states"], *given["weights"]]
+    got = derivatives(run, leaves, 2)
+    with backend("reference"):
+        truth = derivatives(run, leaves, 2)
+    for some, true in zip(got, truth, strict=True):
+        for value, other in zip(some, true, strict=True):
+            assert_close(value, other, "gradients")
 
 
 @pytest.mark.parametrize("make", [make_minimal, make_mixture])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from recurra.kernels import gpu, native
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.ops import library, needed
 from recurra.kernels.sweeps import SWEEPS, Parameters, by_reference
-from recurra.kernels.transforms import batched_by_autograd, differentiated, one_by_one, transformed
+from recurra.kernels.transforms import batched_by_autograd, differentiated, in_own_dtype, one_by_one, transformed
 
 _GIVEN = "Tensor? tokens, Tensor? lengths, Tensor? resets"
 _SWEEP = f"str cell, Tensor x, Tensor[] states, Tensor[] weights, bool[] present, {_GIVEN}, bool reverse"
@@ -109,15 +109,16 @@ def _backward_by_native(
 def _derived(
     cell: str, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], present: Sequence[bool],
     rest: tuple[Tensor | None, Tensor | None, Tensor | None, bool], grads: Sequence[Tensor | None],
+    by: Callable[..., list[Tensor]] = by_reference,
 ) -> list[Tensor]:  # fmt: skip
-    """The gradients of x, states and weights, by differentiating the reference."""
+    """The gradients of x, states and weights, by differentiating the reference, or what else runs the sweep."""
     values = [x, *states, *weights]
     names = [str(at) for at in range(len(values))]
 
     def run(**named: Tensor) -> list[Tensor]:
         first, *left = (named[name] for name in names)
         parameters = Parameters.of(left[len(states) :], present)
-        return by_reference(cell, first, left[: len(states)], parameters, *rest, True)
+        return by(cell, first, left[: len(states)], parameters, *rest, True)
 
     found = derived_gradient(run, names, dict(zip(names, values, strict=True)), grads)
     return [found[name] for name in names]
@@ -136,7 +137,8 @@ def _backward_derived(
 
 
 def _by_gpu(cell: str, x: Tensor, states: Any, weights: Any, present: Any, *rest: Any) -> list[Tensor]:
-    return gpu.sweep(cell, x.dtype)(cell, x, states, Parameters.of(weights, present), *rest)
+    with in_own_dtype(x.device):
+        return gpu.sweep(cell, x.dtype)(cell, x, states, Parameters.of(weights, present), *rest)
 
 
 def _backward_by_gpu(
@@ -149,7 +151,8 @@ def _backward_by_gpu(
         return _backward_derived(cell, x, states, weights, present, *given, *kinds)
     arrived = iter(grads)
     each = [next(arrived) if came else None for came in there]
-    return run(cell, x, states, Parameters.of(weights, present), *given, outputs, kept, grad_outputs, each, need_x)
+    with in_own_dtype(x.device):
+        return run(cell, x, states, Parameters.of(weights, present), *given, outputs, kept, grad_outputs, each, need_x)
 
 
 library.impl("sweep", _by_torch, "CompositeExplicitAutograd")
@@ -165,19 +168,29 @@ torch.library.register_fake("recurra::sweep_backward", _backward_shape, lib=libr
 def _context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.set_materialize_grads(False)
     cell, x, states, weights, present, tokens, lengths, resets, reverse, _ = inputs
+    ctx.choice = native.handed_on(x)
     ctx.plain = cell, len(states), present, reverse
     ctx.save_for_backward(tokens, lengths, resets, output[0], *output[-2:], x, *states, *weights)
 
 
 def _gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
+    with native.told(ctx.choice):
+        return _gradient_as_chosen(ctx, grads)
+
+
+def _gradient_as_chosen(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
     cell, count, present, reverse = ctx.plain
     tokens, lengths, resets, outputs, kept, marks, x, *values = ctx.saved_tensors
     states, weights, rest = values[:count], values[count:], (tokens, lengths, resets, reverse)
     # what was not asked for may be missing (`recompute.py`), and nobody but the reference goes through what was kept
     missing = kept.dim() == 1 and SWEEPS[cell].recurrent
     through_kept = grads[-2] is not None
-    if torch.is_grad_enabled() or missing or through_kept or differentiated(*grads) or batched_by_autograd(*grads):
-        found = _derived(cell, x, states, weights, present, rest, grads)
+    elsewhere = missing or through_kept or differentiated(*grads) or batched_by_autograd(*grads)
+    if torch.is_grad_enabled() or elsewhere:
+        from recurra.kernels.sweep_programs import by_program, runs  # (they use the operations that are made here)
+
+        by = by_program if not elsewhere and runs(cell, x) else by_reference
+        found = _derived(cell, x, states, weights, present, rest, grads, by)
     else:
         there, arrived = [grad is not None for grad in grads[1:-2]], [grad for grad in grads[1:-2] if grad is not None]
         backward = torch.ops.recurra.sweep_backward.default

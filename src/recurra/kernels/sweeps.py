@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recurra.kernels import reference
+from recurra.kernels.transforms import in_own_dtype
 
 FEW_INPUTS = 16
 """Numbers of a step up to which a sweep's sums are made again in backward instead of being kept."""
@@ -286,7 +287,8 @@ def by_reference(
     x[T, B, I], or a table [V, I] with tokens, whose sums are not kept but for a recurrent cell.
     """
     sweep, weight = SWEEPS[cell], parameters.weight_gates
-    sums, numbers = prepared(cell, x, parameters, tokens, lengths)
+    with in_own_dtype(x.device):
+        sums, numbers = prepared(cell, x, parameters, tokens, lengths)
 
     def step(row: Tensor, state: Rows) -> tuple[Rows, Rows]:
         if sweep.recurrent and weight is not None:
@@ -295,7 +297,8 @@ def by_reference(
         return after[len(after) - sweep.leaves :], (torch.cat(after[: sweep.emits], dim=-1), row)
 
     widths = (sweep.emits * states[0].shape[1], sweep.sums(states))
-    (outputs, kept), last = reference.run(step, sums, tuple(states), lengths, resets, reverse, widths)
+    with in_own_dtype(x.device):
+        (outputs, kept), last = reference.run(step, sums, tuple(states), lengths, resets, reverse, widths)
     kept = kept if keep and (tokens is None or sweep.recurrent) else x.new_empty(0)
     marks = sweep.marks(sums.shape[0], states) if keep else (0,)
     return [outputs, *last, kept, x.new_zeros(marks)]
