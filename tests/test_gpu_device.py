@@ -18,15 +18,18 @@ from recurra.kernels.programs.running import backward_with, recorded
 from recurra.state import leaves
 from recurra.streaming import graph
 from test_gpu_programs import SHARED_OUT, STEPS, drawn
+from test_gpu_scans import bfloat16_is_near, sums_of_a_cell, there_and_back
 from test_kernels import arguments
 from test_streaming import language
 from tolerances import assert_close
 
 pytest.importorskip("triton", reason="Triton is made for Linux alone")
 
-from recurra.kernels.gpu import generated, layers
+from recurra.kernels.gpu import generated, layers, scans
 from recurra.kernels.gpu.layers import Way
 from recurra.kernels.gpu.resident_shares import Resident
+from recurra.kernels.gpu.scan_cells import CELLS
+from recurra.kernels.gpu.scans import Given
 from recurra.kernels.gpu.shares import Shares
 
 DEVICE = "cuda"
@@ -146,3 +149,35 @@ def test_a_captured_step_on_a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert list(graph._graphs[far]) == [rows]
     leaving, truth = pools[1].session(3), true[1].session(3)
     assert_close(leaving.outputs_after([2, 5]).cpu(), truth.outputs_after([2, 5]))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_all_ways_of_a_scan_give_the_same_bits_on_a_gpu(cell: str) -> None:
+    """And the numbers of float64, and a row's bits whether others are beside it or not."""
+    lengths, resets = torch.tensor([300, 190, 7]), torch.zeros(300, 3, dtype=torch.bool)
+    resets[[100, 130, 3], [0, 1, 2]] = True
+    given = sums_of_a_cell(cell, 300, 3, 80, lengths=lengths, resets=resets, reverse=cell in ("complex", "rglru"))
+    # (so small that nothing grows)
+    small = {
+        key: value * 0.3 for key, value in given._asdict().items() if key in ("a", "numbers") and value is not None
+    }
+    given = given._replace(**small)
+    here = Given._make(value.to(DEVICE) if isinstance(value, Tensor) else value for value in given)
+    along = there_and_back(here, scans.Way(at_once=False))
+    for way in (scans.Way(at_once=True), scans.Way(at_once=False), scans.Way(at_once=False, tile=4, tile_back=4)):
+        assert all(map(torch.equal, there_and_back(here, way), along))
+    wide = Given._make(
+        value.double() if isinstance(value, Tensor) and value.is_floating_point() else value for value in here
+    )
+    for at, (value, true) in enumerate(zip(along, there_and_back(wide, scans.CHOSEN), strict=True)):
+        assert_close(value.cpu(), true.cpu(), "values" if at < 2 else "gradients")
+    row = here._replace(
+        x=here.x[:190, 1:2].contiguous(), a=None if here.a is None else here.a[:190, 1:2].contiguous(),
+        first=here.first[1:2].contiguous(), lengths=None, resets=resets[:190, 1:2].to(DEVICE).contiguous(),
+    )  # fmt: skip
+    assert torch.equal(there_and_back(row, scans.CHOSEN)[0], along[0][:190, 1:2])
+
+
+@pytest.mark.parametrize("name", sorted(gpu.LINEAR))
+def test_a_scan_in_16_bits_on_a_gpu(name: str) -> None:
+    bfloat16_is_near(name, DEVICE, scans.CHOSEN)

@@ -274,3 +274,30 @@ def test_bfloat16_is_float32_rounded(name: str) -> None:
     for at, (value, true) in enumerate(zip(results, truth, strict=True)):
         assert value.dtype == torch.bfloat16
         assert torch.equal(value, true.bfloat16()) if at <= count else assert_close(value, true, "gradients") is None
+
+
+def bfloat16_is_near(name: str, device: str, way: Way) -> None:
+    """Results and gradients of a sweep in 16 bits, from sums that were kept in 16 bits, against the reference in float64."""
+    given = arguments(name, 9, 2, 4, 20, resets=True)
+    count, marks = len(given["states"]), (None, None, given["resets"], True)
+    leaves = [value.bfloat16() for value in (given["x"], *given["states"], *given["weights"])]
+
+    def by_steps(*values: Tensor) -> list[Tensor]:
+        parameters = Parameters.of(values[1 + count :], given["present"])
+        return by_reference(name, values[0], values[1 : 1 + count], parameters, *marks, False)[: 1 + count]
+
+    truth = outcome(by_steps, leaves, torch.float64)
+    x, *values = (value.to(device) for value in leaves)
+    states, parameters = values[:count], Parameters.of(values[count:], given["present"])
+    there = (None, None, given["resets"].to(device), True)
+    outputs, *last, kept, _ = by_scan(name, x, states, parameters, *there, True, way)
+    grads = shares(outputs), [shares(state) for state in last]
+    found = backward_by_scan(name, x, states, parameters, *there, outputs, kept, *grads, True, way)
+    for at, (value, true) in enumerate(zip([outputs, *last, *found], truth, strict=True)):
+        assert value.dtype == torch.bfloat16
+        assert_close(value.cpu(), true, "values" if at <= count else "gradients")
+
+
+@pytest.mark.parametrize("name", ["mingru", "lru"])
+def test_sums_that_were_kept_in_16_bits(name: str) -> None:
+    bfloat16_is_near(name, "cpu", FEW)

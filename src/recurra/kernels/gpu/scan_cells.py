@@ -8,6 +8,7 @@ are added are written as `fma`, so that every kernel rounds alike, whatever its 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import triton
@@ -17,6 +18,8 @@ from recurra.kernels.sweeps import LEAST, LOWEST
 
 _LEAST = tl.constexpr(LEAST)
 _LOWEST = tl.constexpr(LOWEST)
+_SHARES = tl.constexpr(tuple(1 / math.factorial(n) for n in range(1, 16)))
+"""Of the powers of y in the series of (e^y - 1) / y."""
 
 
 class Cell(NamedTuple):
@@ -56,9 +59,9 @@ def _minlstm(x):
 @triton.jit
 def _left(y, e, TERMS: tl.constexpr):
     """1 - e^y for y that is not above zero, e = e^y: its series near zero, where the difference would lose its digits."""
-    series = tl.full(y.shape, 1, y.dtype)
+    series = tl.full(y.shape, _SHARES[TERMS - 1], y.dtype)
     for n in tl.static_range(TERMS - 1):  # pyright: ignore[reportGeneralTypeIssues]
-        series = tl.fma(y * tl.full(y.shape, 1 / (TERMS - n), y.dtype), series, 1.0)
+        series = tl.fma(y, series, tl.full(y.shape, _SHARES[TERMS - 2 - n], y.dtype))
     return tl.where(y > -0.5, -y * series, 1 - e)
 
 

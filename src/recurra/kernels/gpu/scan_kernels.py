@@ -13,7 +13,10 @@ The gradient walks back. R is what arrives at the state after a step from the st
 
 A reset is a flag that is carried along: what came before is not taken times zero, it is not taken at all, NaN or not. A step
 after the end of a row is (1, 0), nothing of it is read, and its output is zero. Complex numbers are two tiles, real then
-imaginary; of a real one the second is the first again, which nobody reads. All offsets are of 64 bits.
+imaginary; of a real one the second is the first again, which nobody reads. Offsets are of 64 bits, but for those in a tile.
+
+Loops count their tiles twice: `tile` is the one whose numbers are asked for, `now` the one that is computed. With one count
+the compiler would carry what is known of the steps of a tile along, from the one to the other, in too few registers.
 """
 
 from __future__ import annotations
@@ -266,13 +269,14 @@ def chunks_as_steps(
     own_x, x_t = x + row * (PLANES * H) + units, B * (PLANES * H)
     whole = _nothing(U, ACC)
     begin, stop = _tiles(chunk, 1, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
+    now = begin
     flags = _flags(resets, begin, row, steps, T, B, FLIP, C, L)
     for tile in tl.range(begin, stop, num_stages=STAGES):
         flag = _spread(resets, flags, C, U)
         flags = _flags(resets, tile + 1, row, steps, T, B, FLIP, C, L)
         first_t, t = _times(tile, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
-        there = t < steps
-        mask, at_a = there & inside, a
+        _first_now, t_now = _times(now, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
+        mask, there, at_a, now = (t < steps) & inside, t_now < steps, a, now + 1
         if a is not None:
             at_a = a + row * a_b + units + first_t * a_t + _offsets(a_t, FLIP, C, FAR)
         at_x = own_x + first_t * x_t + _offsets(x_t, FLIP, C, FAR)
@@ -340,21 +344,23 @@ def walk(
     sr, si = _pair(before + part * y_t + here, H, inside, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
     whole, last_r, last_i = _nothing(U, ACC), sr, si
     begin, stop = _tiles(part, count, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
+    now = begin
     flags = _flags(resets, begin, row, steps, T, B, FLIP, C, L)
     for tile in tl.range(begin, stop, num_stages=STAGES):
         flag = _spread(resets, flags, C, U)
         flags = _flags(resets, tile + 1, row, steps, T, B, FLIP, C, L)
         first_t, t = _times(tile, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
-        there, at_a = t < steps, a
+        first_now, t_now = _times(now, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
+        there, at_a, now = t_now < steps, a, now + 1
         if a is not None:
             at_a = a + row * a_b + units + first_t * a_t + _offsets(a_t, FLIP, C, FAR)
         at_x = own_x + first_t * x_t + _offsets(x_t, FLIP, C, FAR)
-        _sums, ar, ai, br, bi = _given(at_x, at_a, n, there, there & inside, H, CELL, PLANES, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
+        _sums, ar, ai, br, bi = _given(at_x, at_a, n, there, (t < steps) & inside, H, CELL, PLANES, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
         ar, ai, br, bi, flag = _forward(whole, ar, ai, br, bi, flag, WIDTH, C)  # pyright: ignore[reportGeneralTypeIssues]
         re, im = _after(ar, ai, br, bi, flag, sr, si, WIDTH)  # pyright: ignore[reportGeneralTypeIssues]
-        out, at = (tl.where(there, re, 0.0), tl.where(there, im, 0.0)), outputs + here + first_t * y_t
-        _store(at + _offsets(y_t, FLIP, C, FAR), out, WIDTH, H, inside & (t < T))
-        last_r, last_i, ends = _last(re, C), _last(im, C), (tile + 1) % (L // C) == 0
+        out, at = (tl.where(there, re, 0.0), tl.where(there, im, 0.0)), outputs + here + first_now * y_t
+        _store(at + _offsets(y_t, FLIP, C, FAR), out, WIDTH, H, inside & (t_now < T))
+        last_r, last_i, ends = _last(re, C), _last(im, C), now % (L // C) == 0
         whole, sr, si = _rest(ends, whole, ar, ai, br, bi, flag, sr, si, last_r, last_i, WIDTH, C)  # pyright: ignore[reportGeneralTypeIssues]
     if part == (chunks - 1) // count:
         _store(last + here, (last_r, last_i), WIDTH, H, inside)
@@ -383,22 +389,23 @@ def walk_back(
     whole, last_r, last_i, zeros = _nothing(U, ACC), sr, si, tl.zeros((1, U), dtype=ACC)
     total = zeros, zeros, zeros
     begin, stop = _tiles(part, count, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
+    now = begin
     flags = _flags(resets, begin, row, steps, T, B, FLIP, C, L)
     for tile in tl.range(begin, stop, num_stages=STAGES):
         resets_here = _spread(resets, flags, C, U)
         flags = _flags(resets, tile + 1, row, steps, T, B, FLIP, C, L)
         first_t, t = _times(tile, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
-        there, inbounds, at_a = t < steps, inside & (t < T), a
-        mask = there & inside
+        first_now, t_now = _times(now, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
+        mask, there, inbounds, at_a, now = (t < steps) & inside, t_now < steps, inside & (t_now < T), a, now + 1
         # the state before step t: an output, or the first state where no step of this row was taken before
-        stepped = t > 0 if FLIP else t + 1 < steps
+        stepped = t_now > 0 if FLIP else t_now + 1 < steps
         if a is not None:
             at_a = a + row * a_b + units + first_t * a_t + _offsets(a_t, FLIP, C, FAR)
         at_x, at = first_t * x_t + _offsets(x_t, FLIP, C, FAR), first_t * y_t + _offsets(y_t, FLIP, C, FAR)
         sums, ar, ai, br, bi = _given(x + own + at_x, at_a, n, there, mask, H, CELL, PLANES, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
         gr, gi = _pair(grads + here + at, H, mask, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
         at_was = outputs + here + (-y_t if FLIP else y_t) + at
-        hr, hi = _pair(at_was, H, mask & stepped, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
+        hr, hi = _pair(at_was, H, mask & (t > 0 if FLIP else t + 1 < steps), WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
         hr, hi = tl.where(stepped, hr, first_r), tl.where(stepped, hi, first_i)
         ar, ai, br, bi, flag, pr, pi, qr, qi, e = _back(whole, ar, ai, gr, gi, resets_here, WIDTH, C)  # pyright: ignore[reportGeneralTypeIssues]
         re, im = _after(pr, pi, qr, qi, e, sr, si, WIDTH)  # pyright: ignore[reportGeneralTypeIssues]
@@ -406,18 +413,23 @@ def walk_back(
         d_ar, d_ai = gr * hr, gi
         if WIDTH == 2:
             d_ar, d_ai = tl.fma(gr, hr, gi * hi), tl.fma(gi, hr, -(gr * hi))
-        crosses = there & (resets_here == 0)
-        d_ar, d_ai = tl.where(crosses, d_ar, 0.0), tl.where(crosses, d_ai, 0.0)
+        if lengths is not None:
+            d_ar, d_ai = tl.where(there, d_ar, 0.0), tl.where(there, d_ai, 0.0)
+        if resets is not None:
+            d_ar, d_ai = tl.where(resets_here == 0, d_ar, 0.0), tl.where(resets_here == 0, d_ai, 0.0)
         d_sums, d_n = gradients(sums, n, d_ar, d_ai, gr, gi, CELL)  # pyright: ignore[reportGeneralTypeIssues]
+        now_x, now_y = first_now * x_t + _offsets(x_t, FLIP, C, FAR), first_now * y_t + _offsets(y_t, FLIP, C, FAR)
         for plane in tl.static_range(PLANES):  # pyright: ignore[reportGeneralTypeIssues]
-            value = tl.where(there, d_sums[plane], 0.0)
-            tl.store(d_x + own + plane * H + at_x, value, mask=inbounds)
+            value = d_sums[plane]
+            if lengths is not None:
+                value = tl.where(there, value, 0.0)
+            tl.store(d_x + own + plane * H + now_x, value, mask=inbounds)
         if d_a is not None:
-            _store(d_a + here + at, (d_ar, d_ai), WIDTH, H, inbounds)
+            _store(d_a + here + now_y, (d_ar, d_ai), WIDTH, H, inbounds)
         if NUMBERS > 0:
             total = _totals(total, d_n, there, NUMBERS)
         re, im = _after(ar, ai, br, bi, flag, sr, si, WIDTH)  # pyright: ignore[reportGeneralTypeIssues]
-        last_r, last_i, ends = _last(re, C), _last(im, C), (tile + 1) % (L // C) == 0
+        last_r, last_i, ends = _last(re, C), _last(im, C), now % (L // C) == 0
         whole, sr, si = _rest(ends, whole, ar, ai, br, bi, flag, sr, si, last_r, last_i, WIDTH, C)  # pyright: ignore[reportGeneralTypeIssues]
     if part == (chunks - 1) // count:
         _store(d_first + here, (last_r, last_i), WIDTH, H, inside)
