@@ -29,8 +29,8 @@ from recurra.kernels.gpu.sweeps import backward_by_scan, by_scan
 
 round_as_a_device()
 DTYPES = (torch.float32, torch.float64)
-FEW = Way(chunk=4, tile=2, tile_back=2, units=4)
-"""Few steps a tile and chunk, so that a short sequence has several of both."""
+FEW = Way(chunk=4, tile=4, tile_back=2, units=4)
+"""Few steps a chunk and tile, so that a short sequence has several chunks, and they several tiles."""
 AT_ONCE, ALONG = replace(FEW, at_once=True), replace(FEW, at_once=False)
 """All chunks at once, and each program through all of them."""
 
@@ -58,9 +58,8 @@ def drawn(steps: int, batch: int, width: int, seed: int = 0) -> list[Tensor]:
     return [torch.randn(*shape, generator=random, dtype=torch.float64) for shape in shapes]
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("ragged", "dtype"), [(False, torch.float64), *((True, dtype) for dtype in DTYPES)], ids=str)
 @pytest.mark.parametrize(("pairs", "reverse"), list(itertools.product((False, True), repeat=2)))
-@pytest.mark.parametrize("ragged", [False, True])
 def test_a_scan_is_the_walk(ragged: bool, pairs: bool, reverse: bool, dtype: torch.dtype) -> None:
     given = drawn(7, 3, 4 if pairs else 3)
     lengths, resets = None, None
@@ -140,11 +139,11 @@ def there_and_back(given: Given, way: Way) -> list[Tensor]:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_all_ways_give_the_same_bits(cell: str) -> None:
-    lengths, resets = torch.tensor([7, 5]), torch.zeros(7, 2, dtype=torch.bool)
+    lengths, resets = torch.tensor([6, 5]), torch.zeros(6, 2, dtype=torch.bool)
     resets[[3, 4], [0, 1]] = True
-    given = sums_of_a_cell(cell, 7, 2, 2, lengths=lengths, resets=resets, reverse=cell in ("complex", "rglru"))
+    given = sums_of_a_cell(cell, 6, 2, 2, lengths=lengths, resets=resets, reverse=cell in ("complex", "rglru"))
     along = there_and_back(given, ALONG)
-    for way in (AT_ONCE, replace(ALONG, tile=4, tile_back=4)):
+    for way in (AT_ONCE, replace(ALONG, tile=2, tile_back=4)):
         assert all(map(torch.equal, there_and_back(given, way), along))
 
 
@@ -235,13 +234,13 @@ def test_the_gradient_of_a_sweep_is_the_reference(name: str, symbols: int | None
     states, parameters = values[:count], Parameters.of(values[count:], given["present"])
     outputs, *last, kept, _ = by_scan(name, x, states, parameters, *more, keep, way=FEW)
     grads = None if symbols else shares(outputs), [shares(state) for state in last]
-    found, without = (
-        backward_by_scan(name, x, states, parameters, *more, outputs, kept, *grads, need_x, way=FEW)
-        for need_x in (True, False)
-    )
-    for value, true in zip(found, true_gradients, strict=True):
-        assert_close(value, true, "gradients")
-    assert without[0].numel() == 0 and all(map(torch.equal, without[1:], found[1:]))
+    # (that of inputs is not always asked for)
+    need_x = keep or symbols is None
+    found = backward_by_scan(name, x, states, parameters, *more, outputs, kept, *grads, need_x, way=FEW)
+    for at, (value, true) in enumerate(zip(found, true_gradients, strict=True)):
+        if at or need_x:
+            assert_close(value, true, "gradients")
+    assert need_x or found[0].numel() == 0
 
 
 def test_a_last_state_without_a_gradient() -> None:
