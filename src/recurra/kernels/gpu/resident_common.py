@@ -129,16 +129,21 @@ def add_product(total, x, w, bits, PRECISION: tl.constexpr, ACC: tl.constexpr):
     """total + x w, both of them as `operand` makes them; axes before the last two stay apart.
 
     "tf32x3" takes both apart into their leading bits and what these leave, which is exact, and leaves out 2^-22 of the
-    product. The three products have sums of their own: Triton gives dots that follow one another a layout in which every
-    warp does the same work.
+    product. Where warps share the columns the three products have sums of their own: Triton gives dots that follow one
+    another a layout in which every warp does the same work. Where they share the depth one sum leaves more registers.
     """
     if PRECISION == "tf32x3":
         x_high, w_high = _leading(x, -8192), _leading(w, bits)
         x_low, w_low = x - x_high, w - w_high
         # (an infinite state leaves nothing; weights are taken to be finite)
         x_low = tl.where(x_low == x_low, x_low, 0.0)
-        small = tl.dot(x_low, w_high, input_precision="tf32") + tl.dot(x_high, w_low, input_precision="tf32")
-        total += small + tl.dot(x_high, w_high, input_precision="tf32")
+        if len(x.shape) == 3:
+            total = tl.dot(x_low, w_high, total, input_precision="tf32")
+            total = tl.dot(x_high, w_low, total, input_precision="tf32")
+            total = tl.dot(x_high, w_high, total, input_precision="tf32")
+        else:
+            small = tl.dot(x_low, w_high, input_precision="tf32") + tl.dot(x_high, w_low, input_precision="tf32")
+            total += small + tl.dot(x_high, w_high, input_precision="tf32")
     elif PRECISION == "tf32":
         total = tl.dot(x, w, total, input_precision="tf32")
     else:
