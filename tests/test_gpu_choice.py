@@ -39,7 +39,9 @@ def test_nothing_that_has_not_run_on_a_gpu_runs_there_unasked(monkeypatch: pytes
     monkeypatch.setattr(gpu, "cudnn_there", lambda: True)
     monkeypatch.setattr(native, "_warned", set())
     # torch's own operators have
-    assert gpu.choose("gru", asked("gru"))[0] == gpu.choose("lstm", asked("lstm", keep=True), training=True)[0] == "cudnn"
+    assert (
+        gpu.choose("gru", asked("gru"))[0] == gpu.choose("lstm", asked("lstm", keep=True), training=True)[0] == "cudnn"
+    )
     road, why = gpu.choose("gru", asked("gru", lengths=True))
     assert road == "reference" and why.endswith(
         f"rows end at different steps; not our kernels, because {gpu.NOT_ASKED}"
