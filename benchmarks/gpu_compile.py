@@ -55,6 +55,8 @@ class Compiled(NamedTuple):
     shared: int
     copies: int
     """Copies from memory that the kernel does not wait for, as instructions."""
+    tiles: int
+    """Second operands of products that the loop takes from shared memory: none where weights are held in registers."""
 
 
 class _Driver:
@@ -83,8 +85,9 @@ def _compile(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> 
     kernel = _launch(self, *args, grid=grid, warmup=True, **options)
     took, parts = time.perf_counter() - began, options.get("PARTS", 1)
     what = Compiled(
-        self.__name__, parts, kernel.metadata.num_warps, *_resources(kernel), kernel.metadata.shared, _copies(kernel)
-    )
+        self.__name__, parts, kernel.metadata.num_warps, *_resources(kernel), kernel.metadata.shared, _copies(kernel),
+        _tiles(kernel),
+    )  # fmt: skip
     _compiled.setdefault(what, took)
 
 
@@ -109,6 +112,11 @@ def _precisely(tf32: bool, call: Callable[[], None]) -> None:
 
 def _copies(kernel: Any) -> int:
     return len(re.findall(r"cp\.async\.c[ag]", kernel.asm["ptx"]))
+
+
+def _tiles(kernel: Any) -> int:
+    _, _, loop = kernel.asm["ttgir"].partition("scf.for")
+    return len(re.findall(r"local_load .*opIdx = 1", loop)) + len(re.findall(r"warp_group_dot ", loop))
 
 
 def _layer(name: str, batch: int, hidden: int, dtype: torch.dtype, full: bool) -> None:
@@ -255,7 +263,18 @@ def main() -> int:
     print(
         f"Triton {triton.__version__}, torch {torch.__version__}, capability {choices.capability}, {time.strftime('%F')}\n"
     )
-    titles = ("case", "kernel", "parts", "warps", "registers", "stack, bytes", "shared, bytes", "copies", "seconds")
+    titles = (
+        "case",
+        "kernel",
+        "parts",
+        "warps",
+        "registers",
+        "stack, bytes",
+        "shared, bytes",
+        "copies",
+        "tiles",
+        "seconds",
+    )
     print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
     failed = 0
     for name, call in cases():
