@@ -82,7 +82,9 @@ READ = Shares(parts=3, units=16, depth=64)
     ],
 )
 def test_rows_and_units_in_several_programs(name: str, shares: Shares | Resident) -> None:
-    given = arguments(name, 2, 17, 33, lengths=True, resets=True, mask=True, reverse=name == "lstm")
+    given = arguments(
+        name, 2, 17 if name == "gru" else 3, 33, lengths=True, resets=True, mask=True, reverse=name == "lstm"
+    )
     equal_reference(name, given, torch.float32, Way(shares))
 
 
@@ -146,22 +148,31 @@ def test_nothing_is_run_without_steps_or_rows(name: str) -> None:
         equal_reference(name, arguments(name, steps, batch, 3, inputs=2), torch.float64)
 
 
-def test_rows_and_pieces_do_not_matter() -> None:
+EVERY = pytest.mark.parametrize(
+    "way",
+    [AS_CHOSEN, Way(Resident(parts=2, units=16, chunk=32)), Way(Shares(1, 16, 16))],
+    ids=["alone", "parts", "read"],
+)
+
+
+@EVERY
+def test_rows_and_pieces_do_not_matter(way: Way) -> None:
     given = complete("gru", cast(arguments("gru", 6, 3, 4), torch.float32))
-    outputs, last, _ = layers.forward("gru", given)
+    outputs, last, _ = layers.forward("gru", given, way)
     for row in range(3):
         alone = {**given, "x": given["x"][:, row : row + 1], "h": given["h"][row : row + 1]}
-        assert torch.equal(layers.forward("gru", alone)[0], outputs[:, row : row + 1])
-    first, state, _ = layers.forward("gru", {**given, "x": given["x"][:3]})
-    second, state, _ = layers.forward("gru", {**given, "x": given["x"][3:], "h": state})
+        assert torch.equal(layers.forward("gru", alone, way)[0], outputs[:, row : row + 1])
+    first, state, _ = layers.forward("gru", {**given, "x": given["x"][:3]}, way)
+    second, state, _ = layers.forward("gru", {**given, "x": given["x"][3:], "h": state}, way)
     assert torch.equal(torch.cat([first, second]), outputs) and torch.equal(state, last)
 
 
-def test_a_reset_ends_even_a_state_that_is_no_number() -> None:
+@EVERY
+def test_a_reset_ends_even_a_state_that_is_no_number(way: Way) -> None:
     given = complete("lstm", arguments("lstm", 4, 1, 3))
     given["h"] = torch.full_like(given["h"], torch.nan)
     given["resets"] = torch.tensor([True, False, False, False])[:, None]
-    results = layers.forward("lstm", given)
+    results = layers.forward("lstm", given, way)
     assert all(result.isfinite().all() for result in results)
-    zeros = layers.forward("lstm", {**given, "h": torch.zeros(1, 3).double()})
+    zeros = layers.forward("lstm", {**given, "h": torch.zeros(1, 3).double()}, way)
     assert all(torch.equal(value, true) for value, true in zip(results, zeros, strict=True))
