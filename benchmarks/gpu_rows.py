@@ -66,6 +66,9 @@ def _all(dry: bool) -> Iterator[tuple[str, gpu_layers.Shape, Made]]:
         for back in (False, True):
             made = partial(gpu_steps.scan, cell, sized(long, (2, 9, 8)), back)
             yield f"scan of {cell}, {'backward' if back else 'forward'}", long, made
+    for back in (False, True):
+        made = partial(gpu_steps.chunks, sized((16, 1024, 512), (2, 9, 8)), back)
+        yield f"mlstm in chunks, {'forward and backward' if back else 'forward'}", (16, 1024, 512), made
     few = (1, 65536, 256)
     yield "scan of mingru, one row", few, partial(gpu_steps.scan, "mingru", sized(few, (1, 70, 8)), False)
     yield "own cell, linear", long, partial(gpu_steps.own_linear, sized(long, (2, 9, 8)))

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from gpu_layers import Shape, by_torch, drawn, operations, ours, truth
 from gpu_timing import Call, Contestant, Row, sets_for, within
-from recurra.kernels import reference
+from recurra.kernels import Parameters, reference
+from recurra.kernels.chunkwise import CHUNK, by_chunks
 from recurra.kernels.gpu import generated, layers
 from recurra.kernels.gpu.scans import Given as Steps
 from recurra.kernels.gpu.scans import backward, forward, linear_scan
 from recurra.kernels.programs import Given, Sizes, Traced, trace
 from recurra.kernels.programs import by_torch as program_by_torch
 from recurra.kernels.steps import LSTMStep
-from recurra.kernels.sweeps import SWEEPS
+from recurra.kernels.sweeps import SWEEPS, by_reference
 from recurra.streaming.graph import captured
 
 Step = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
@@ -222,6 +223,30 @@ def scan(cell: str, shape: Shape, back: bool, device: torch.device) -> Row:
     # forward reads the sums and writes the outputs; backward reads both and a gradient, and writes those of the sums
     moved = 4.0 * steps * batch * (2 * (planes + width) if back else planes + width)
     return Row({"Triton": Contestant(call, "bytes")}, exact, count, moved)
+
+
+def chunks(shape: Shape, back: bool, device: torch.device) -> Row:
+    """An mLSTM of four heads in chunks of steps, or `back`: with the gradients of its sums, against its steps."""
+    (batch, steps, hidden), heads = shape, 4 if shape[2] % 4 == 0 else 1
+    width = hidden // heads
+    states = [torch.zeros(batch, size, device=device) for size in (hidden, hidden * width, heads)]
+    count = sets_for(device, 4 * steps * batch * (4 * hidden + 2 * heads))
+    sets = [torch.randn(steps, batch, 4 * hidden + 2 * heads, device=device) for _ in range(count)]
+
+    def outputs(way: Callable[..., list[Tensor]], x: Tensor, states: list[Tensor]) -> list[Tensor]:
+        x = x.detach().requires_grad_(back)
+        found = way("mlstm", x, states, Parameters(None, None), None, None, None, False, False)[0]
+        return [found.detach(), *(torch.autograd.grad(found, x, torch.ones_like(found)) if back else ())]
+
+    return Row(
+        {
+            "chunks": within("float32", lambda at: outputs(by_chunks, sets[at], states)),
+            "step by step": within("float32", lambda at: outputs(by_reference, sets[at], states)),
+        },
+        lambda: outputs(by_reference, sets[0].double(), [state.double() for state in states]),
+        count,
+        4.0 * batch * steps * hidden * (CHUNK + width) * (3 if back else 1),
+    )
 
 
 def replayed(call: Call, x: Tensor, sets: list[dict[str, Any]]) -> Call:

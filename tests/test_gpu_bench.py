@@ -33,7 +33,7 @@ def test_every_kind_of_row(tmp_path: Path) -> None:
     assert command.main(["--dry", "--out", str(tmp_path)]) == 0
     about, *rows = lines(tmp_path)
     assert about["dry"] and set(about["rates"]) == {"float32", "tf32", "bfloat16", "bytes"}
-    assert len(rows) == 25
+    assert len(rows) == 27
     for row in rows:
         measured = [one for one in row["figures"] if "published" not in one]
         assert measured and all(one["milliseconds"] > 0 for one in measured)

@@ -17,11 +17,13 @@ from gpu_calls import cast, complete, outcome, shares
 from recurra import kernels
 from recurra.cli.about import kernel_table
 from recurra.kernels import KERNELS, SWEEPS, BackendWarning, Parameters, backend, gpu, native, reference
+from recurra.kernels.chunkwise import by_chunks
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.gpu import cudnn, measured
 from recurra.kernels.sweeps import by_reference
 from test_kernels import arguments
 from test_sweeps import arguments as of_a_sweep
+from test_sweeps import away_from_zero
 from tolerances import assert_close
 
 CPU = torch.device("cpu")
@@ -131,6 +133,8 @@ def test_the_doctor_tells(monkeypatch: pytest.MonkeyPatch) -> None:
         "plain calls without gates by what was measured to be faster, else Triton; never run on a GPU so far",
     )
     assert rows()["linear"] == ("reference", "one product of torch")
+    assert rows()["mlstm"] == ("torch", f"{gpu.IN_CHUNKS}; never run on a GPU so far")
+    assert rows()["slstm"][0] == "reference" and rows()["mingru"][0] == "triton"
     monkeypatch.setattr(gpu, "ENABLED", False)
     assert rows()["gru"][0] == "cudnn, reference" and rows()["gru"][1].endswith(gpu.NOT_ASKED)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -307,11 +311,12 @@ def test_each_sweep_has_its_way(everything: None, monkeypatch: pytest.MonkeyPatc
     )
     assert CELLS.keys() - {"real", "complex"} == gpu.LINEAR
     for cell in SWEEPS:
-        assert gpu.sweep(cell, torch.float32) is (by_scan if cell in gpu.LINEAR else by_reference)
+        expected = by_scan if cell in gpu.LINEAR else by_chunks if cell == "mlstm" else by_reference
+        assert gpu.sweep(cell, torch.float32) is expected
         assert gpu.sweep_backward(cell, torch.float32) is (backward_by_scan if cell in gpu.LINEAR else None)
 
 
-WALKED = [("slstm", "its steps are no scan"), ("mlstm", "its steps are no scan")]
+WALKED = [("slstm", "its steps are no scan")]
 
 
 def on_both(call: Callable[..., Any], leaves: list[Tensor]) -> None:
@@ -366,15 +371,34 @@ def test_a_gradient_of_a_gradient_on_a_gpu(name: str) -> None:
 
 @needs_gpu
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", sorted(gpu.LINEAR))
+@pytest.mark.parametrize("name", [*sorted(gpu.LINEAR), "mlstm"])
 def test_a_sweep_on_a_gpu(name: str) -> None:
     given = of_a_sweep(name, 200, 5, 40, lengths=True, resets=True)
+    given = away_from_zero(given) if name == "mlstm" else given
+    on_both(sweeping(name, given), [v.float() for v in (given["x"], *given["states"], *given["weights"])])
+
+
+def sweeping(name: str, given: dict[str, Any]) -> Callable[..., list[Tensor]]:
+    """Outputs and last states of a sweep as a function of its inputs, states and weights."""
     count = len(given["states"])
 
-    def call(*values: Tensor) -> Any:
+    def call(*values: Tensor) -> list[Tensor]:
         parameters = Parameters.of(values[1 + count :], given["present"])
         marks = {key: given[key].to(values[0].device) for key in ("lengths", "resets")}
         outputs, states, _ = kernels.sweep(name, values[0], values[1 : 1 + count], parameters, **marks)
         return [outputs, *states]
 
-    on_both(call, [given["x"].float(), *(v.float() for v in (*given["states"], *given["weights"]))])
+    return call
+
+
+@needs_gpu
+@pytest.mark.gpu
+def test_a_gradient_of_an_mlstm_s_gradient_on_a_gpu() -> None:
+    given = away_from_zero(of_a_sweep("mlstm", 70, 3, 16, lengths=True, resets=True))
+    call = sweeping("mlstm", given)
+
+    def gradients(*values: Tensor) -> Any:
+        outputs = call(*values)[0]
+        return torch.autograd.grad(outputs, values, shares(outputs), create_graph=True)
+
+    on_both(gradients, [v.float() for v in (given["x"], *given["states"], *given["weights"])])

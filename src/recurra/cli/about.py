@@ -80,7 +80,7 @@ def doctor(as_json: bool) -> None:
 def kernel_table() -> list[dict[str, str]]:
     """Each kernel on each device: the backend in use, and the reason."""
     found = []
-    for name in (*kernels.KERNELS, "linear"):
+    for name in (*kernels.KERNELS, *kernels.SWEEPS, "linear"):
         reason = kernels.unsupported(torch.float32)
         native = (
             ("native", f"float32, float64, bfloat16; {kernels.instruction_set()}")

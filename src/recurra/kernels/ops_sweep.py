@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recurra.kernels import gpu, native
+from recurra.kernels.chunkwise import by_chunks
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.ops import library, needed
 from recurra.kernels.sweeps import SWEEPS, Parameters, by_reference
@@ -127,12 +128,12 @@ def _derived(
 def _backward_derived(
     cell: str, x: Tensor, states: Any, weights: Any, present: Any, tokens: Any, lengths: Any, resets: Any,
     reverse: bool, outputs: Tensor, kept: Tensor, marks: Tensor, grad_outputs: Any, there: list[bool], grads: list[Tensor],
-    need_x: bool,
+    need_x: bool, by: Callable[..., list[Tensor]] = by_reference,
 ) -> list[Tensor]:  # fmt: skip
     arrived = iter(grads)
     each = [grad_outputs, *(next(arrived) if came else None for came in there), None, None]
     with torch.no_grad():
-        found = _derived(cell, x, states, weights, present, (tokens, lengths, resets, reverse), each)
+        found = _derived(cell, x, states, weights, present, (tokens, lengths, resets, reverse), each, by)
     return found if need_x else [x.new_empty(0), *found[1:]]
 
 
@@ -148,7 +149,7 @@ def _backward_by_gpu(
     run, given = gpu.sweep_backward(cell, x.dtype), (tokens, lengths, resets, reverse)
     if run is None:
         kinds = outputs, kept, marks, grad_outputs, there, grads, need_x
-        return _backward_derived(cell, x, states, weights, present, *given, *kinds)
+        return _backward_derived(cell, x, states, weights, present, *given, *kinds, by=gpu.sweep(cell, x.dtype))
     arrived = iter(grads)
     each = [next(arrived) if came else None for came in there]
     with in_own_dtype(x.device):
@@ -182,14 +183,20 @@ def _gradient_as_chosen(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]
     cell, count, present, reverse = ctx.plain
     tokens, lengths, resets, outputs, kept, marks, x, *values = ctx.saved_tensors
     states, weights, rest = values[:count], values[count:], (tokens, lengths, resets, reverse)
-    # what was not asked for may be missing (`recompute.py`), and nobody but the reference goes through what was kept
+    # what was not asked for may be missing (`recompute.py`), and no kernel goes through what was kept
     missing = kept.dim() == 1 and SWEEPS[cell].recurrent
     through_kept = grads[-2] is not None
-    elsewhere = missing or through_kept or differentiated(*grads) or batched_by_autograd(*grads)
+    by_transform = differentiated(*grads) or batched_by_autograd(*grads)
+    elsewhere = missing or through_kept or by_transform
     if torch.is_grad_enabled() or elsewhere:
         from recurra.kernels.sweep_programs import by_program, runs  # (they use the operations that are made here)
 
-        by = by_program if not elsewhere and runs(cell, x) else by_reference
+        if not elsewhere and runs(cell, x):
+            by = by_program
+        elif x.is_cuda and not by_transform and gpu.choose_sweep(cell, x.dtype)[0] == "chunks":
+            by = by_chunks
+        else:
+            by = by_reference
         found = _derived(cell, x, states, weights, present, rest, grads, by)
     else:
         there, arrived = [grad is not None for grad in grads[1:-2]], [grad for grad in grads[1:-2] if grad is not None]

@@ -144,16 +144,19 @@ def _lru_inner(sums: Tensor, numbers: Rows) -> dict[str, Tensor]:
     return {}
 
 
+def near_log_sigmoid(f: Tensor) -> Tensor:
+    """log σ(f), in which log(1 + exp(-|f|)) is a fraction of polynomials, within 2e-4; of what takes no gradient."""
+    e = torch.exp(-f.abs())
+    return f.clamp(max=0) - e * (30 + 21 * e + e * e) / (30 + 36 * e + 9 * e * e)
+
+
 def scales(input: Tensor, forget: Tensor, m: Tensor) -> Rows:
     """m', and the gates exp(input) and σ(forget) as they act on what is kept times exp(-m): i exp(-m'), f exp(m - m').
 
-    m' = max(log σ(forget) + m, input) keeps both below one and cancels in every output, so no gradient goes through it;
-    log(1 + exp(-|forget|)) in it is a fraction of polynomials, within 2e-4.
+    m' = max(log σ(forget) + m, input) keeps both below one and cancels in every output, so no gradient goes through it.
     """
-    f, m = forget.detach(), m.detach()
-    e = torch.exp(-f.abs())
-    log = e * (30 + 21 * e + e * e) / (30 + 36 * e + 9 * e * e)
-    new_m = torch.maximum(f.clamp(max=0) - log + m, input.detach())
+    m = m.detach()
+    new_m = torch.maximum(near_log_sigmoid(forget.detach()) + m, input.detach())
     return new_m, torch.exp(input - new_m), torch.exp(F.logsigmoid(forget) + m - new_m)
 
 

@@ -19,15 +19,17 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from recurra.kernels import native, reference
+from recurra.kernels.chunkwise import by_chunks
 from recurra.kernels.gpu import measured
 from recurra.kernels.gpu.rounding import as_tf32
 from recurra.kernels.programs import Given, backward_by_torch, by_torch
-from recurra.kernels.sweeps import by_reference
+from recurra.kernels.sweeps import SWEEPS, by_reference
 from recurra.kernels.transforms import constant, in_own_dtype
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 LINEAR = frozenset({"mingru", "minlstm", "rglru", "lru"})
 """The sweeps that are scans."""
+IN_CHUNKS = "its steps are products of matrices in chunks, by torch's own operations"
 ENABLED = os.environ.get("RECURRA_GPU") == "1"
 """Whether our own kernels run on a GPU: what nobody has seen run on one is nobody's default."""
 NOT_ASKED = "our kernels for GPUs have not run on one yet; RECURRA_GPU=1 in the environment lets them"
@@ -160,9 +162,9 @@ def by_program(dtype: torch.dtype, needed: bool) -> bool:
 
 
 def explain(kernel: str, inputs: dict[str, Any], training: bool = False) -> str:
-    """What runs such a call on a GPU and why, in words."""
-    road, why = choose(kernel, inputs, training)
-    names = {"cudnn": "cuDNN", "triton": "Triton", "program": "Triton"}
+    """What runs such a call on a GPU and why, in words. Of a sweep's inputs only x is looked at."""
+    road, why = choose_sweep(kernel, inputs["x"].dtype) if kernel in SWEEPS else choose(kernel, inputs, training)
+    names = {"cudnn": "cuDNN", "triton": "Triton", "program": "Triton", "scan": "Triton", "chunks": "torch"}
     return f"{names.get(road, road)} runs '{kernel}': {why}"
 
 
@@ -170,6 +172,11 @@ def summary(kernel: str) -> tuple[str, str]:
     """For `recurra doctor`: the backends of a kernel on a GPU, and what is to be known of them."""
     if kernel == "linear":
         return "reference", "one product of torch"
+    if kernel in SWEEPS:
+        road, why = choose_sweep(kernel, torch.float32)
+        if road == "reference":
+            return road, why
+        return "triton" if road == "scan" else "torch", f"{why}; never run on a GPU so far"
     if not ENABLED:
         return "cudnn, reference", f"cuDNN for plain calls without gates, else the reference; {NOT_ASKED}"
     checked = "never run on a GPU so far"
@@ -285,31 +292,39 @@ def backward(
     return implementation
 
 
-def _not_by_scan(cell: str, dtype: torch.dtype) -> str | None:
-    """Why a sweep is not to run as a scan, or None."""
-    reasons = [
+def choose_sweep(cell: str, dtype: torch.dtype) -> tuple[str, str]:
+    """What runs a sweep on a GPU, "scan", "chunks" or "reference", and why."""
+    chosen = withheld()
+    if chosen is not None:
+        return "reference", chosen
+    if cell == "mlstm":
+        return "chunks", IN_CHUNKS
+    missing = [
         (cell not in LINEAR, "its steps are no scan"),
         (not ENABLED, NOT_ASKED),
         (not triton_there(), "Triton is not installed"),
         (dtype not in _DTYPES, f"the scan has no {str(dtype).removeprefix('torch.')}"),
     ]
-    return withheld() or next((reason for holds, reason in reasons if holds), None)
+    reason = next((reason for holds, reason in missing if holds), None)
+    return ("scan", "its steps are a scan") if reason is None else ("reference", reason)
 
 
 def sweep(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]]:
     """What runs a sweep on a GPU, with the arguments and results of `sweeps.by_reference`."""
-    reason = _not_by_scan(cell, dtype)
-    if reason is None:
+    road, why = choose_sweep(cell, dtype)
+    if road == "scan":
         from recurra.kernels.gpu.sweeps import by_scan
 
         return by_scan
-    _slow(cell, reason)
+    if road == "chunks":
+        return by_chunks
+    _slow(cell, why)
     return by_reference
 
 
 def sweep_backward(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]] | None:
-    """The same of a sweep's gradient, `gpu.sweeps.backward_by_scan`; None where the reference is to be differentiated."""
-    if _not_by_scan(cell, dtype) is not None:
+    """The same of a sweep's gradient, `gpu.sweeps.backward_by_scan`; None where what `sweep` gives is differentiated."""
+    if choose_sweep(cell, dtype)[0] != "scan":
         return None
     from recurra.kernels.gpu.sweeps import backward_by_scan
 
