@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gpu_calls import cast, complete
 from recurra import kernels
-from recurra.kernels import KERNELS, Parameters, backend, gpu, native, reference
+from recurra.kernels import KERNELS, BackendWarning, Parameters, backend, gpu, native, reference
 from recurra.kernels.gpu import cudnn, measured, rounding
 from test_kernels import arguments
 from test_sweeps import arguments as of_a_sweep
@@ -194,6 +195,37 @@ def test_without_memory_for_a_measurement_the_first_way_is_taken() -> None:
     assert gpu.explain("gru", inputs).endswith("without gates; nothing is measured where runs are to be alike")
     torch.use_deterministic_algorithms(False)
     assert gpu.explain("gru", inputs) == "cuDNN runs 'gru': not measured, since there was no memory for it"
+
+
+def test_a_way_that_fails_takes_no_call_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton", reason="Triton is made for Linux alone")
+    from recurra.kernels.gpu import layers
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("out of resource: shared memory\nand more of it")
+
+    def to_measure(name: str, inputs: dict[str, Any], training: bool) -> bool:
+        return measured.known(gpu._key(name, inputs, training)) is None
+
+    monkeypatch.setattr(gpu, "_to_measure", to_measure)
+    monkeypatch.setattr(layers, "forward", refused)
+    measure = measured._measured
+    monkeypatch.setattr(measured, "_measured", lambda ways, _: measure(ways, lambda _: 1.0))
+    monkeypatch.setattr(native, "_warned", set())
+    torch.use_deterministic_algorithms(False)
+    inputs, names = asked("gru"), KERNELS["gru"].names
+    said = "'triton' failed: RuntimeError: out of resource: shared memory"
+    with pytest.warns(BackendWarning, match=re.escape(f"our kernel of 'gru' cannot run here ({said}). cuDNN runs it")):
+        results = gpu.forward("gru", names)(*inputs.values())
+    assert torch.equal(results[0], cudnn.forward("gru", inputs)[0])
+    gpu.forward("gru", names)(*inputs.values())  # (said once, and not tried again)
+    assert gpu.explain("gru", inputs) == f"cuDNN runs 'gru': not measured, since {said}"
+    given = leaves_of(inputs)
+    assert gpu.recorded("gru", names, list(given.values()), refused) is not None
+    assert gpu.explain("gru", inputs, training=True).endswith(said)
+    # (what cuDNN itself refuses is an error)
+    with pytest.raises(RuntimeError, match="shared memory"):
+        measured.fastest("of the first", {"cudnn": refused, "triton": lambda: None}, CPU, lambda _: 1.0)
 
 
 def test_nothing_is_measured_inside_of_a_backward_pass() -> None:

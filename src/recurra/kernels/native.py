@@ -155,11 +155,11 @@ def serves(kernel: str, dtype: torch.dtype, inputs: dict[str, Any] | None = None
     return False
 
 
-def warn_once(what: str) -> None:
-    """Say, the first time, that something runs slower than it was hoped for."""
+def warn_once(what: str, so: str = "It is right but slow") -> None:
+    """Say, the first time, that something runs otherwise than it was hoped for, and what comes of it."""
     if what not in _warned:
         _warned.add(what)
-        text = f"recurra: {what}. It is right but slow; `recurra doctor` shows every kernel."
+        text = f"recurra: {what}. {so}; `recurra doctor` shows every kernel."
         warnings.warn(text, BackendWarning, stacklevel=3)
 
 

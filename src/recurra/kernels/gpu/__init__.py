@@ -209,8 +209,7 @@ def forward(kernel: str, names: Sequence[str]) -> Callable[..., Any]:
 
                 ways = {"cudnn": cudnn.forward, "triton": layers.forward}
                 calls = {name: partial(way, kernel, inputs) for name, way in ways.items()}
-                finding = measured.fastest(_key(kernel, inputs, False), calls, inputs["h"].device)
-                return ways[finding.way](kernel, inputs)
+                return ways[_faster(kernel, inputs, False, calls)](kernel, inputs)
             return cudnn.forward(kernel, inputs)
         if road == "triton":
             from recurra.kernels.gpu import layers
@@ -229,6 +228,14 @@ def _to_measure(kernel: str, inputs: dict[str, Any], training: bool) -> bool:
     return measured.known(_key(kernel, inputs, training)) is None
 
 
+def _faster(kernel: str, inputs: dict[str, Any], training: bool, calls: dict[str, Callable[[], object]]) -> str:
+    """The faster one of two ways, which are run to find out; cuDNN where our kernels fail."""
+    finding = measured.fastest(_key(kernel, inputs, training), calls, inputs["h"].device)
+    if finding.failed:
+        native.warn_once(f"our kernel of '{kernel}' cannot run here ({finding.why_not})", "cuDNN runs it instead")
+    return finding.way
+
+
 def recorded(
     kernel: str, names: Sequence[str], values: Sequence[Any], operation: Callable[..., Any]
 ) -> tuple[Tensor, ...] | None:
@@ -245,7 +252,7 @@ def recorded(
         if _to_measure(kernel, inputs, True):
             ways = {"cudnn": by_cudnn, "triton": operation}
             calls = {name: partial(_there_and_back, way, values) for name, way in ways.items()}
-            if measured.fastest(_key(kernel, inputs, True), calls, device).way == "triton":
+            if _faster(kernel, inputs, True, calls) == "triton":
                 return None
         return by_cudnn(*values)  # pyright: ignore[reportReturnType]
 

@@ -20,14 +20,18 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """The fastest way, and the milliseconds of each; none where there was no memory for it, and the first way is taken."""
+    """The fastest way, and the milliseconds of each; none where they could not be measured, and the first way is taken."""
 
     way: str
     milliseconds: dict[str, float]
+    why_not: str = ""
+    """Why nothing was measured."""
+    failed: bool = False
+    """Whether that is because another way than the first one raised an error."""
 
     def __str__(self) -> str:
         if not self.milliseconds:
-            return "not measured, since there was no memory for it"
+            return f"not measured, since {self.why_not}"
         times = (f"{way} {took:.3f} ms" for way, took in sorted(self.milliseconds.items(), key=lambda item: item[1]))
         return f"measured: {', '.join(times)}"
 
@@ -80,12 +84,26 @@ def fastest(
 
 def _measured(ways: Mapping[str, Callable[[], object]], clock: Callable[[Callable[[], object]], float]) -> Finding:
     """The first call of each way, which compiles, does not count."""
+    first = running = next(iter(ways))
+    took: dict[str, list[float]] = {name: [] for name in ways}
     try:
-        for call in ways.values():
+        for running, call in ways.items():
             call()
-        rounds = [{name: clock(call) for name, call in ways.items()} for _ in range(ROUNDS)]
+        for _ in range(ROUNDS):
+            for running, call in ways.items():
+                took[running].append(clock(call))
     except torch.OutOfMemoryError:
         # what is asked for, and nothing beside it, may well have room
-        return Finding(next(iter(ways)), {})
-    medians = {name: statistics.median(each[name] for each in rounds) for name in ways}
+        return Finding(first, {}, "there was no memory for it")
+    except Exception as error:
+        # (a kernel that a compiler or a device refuses is no reason to refuse a call that the first way can serve)
+        if running == first:
+            raise
+        return Finding(first, {}, f"'{running}' failed: {in_short(error)}", failed=True)
+    medians = {name: statistics.median(times) for name, times in took.items()}
     return Finding(min(medians, key=lambda name: medians[name]), medians)
+
+
+def in_short(error: BaseException) -> str:
+    """The kind of an error and its first line."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no more is said').splitlines()[0]}"
