@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -19,9 +21,10 @@ from recurra.kernels.sweeps import by_reference
 from test_sweeps import arguments
 from tolerances import assert_close
 
-pytest.importorskip("triton", reason="Triton is made for Linux alone")
+triton = pytest.importorskip("triton", reason="Triton is made for Linux alone")
+import triton.language as tl
 
-from recurra.kernels.gpu import scans
+from recurra.kernels.gpu import scan_kernels, scans
 from recurra.kernels.gpu.scan_cells import CELLS
 from recurra.kernels.gpu.scans import CHUNK, UNITS, Given, Way, at_once, backward, forward, linear_scan
 from recurra.kernels.gpu.shares import Device
@@ -165,6 +168,20 @@ def test_offsets_of_64_bits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     near = there_and_back(given, FEW)
     monkeypatch.setattr(scans, "FAR", 1)
     assert all(map(torch.equal, there_and_back(given, FEW), near))
+
+
+@triton.jit
+def two_strides(out, B, H, COUNT: tl.constexpr):
+    tl.store(out, scan_kernels._stride(B, COUNT, H))
+    tl.store(out + 1, tl.max(scan_kernels._offsets(scan_kernels._stride(B, COUNT, H), False, 2, True)))
+
+
+def test_a_step_may_have_more_numbers_than_32_bits_count() -> None:
+    out = torch.zeros(2, dtype=torch.int64)
+    two_strides[(1,)](out, 2**20 + 1, 2**10, COUNT=3)
+    assert out.tolist() == [(2**20 + 1) * 3 * 2**10] * 2
+    # (every such distance is taken from there)
+    assert not re.search(r"\bB \* \(", inspect.getsource(scan_kernels))
 
 
 def test_chunks_run_at_once_where_programs_are_too_few() -> None:

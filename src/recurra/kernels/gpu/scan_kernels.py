@@ -107,14 +107,18 @@ def _times(tile, T, FLIP: tl.constexpr, C: tl.constexpr, L: tl.constexpr):
 
 
 @triton.jit
+def _stride(B, count, H):
+    """How far a step of B rows of `count` planes lies from the next one, of 64 bits: a step may have 2^31 numbers."""
+    return tl.cast(B, tl.int64) * (count * H)
+
+
+@triton.jit
 def _offsets(stride, FLIP: tl.constexpr, C: tl.constexpr, FAR: tl.constexpr):
-    """How far the steps of a tile[C, 1] lie from its first one."""
+    """How far the steps of a tile[C, 1] lie from its first one; of 32 bits where that is enough."""
     places = tl.arange(0, C)[:, None]
-    if FAR:
-        places = places.to(tl.int64)
     if FLIP:
         places = -places
-    return places * stride
+    return places * tl.cast(stride, tl.int64 if FAR else tl.int32)
 
 
 @triton.jit
@@ -266,7 +270,7 @@ def chunks_as_steps(
     n = ()
     if numbers is not None:
         n = _planes(numbers + units, NUMBERS, H, inside, ACC)
-    own_x, x_t = x + row * (PLANES * H) + units, B * (PLANES * H)
+    own_x, x_t, y_t = x + row * (PLANES * H) + units, _stride(B, PLANES, H), _stride(B, WIDTH, H)
     whole = _nothing(U, ACC)
     begin, stop = _tiles(chunk, 1, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
     now = begin
@@ -282,13 +286,7 @@ def chunks_as_steps(
         at_x = own_x + first_t * x_t + _offsets(x_t, FLIP, C, FAR)
         _sums, ar, ai, br, bi = _given(at_x, at_a, n, there, mask, H, CELL, PLANES, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
         if grads is not None:
-            at = (
-                grads
-                + row * (WIDTH * H)
-                + units
-                + first_t * (B * (WIDTH * H))
-                + _offsets(B * (WIDTH * H), FLIP, C, FAR)
-            )
+            at = grads + row * (WIDTH * H) + units + first_t * y_t + _offsets(y_t, FLIP, C, FAR)
             gr, gi = _pair(at, H, mask, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
             ar, ai, br, bi, flag, _pr, _pi, _qr, _qi, _e = _back(whole, ar, ai, gr, gi, flag, WIDTH, C)  # pyright: ignore[reportGeneralTypeIssues]
         else:
@@ -310,20 +308,20 @@ def between_chunks(
     """The state before each chunk, before[chunks, B, W], from the first one: a scan that begins with that state, one chunk
     after another, as a program that walks through all of them goes on."""
     _part, row, units, inside = _places(B, H, U, V)  # pyright: ignore[reportGeneralTypeIssues]
-    here = row * (WIDTH * H) + units
+    here, y_t = row * (WIDTH * H) + units, _stride(B, WIDTH, H)
     sr, si = _pair(first + here, H, inside, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
     _store(before + here, (sr, si), WIDTH, H, inside)
     nothing = tl.zeros((1, U), dtype=tl.int32)
     for tile in tl.range(0, tl.cdiv(chunks, C), num_stages=STAGES):
         chunk = (row * 0 + tile * C + tl.arange(0, C))[:, None]
-        mask, at = inside & (chunk < chunks), here + chunk * B * (WIDTH * H)
+        mask, at = inside & (chunk < chunks), here + chunk * y_t
         ar, ai = _pair(whole_a + at, H, mask, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
         br, bi = _pair(whole_b + at, H, mask, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
         flag = tl.zeros((C, U), dtype=tl.int32)
         if whole_flag is not None:
             flag += tl.load(whole_flag + (chunk * B + row) * H + units, mask=mask, other=0)
         ar, ai, br, bi, flag = _forward((sr, si, sr, si, nothing), ar, ai, br, bi, flag, WIDTH, C)  # pyright: ignore[reportGeneralTypeIssues]
-        _store(before + at + B * (WIDTH * H), (br, bi), WIDTH, H, inside & (chunk + 1 < chunks))
+        _store(before + at + y_t, (br, bi), WIDTH, H, inside & (chunk + 1 < chunks))
         sr, si = _last(br, C), _last(bi, C)
 
 
@@ -340,7 +338,7 @@ def walk(
     n = ()
     if numbers is not None:
         n = _planes(numbers + units, NUMBERS, H, inside, ACC)
-    own_x, x_t, y_t = x + row * (PLANES * H) + units, B * (PLANES * H), B * (WIDTH * H)
+    own_x, x_t, y_t = x + row * (PLANES * H) + units, _stride(B, PLANES, H), _stride(B, WIDTH, H)
     sr, si = _pair(before + part * y_t + here, H, inside, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
     whole, last_r, last_i = _nothing(U, ACC), sr, si
     begin, stop = _tiles(part, count, T, FLIP, C, L)  # pyright: ignore[reportGeneralTypeIssues]
@@ -383,7 +381,7 @@ def walk_back(
     n = ()
     if numbers is not None:
         n = _planes(numbers + units, NUMBERS, H, inside, ACC)
-    own, x_t, y_t = row * (PLANES * H) + units, B * (PLANES * H), B * (WIDTH * H)
+    own, x_t, y_t = row * (PLANES * H) + units, _stride(B, PLANES, H), _stride(B, WIDTH, H)
     first_r, first_i = _pair(first + here, H, inside, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
     sr, si = _pair(before + part * y_t + here, H, inside, WIDTH, ACC)  # pyright: ignore[reportGeneralTypeIssues]
     whole, last_r, last_i, zeros = _nothing(U, ACC), sr, si, tl.zeros((1, U), dtype=ACC)
