@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -156,8 +157,8 @@ def own_linear(shape: Shape, device: torch.device) -> Row:
 
     sizes, moved = Sizes((2 * hidden,), (hidden,), (), (), True, 1), 3.0 * 4 * batch * steps * hidden
     row = written(leaky_average, shape, sizes, {}, device, moved, more)
-    told = {name: Contestant(one.call, "bytes") for name, one in row.contestants.items()}
-    return Row(told, row.truth, row.sets, row.work)
+    told = {name: replace(one, rate="bytes") for name, one in row.contestants.items()}
+    return replace(row, contestants=told)
 
 
 def gates_out(shape: Shape, device: torch.device) -> Row:

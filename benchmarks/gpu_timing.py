@@ -28,10 +28,15 @@ SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Contestant:
-    """A call, and the rate of the machine (a name of `rates`) that its share is told by."""
+    """A call, the rate of the machine (a name of `rates`) that its share is told by, and how products are taken in it."""
 
     call: Call
     rate: str
+    products: str = ""
+    """A way of `products`, turned on around what is timed; none: as torch stands."""
+
+    def setting(self) -> contextlib.AbstractContextManager[None]:
+        return products(self.products) if self.products else contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,7 @@ def products(how: str) -> Iterator[None]:
 
 def within(how: str, call: Call) -> Contestant:
     """A contestant whose products are taken in this way."""
-
-    def run(at: int) -> list[Tensor]:
-        with products(how):
-            return call(at)
-
-    return Contestant(run, how)
+    return Contestant(call, how, how)
 
 
 def once(call: Callable[[], object], device: torch.device) -> float:
@@ -87,14 +87,19 @@ def once(call: Callable[[], object], device: torch.device) -> float:
 
 
 def medians(
-    calls: Mapping[str, Call], sets: int, device: torch.device, rounds: int = ROUNDS, seconds: float = SECONDS
+    contestants: Mapping[str, Contestant],
+    sets: int,
+    device: torch.device,
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
 ) -> dict[str, float]:
     """Milliseconds of each contestant, who take turns on the same inputs; each was called before, so that all is compiled."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
     began = time.monotonic()
     for turn in range(rounds):
-        for name, call in calls.items():
-            taken[name].append(once(partial(call, turn % sets), device))
+        for name, one in contestants.items():
+            with one.setting():
+                taken[name].append(once(partial(one.call, turn % sets), device))
         if time.monotonic() - began > seconds:
             break
     return {name: statistics.median(each) for name, each in taken.items()}
@@ -105,26 +110,27 @@ def rates(device: torch.device, side: int) -> dict[str, float]:
     left, right = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
     narrow = left.bfloat16(), right.bfloat16()
     source, target = torch.randn(4 * side * side, device=device), torch.empty(4 * side * side, device=device)
-    calls: dict[str, Call] = {
-        "float32": within("float32", lambda _: [left @ right]).call,
-        "tf32": within("tf32", lambda _: [left @ right]).call,
-        "bfloat16": lambda _: [narrow[0] @ narrow[1]],
-        "bytes": lambda _: [target.copy_(source)],
-    }
-    for call in calls.values():
-        call(0)
-    took = medians(calls, 1, device, 10)
-    work = {name: 8.0 * source.numel() if name == "bytes" else 2.0 * side**3 for name in calls}
+    measured = {
+        "float32": within("float32", lambda _: [left @ right]), "tf32": within("tf32", lambda _: [left @ right]),
+        "bfloat16": Contestant(lambda _: [narrow[0] @ narrow[1]], "bfloat16"),
+        "bytes": Contestant(lambda _: [target.copy_(source)], "bytes"),
+    }  # fmt: skip
+    for one in measured.values():
+        with one.setting():
+            one.call(0)
+    took = medians(measured, 1, device, 10)
+    work = {name: 8.0 * source.numel() if name == "bytes" else 2.0 * side**3 for name in measured}
     return {name: work[name] / (each * 1e-3) for name, each in took.items()}
 
 
 def figures(row: Row, measured: Mapping[str, float], device: torch.device, rounds: int) -> list[dict[str, Any]]:
     """One line a contestant: milliseconds, error, share of the machine's rate; or why it failed."""
-    truth, lines, there = row.truth(), dict[str, dict[str, Any]](), dict[str, Call]()
+    truth, lines, there = row.truth(), dict[str, dict[str, Any]](), dict[str, Contestant]()
     for name, one in row.contestants.items():
         try:
-            lines[name] = {"contestant": name, "error": worst(one.call(0), truth)}
-            there[name] = one.call
+            with one.setting():
+                values = one.call(0)
+            lines[name], there[name] = {"contestant": name, "error": worst(values, truth)}, one
         except Exception as error:  # who fails is told in the table, and the others go on
             said = str(error).splitlines()
             lines[name] = {"contestant": name, "failed": f"{type(error).__name__}: {said[0] if said else ''}"[:200]}

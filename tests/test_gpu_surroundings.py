@@ -51,6 +51,29 @@ def recorded(name: str, inputs: dict[str, Any]) -> tuple[Tensor, ...]:
     return results
 
 
+def test_what_the_processor_needs_to_give_out_a_call_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is held up before the clock begins, so that the call waits for it and not the other way round."""
+    order: list[str] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            order.append("record")
+
+        def synchronize(self) -> None:
+            order.append("wait")
+
+        def elapsed_time(self, _: Event) -> float:
+            return 1.5
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: order.append("held up" if cycles >= 1e6 else "too short"))
+    assert measured.by_events(lambda: order.append("call")) == 1.5
+    assert order == ["held up", "record", "call", "record", "wait"]
+
+
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("name", KERNELS)
 def test_autocast_changes_nothing_of_a_call(name: str, lengths: bool) -> None:
