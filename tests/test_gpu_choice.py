@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from test_sweeps import arguments as of_a_sweep
 from test_sweeps import away_from_zero
 from tolerances import assert_close
 
+NO_TRITON = gpu.no_triton
 CPU = torch.device("cpu")
 PLAIN: dict[str, Any] = {"inputs": 3, "bias_in": True, "keep": False}
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -45,9 +47,7 @@ def test_nothing_that_has_not_run_on_a_gpu_runs_there_unasked(monkeypatch: pytes
         gpu.choose("gru", asked("gru"))[0] == gpu.choose("lstm", asked("lstm", keep=True), training=True)[0] == "cudnn"
     )
     road, why = gpu.choose("gru", asked("gru", lengths=True))
-    assert road == "reference" and why.endswith(
-        f"rows end at different steps; not our kernels, because {gpu.NOT_ASKED}"
-    )
+    assert road == "reference" and why.endswith(f"rows end at different steps; not Triton, because {gpu.NOT_ASKED}")
     assert gpu.choose("lstm", asked("lstm", peepholes=True))[0] == "reference"
     with pytest.warns(BackendWarning, match="runs 'mingru' on the GPU, because our kernels .* RECURRA_GPU=1"):
         assert gpu.sweep("mingru", torch.float32) is by_reference
@@ -57,7 +57,7 @@ def test_nothing_that_has_not_run_on_a_gpu_runs_there_unasked(monkeypatch: pytes
 def everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine that has cuDNN and Triton."""
     monkeypatch.setattr(gpu, "cudnn_there", lambda: True)
-    monkeypatch.setattr(gpu, "triton_there", lambda: True)
+    monkeypatch.setattr(gpu, "no_triton", lambda: None)
 
 
 def asked(name: str, **more: Any) -> dict[str, Any]:
@@ -108,11 +108,11 @@ def test_what_triton_does_not_compile_is_not_chosen(monkeypatch: pytest.MonkeyPa
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "cudnn_there", lambda: False)
-    monkeypatch.setattr(gpu, "triton_there", lambda: False)
+    monkeypatch.setattr(gpu, "no_triton", lambda: "Triton is not installed")
     monkeypatch.setattr(native, "_warned", set())
     inputs = asked("gru")
     why = "not cuDNN, because this torch has no cuDNN, or it is switched off; "
-    why += "not our kernels, because Triton is not installed"
+    why += "not Triton, because Triton is not installed"
     assert gpu.explain("gru", inputs) == f"reference runs 'gru': {why}"
     assert gpu.summary("gru")[0] == "cudnn, reference"
     with pytest.warns(BackendWarning, match=re.escape(f"the reference runs 'gru' on the GPU, because {why}")):
@@ -120,6 +120,29 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(torch.equal(a, b) for a, b in zip(results, reference.gru(**inputs), strict=True))
     with pytest.warns(BackendWarning, match="'mingru' on the GPU, because Triton is not installed"):
         assert gpu.sweep("mingru", torch.float32) is by_reference
+
+
+def test_a_triton_that_does_not_compile_our_kernels_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_triton(version: str) -> str | None:
+        monkeypatch.setattr(gpu, "find_spec", lambda _: version or None)
+        monkeypatch.setattr(gpu, "import_module", lambda _: SimpleNamespace(__version__=version))
+        return gpu.no_triton.__wrapped__()
+
+    assert with_triton("") == "Triton is not installed"
+    for version in ("2.3.1", "3.4.0", "3.4.0+git1a2b"):
+        why = with_triton(version)
+        assert why == f"our kernels need Triton 3.5 or later, not {version}"
+        monkeypatch.setattr(gpu, "no_triton", lambda why=why: why)
+        words = gpu.not_by_triton("gru", asked("gru")), gpu.not_by_program(torch.float32)
+        assert {*words, gpu.choose_sweep("lru", torch.float32)[1]} == {why} and str(why) in gpu.summary("gru")[1]
+        monkeypatch.setattr(gpu, "no_triton", NO_TRITON)
+    assert with_triton("3.5.0") is with_triton("3.10.1") is with_triton("4.0") is None
+
+    def broken(_: str) -> None:
+        raise ImportError("libtriton.so: cannot open shared object file")
+
+    monkeypatch.setattr(gpu, "import_module", broken)
+    assert str(gpu.no_triton.__wrapped__()).startswith("Triton cannot be imported: ImportError: libtriton.so")
 
 
 @pytest.mark.usefixtures("everything")

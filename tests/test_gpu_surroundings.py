@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "ENABLED", True)
     monkeypatch.setattr(gpu, "cudnn_there", lambda: True)
-    monkeypatch.setattr(gpu, "triton_there", lambda: True)
+    monkeypatch.setattr(gpu, "no_triton", lambda: None)
     monkeypatch.setattr(measured, "_findings", {})
 
 

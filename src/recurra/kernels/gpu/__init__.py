@@ -9,8 +9,10 @@ operators. Our kernels were checked in Triton's interpreter and by its compiler,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -30,6 +32,8 @@ _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 LINEAR = frozenset({"mingru", "minlstm", "rglru", "lru"})
 """The sweeps that are scans."""
 IN_CHUNKS = "its steps are products of matrices in chunks, by torch's own operations"
+TRITON = (3, 5)
+"""The first release of Triton that compiles our kernels: 3.4 stops at products of tf32x3, 3.3 at scans, 3.2 has no gather."""
 ENABLED = os.environ.get("RECURRA_GPU") == "1"
 """Whether our own kernels run on a GPU: what nobody has seen run on one is nobody's default."""
 NOT_ASKED = "our kernels for GPUs have not run on one yet; RECURRA_GPU=1 in the environment lets them"
@@ -52,9 +56,16 @@ def bfloat16_by_cudnn(device: torch.device) -> bool:
 
 
 @cache
-def triton_there() -> bool:
-    # (to look for it takes longer than all the rest of a choice)
-    return find_spec("triton") is not None
+def no_triton() -> str | None:
+    """Why no kernel of Triton's can be had, or None. It is looked for once, and imported where it is there."""
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    try:
+        version = str(import_module("triton").__version__)
+    except ImportError as error:
+        return f"Triton cannot be imported: {measured.in_short(error)}"
+    release = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    return f"our kernels need Triton {'.'.join(map(str, TRITON))} or later, not {version}" if release < TRITON else None
 
 
 def not_by_cudnn(kernel: str, inputs: dict[str, Any]) -> str | None:
@@ -84,7 +95,7 @@ def not_by_triton(kernel: str, inputs: dict[str, Any]) -> str | None:
     get, activation = inputs.get, inputs.get("activation", "tanh")
     reasons = [
         (not ENABLED, NOT_ASKED),
-        (not triton_there(), "Triton is not installed"),
+        (no_triton() is not None, no_triton() or ""),
         (inputs["h"].dtype not in _DTYPES, f"they have no {str(inputs['h'].dtype).removeprefix('torch.')}"),
         (_no_products(inputs["h"].dtype), NO_FLOAT64),
         (not get("reset_after", True), "the reset gate acts before the product"),
@@ -134,7 +145,7 @@ def choose(kernel: str, inputs: dict[str, Any], training: bool = False) -> tuple
         return "triton", f"not cuDNN, because {reason}"
     if not_by_program(inputs["h"].dtype) is None and kernel in native.KERNELS:
         return "program", f"a kernel of its own, because {missing}"
-    return "reference", f"not cuDNN, because {reason}; not our kernels, because {missing}"
+    return "reference", f"not cuDNN, because {reason}; not Triton, because {missing}"
 
 
 def _key(kernel: str, inputs: dict[str, Any], training: bool) -> tuple[Any, ...]:
@@ -148,8 +159,8 @@ def not_by_program(dtype: torch.dtype) -> str | None:
     """Why no kernel can be written for a step, or None."""
     if not ENABLED:
         return NOT_ASKED
-    if not triton_there():
-        return "Triton is not installed"
+    if no_triton() is not None:
+        return no_triton()
     if _no_products(dtype):
         return NO_FLOAT64
     return None if dtype in _DTYPES else f"there is none for {str(dtype).removeprefix('torch.')}"
@@ -180,8 +191,8 @@ def summary(kernel: str) -> tuple[str, str]:
     if not ENABLED:
         return "cudnn, reference", f"cuDNN for plain calls without gates, else the reference; {NOT_ASKED}"
     checked = "never run on a GPU so far"
-    if not triton_there():
-        return "cudnn, reference", f"cuDNN for plain calls without gates; Triton is not installed; {checked}"
+    if no_triton() is not None:
+        return "cudnn, reference", f"cuDNN for plain calls without gates; {no_triton()}; {checked}"
     return "cudnn, triton", f"plain calls without gates by what was measured to be faster, else Triton; {checked}"
 
 
@@ -228,7 +239,7 @@ def _to_measure(kernel: str, inputs: dict[str, Any], training: bool) -> bool:
     return measured.known(_key(kernel, inputs, training)) is None
 
 
-def _faster(kernel: str, inputs: dict[str, Any], training: bool, calls: dict[str, Callable[[], object]]) -> str:
+def _faster(kernel: str, inputs: dict[str, Any], training: bool, calls: Mapping[str, Callable[[], object]]) -> str:
     """The faster one of two ways, which are run to find out; cuDNN where our kernels fail."""
     finding = measured.fastest(_key(kernel, inputs, training), calls, inputs["h"].device)
     if finding.failed:
@@ -309,7 +320,7 @@ def choose_sweep(cell: str, dtype: torch.dtype) -> tuple[str, str]:
     missing = [
         (cell not in LINEAR, "its steps are no scan"),
         (not ENABLED, NOT_ASKED),
-        (not triton_there(), "Triton is not installed"),
+        (no_triton() is not None, no_triton() or ""),
         (dtype not in _DTYPES, f"the scan has no {str(dtype).removeprefix('torch.')}"),
     ]
     reason = next((reason for holds, reason in missing if holds), None)

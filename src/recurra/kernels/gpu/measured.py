@@ -94,8 +94,8 @@ def _measured(ways: Mapping[str, Callable[[], object]], clock: Callable[[Callabl
     first = running = next(iter(ways))
     took: dict[str, list[float]] = {name: [] for name in ways}
     try:
-        for running, call in ways.items():
-            call()
+        for running in ways:
+            ways[running]()
         for _ in range(ROUNDS):
             for running, call in ways.items():
                 took[running].append(clock(call))
