@@ -4,13 +4,15 @@
 
 `make bench-gpu` is this. It writes gpu.jsonl, a line for the machine and one for each row as soon as it is there, and gpu.md.
 No row is begun after `--seconds`, so that all of it takes less than 8 minutes. `--dry` runs every row tiny, on the processor
-and in Triton's interpreter: its times mean nothing.
+and in Triton's interpreter: its times mean nothing. Where recurra is not installed, it is
+imported from `src`.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -30,6 +32,14 @@ TESTS = (
 """(name, arguments of pytest, seconds) of what is tested before anything is timed."""
 SIDE = 8192
 """Rows and columns of the products that the machine's rates are measured by."""
+
+
+def from_the_checkout() -> None:
+    """Where recurra is not installed: as it lies in `src`, without kernels for the processor; for what is begun here too."""
+    if importlib.util.find_spec("recurra") is None:
+        source = str(HERE.parent / "src")
+        sys.path.append(source)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), source)))
 
 
 def tested() -> dict[str, str]:
@@ -74,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     choices = parser.parse_args(arguments)
     began = time.monotonic()
     os.environ["RECURRA_GPU"] = "1"
+    from_the_checkout()
     if choices.dry:
         os.environ["TRITON_INTERPRET"] = "1"
 

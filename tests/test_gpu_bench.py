@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +78,15 @@ def test_a_test_that_does_not_end_ends_it(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_a_gpu_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--out", str(tmp_path / "never")]) == 6
     assert "There is no CUDA device here" in capsys.readouterr().err and not (tmp_path / "never").exists()
+
+
+def test_a_checkout_that_is_not_installed_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = str(BENCHMARKS.parent / "src")
+    monkeypatch.setattr(sys, "path", ["elsewhere"])
+    monkeypatch.setenv("PYTHONPATH", "before")
+    command.from_the_checkout()
+    assert sys.path == ["elsewhere"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    command.from_the_checkout()
+    # (and the tests that it begins)
+    assert sys.path == ["elsewhere", source] and os.environ["PYTHONPATH"] == os.pathsep.join(("before", source))

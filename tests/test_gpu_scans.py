@@ -172,14 +172,14 @@ def test_offsets_of_64_bits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @triton.jit
-def two_strides(out, B, H, COUNT: tl.constexpr):
-    tl.store(out, scan_kernels._stride(B, COUNT, H))
-    tl.store(out + 1, tl.max(scan_kernels._offsets(scan_kernels._stride(B, COUNT, H), False, 2, True)))
+def two_strides(out, B, H, count):
+    tl.store(out, scan_kernels._stride(B, count, H))
+    tl.store(out + 1, tl.max(scan_kernels._offsets(scan_kernels._stride(B, count, H), False, 2, True)))
 
 
 def test_a_step_may_have_more_numbers_than_32_bits_count() -> None:
     out = torch.zeros(2, dtype=torch.int64)
-    two_strides[(1,)](out, 2**20 + 1, 2**10, COUNT=3)
+    two_strides[(1,)](out, 2**20 + 1, 2**10, 3)
     assert out.tolist() == [(2**20 + 1) * 3 * 2**10] * 2
     # (every such distance is taken from there)
     assert not re.search(r"\bB \* \(", inspect.getsource(scan_kernels))
