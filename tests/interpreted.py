@@ -1,5 +1,6 @@
 """Triton's interpreter made to treat bfloat16 as a device does: it cuts bits off where a device rounds to the nearest number,
-and its products take the bits of such numbers as integers (Triton 3.7)."""
+and its products take the bits of such numbers as integers (Triton 3.7). Products of tf32 cut off what such a number has no
+bits for, as tensor cores do, where the interpreter multiplies all bits."""
 
 from __future__ import annotations
 
@@ -34,7 +35,15 @@ def round_as_a_device() -> None:
             return interpreter.TensorHandle(values.view(torch.int16).numpy().view(np.uint16), bfloat16)
         return cast(self, src, to)
 
-    def multiplying(self: Any, a: Any, b: Any, *rest: Any) -> Any:
-        return dot(self, widened(a), widened(b), *rest)
+    def cut(handle: Any) -> Any:
+        if handle.dtype.scalar != tl.float32:
+            return handle
+        bits = np.ascontiguousarray(handle.data).view(np.int32) & -8192
+        return interpreter.TensorHandle(bits.view(np.float32), tl.float32)
+
+    def multiplying(self: Any, a: Any, b: Any, total: Any, precision: Any, *rest: Any) -> Any:
+        if "TF32" in str(precision):
+            a, b = cut(a), cut(b)
+        return dot(self, widened(a), widened(b), total, precision, *rest)
 
     builder.cast_impl, builder.create_dot, builder.rounds_as_a_device = casting, multiplying, True

@@ -19,7 +19,8 @@ def _activated(x, ACTIVATION: tl.constexpr):
     if ACTIVATION == 0:
         y = tanh(x)
     elif ACTIVATION == 1:
-        y = tl.maximum(x, 0.0)
+        # (a maximum would make zero of what is no number)
+        y = tl.where(x < 0, 0.0, x)
     elif ACTIVATION == 2:
         y = tl.sigmoid(x)
     else:
@@ -33,11 +34,11 @@ def _slope(y, ACTIVATION: tl.constexpr):
     if ACTIVATION == 0:
         d = 1 - y * y
     elif ACTIVATION == 1:
-        d = tl.where(y > 0, 1.0, 0.0).to(y.dtype)
+        d = tl.where(y <= 0, 0.0, 1.0).to(y.dtype)
     elif ACTIVATION == 2:
         d = y * (1 - y)
     else:
-        d = y * 0 + 1
+        d = tl.full(y.shape, 1, y.dtype)
     return d
 
 
@@ -118,7 +119,7 @@ def retreat(d, d_c, k0, k1, k2, k3, c, was, GATES: tl.constexpr, ACTIVATION: tl.
     """
     s0, s1, s2, s3, direct, d_before = d, d, d, d, d, d
     if GATES == 1:
-        s0, direct = d * _slope(k0, ACTIVATION), d * 0
+        s0, direct = d * _slope(k0, ACTIVATION), tl.zeros_like(d)
     elif GATES == 3:
         s2 = d * (1 - k1) * (1 - k2 * k2)
         s3 = s2 * k0
@@ -129,7 +130,7 @@ def retreat(d, d_c, k0, k1, k2, k3, c, was, GATES: tl.constexpr, ACTIVATION: tl.
         d_c += d * k3 * (1 - read_c * read_c)
         s0, s1 = d_c * k2 * k0 * (1 - k0), d_c * was * k1 * (1 - k1)
         s2, s3 = d_c * k0 * (1 - k2 * k2), d * read_c * k3 * (1 - k3)
-        direct, d_before = d * 0, d_c * k1
+        direct, d_before = tl.zeros_like(d), d_c * k1
     return s0, s1, s2, s3, direct, d_before
 
 

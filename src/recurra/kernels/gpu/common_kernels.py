@@ -78,16 +78,20 @@ def tile(w, first, j, k, rows, columns, TO: tl.constexpr):
 
 @triton.jit
 def _parts_of(x):
-    """x as two numbers of tf32: its leading bits, and what they leave, which is exact. An infinity leaves nothing."""
+    """x as two numbers of tf32: its leading bits, and what they leave, which is exact.
+
+    An infinity is all in the second one, which meets leading bits: what these leave may be zero, and would make no number.
+    """
     high = (x.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
     low = x - high
-    return high, tl.where(low == low, low, 0.0)
+    is_finite = low == low
+    return tl.where(is_finite, high, 0.0), tl.where(is_finite, low, x)
 
 
 @triton.jit
 def add_product(total, rows, tile, PRECISION: tl.constexpr, ACC: tl.constexpr):
     """total + rows tile. "ieee" rounds nothing that is multiplied, "tf32" to eleven bits, "narrow" to the 16
-    bits of the tile; "tf32x3" leaves out 2^-22 of it.
+    bits of the tile; "tf32x3" leaves out 2^-19 of it at most.
 
     The three products have sums of their own: Triton gives dots that follow one another a layout in which every warp does
     the same work.

@@ -31,7 +31,13 @@ def log1p(x):
     return tl.where(u == 1, x, tl.where(tl.abs(x) < 0.5, near, tl.log(u)))
 
 
-HELPERS = {"sign": sign, "expm1": expm1, "log1p": log1p, "tanh": tanh}
+@triton.jit
+def largest(a, b):
+    """The larger number; what is no number stays none, which a device's own maximum drops."""
+    return tl.where((a > b) | (a != a), a, b)
+
+
+HELPERS = {"largest": largest, "sign": sign, "expm1": expm1, "log1p": log1p, "tanh": tanh}
 """What the texts call beside Triton's own."""
 
 TEXTS = {

@@ -202,6 +202,7 @@ def states_before(outputs: Tensor, h: Tensor, lengths: Tensor | None, resets: Te
     first = h[None].to(outputs.dtype)
     before = torch.cat([outputs[1:], first]) if reverse else torch.cat([first, outputs[:-1]])
     if reverse and lengths is not None:
-        ends = torch.arange(1, outputs.shape[0] + 1, device=outputs.device)[:, None] == lengths
+        steps = outputs.shape[0]
+        ends = torch.arange(1, steps + 1, device=outputs.device)[:, None] == lengths.clamp(max=steps)
         before = torch.where(ends[..., None], first, before)
     return before if resets is None else torch.where(resets[..., None], torch.zeros_like(before), before)

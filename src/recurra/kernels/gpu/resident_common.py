@@ -60,10 +60,10 @@ def _acquired(counter):
 
 @triton.jit
 def row_ends(lengths, rows, there, T):
-    """The steps that each row takes."""
+    """The steps that each row takes: never more than there are, since what lies behind them would be read."""
     ends = rows * 0 + T
     if lengths is not None:
-        ends = tl.load(lengths + rows, mask=there, other=0)
+        ends = tl.minimum(tl.load(lengths + rows, mask=there, other=0), ends)
     return ends
 
 
@@ -80,8 +80,10 @@ def going_on(resets, alive, at):
 def operand(x, PRECISION: tl.constexpr, TO: tl.constexpr):
     """x as products take it: as it is, rounded to the nearest number of tf32, or in the 16 bits of TO."""
     if PRECISION == "tf32":
-        bits = x.to(TO).to(tl.int32, bitcast=True)
-        y = ((bits + 0x1000) & -8192).to(tl.float32, bitcast=True)
+        exact = x.to(TO)
+        bits = exact.to(tl.int32, bitcast=True)
+        # (the NaN that a GPU makes has all bits set: a sum would carry into the sign and leave a zero)
+        y = tl.where(exact == exact, ((bits + 0x1000) & -8192).to(tl.float32, bitcast=True), exact)
     else:
         y = x.to(TO)
     return y
@@ -128,15 +130,17 @@ def _leading(x, bits):
 def add_product(total, x, w, bits, PRECISION: tl.constexpr, ACC: tl.constexpr):
     """total + x w, both of them as `operand` makes them; axes before the last two stay apart.
 
-    "tf32x3" takes both apart into their leading bits and what these leave, which is exact, and leaves out 2^-22 of the
-    product. Where warps share the columns the three products have sums of their own: Triton gives dots that follow one
-    another a layout in which every warp does the same work. Where they share the depth one sum leaves more registers.
+    "tf32x3" takes both apart into their leading bits and what these leave, which is exact; what is left out, the product of
+    what they leave and bits that a device cuts off, is at most 2^-19 of it. Where warps share the columns the three products
+    have sums of their own: Triton gives dots that follow one another a layout in which every warp does the same work. Where
+    they share the depth one sum leaves more registers.
     """
     if PRECISION == "tf32x3":
         x_high, w_high = _leading(x, -8192), _leading(w, bits)
         x_low, w_low = x - x_high, w - w_high
-        # (an infinite state leaves nothing; weights are taken to be finite)
-        x_low = tl.where(x_low == x_low, x_low, 0.0)
+        # (an infinite state is all in what meets leading bits, since it would meet zeros; weights are taken to be finite)
+        is_finite = x_low == x_low
+        x_low, x_high = tl.where(is_finite, x_low, x), tl.where(is_finite, x_high, 0.0)
         if len(x.shape) == 3:
             total = tl.dot(x_low, w_high, total, input_precision="tf32")
             total = tl.dot(x_high, w_low, total, input_precision="tf32")

@@ -295,7 +295,8 @@ class _Writer:
             lines.append(f"x{value} = tl.full((R, W), {_neutral(total)}, ACC)")
             for first, length in self._pieces(one.operands[0]):
                 by_length.setdefault(length, []).append((value, first))
-            ends.append(f"r{value} = tl.{'sum' if total else 'max'}(x{value}, axis=1, keep_dims=True)")
+            joined = f"tl.sum(x{value}, axis=1" if total else f"tl.reduce(x{value}, 1, largest"
+            ends.append(f"r{value} = {joined}, keep_dims=True)")
             if value in self.places:
                 ends.append(f"tl.store({self.places[value]}, tl.where(alive, r{value}, 0.0), mask=mine)")
         for length, pieces in by_length.items():
@@ -305,7 +306,7 @@ class _Writer:
                 assert one is not None
                 total = one.operation == "rowsum"
                 masked = f"tl.where(im, {self._value(block, one.operands[0], first, 'i')}, {_neutral(total)})"
-                joined = f"x{value} + {masked}" if total else f"tl.maximum(x{value}, {masked})"
+                joined = f"x{value} + {masked}" if total else f"largest(x{value}, {masked})"
                 block.lines.append(f"x{value} = {joined}")
             inner = ["i = (begin + wide)[None, :]", f"im = i < {length}", *block.lines]
             lines += [f"for begin in range(0, {length}, W):", *_indented(inner)]
