@@ -29,6 +29,7 @@ const std::map<std::string, Named>& named() {
       {"ge", {Operation::kGe, 2}},           {"lt", {Operation::kLt, 2}},
       {"le", {Operation::kLe, 2}},           {"eq", {Operation::kEq, 2}},
       {"ne", {Operation::kNe, 2}},           {"where", {Operation::kWhere, 3}},
+      {"stop", {Operation::kCopy, 1}},
   };
   return table;
 }

@@ -46,7 +46,7 @@ enum class Operation : int {
   kWhere,
   kRowSum,
   kRowMax,
-  kCopy,
+  kCopy,  // "stop" too
   kProduct,
 };
 

@@ -17,10 +17,11 @@ from torch import Tensor
 from gpu_calls import cast, complete, outcome, shares
 from recurra import kernels
 from recurra.cli.about import kernel_table
-from recurra.kernels import KERNELS, SWEEPS, BackendWarning, Parameters, backend, gpu, native, reference
+from recurra.kernels import KERNELS, SWEEPS, BackendWarning, Parameters, backend, gpu, native, ops_sweep, reference
 from recurra.kernels.chunkwise import by_chunks
 from recurra.kernels.derived import derived_gradient
 from recurra.kernels.gpu import cudnn, measured
+from recurra.kernels.sweep_programs import by_program
 from recurra.kernels.sweeps import by_reference
 from test_kernels import arguments
 from test_sweeps import arguments as of_a_sweep
@@ -157,7 +158,7 @@ def test_the_doctor_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert rows()["linear"] == ("reference", "one product of torch")
     assert rows()["mlstm"] == ("torch", f"{gpu.IN_CHUNKS}; never run on a GPU so far")
-    assert rows()["slstm"][0] == "reference" and rows()["mingru"][0] == "triton"
+    assert rows()["slstm"][0] == rows()["mingru"][0] == "triton"
     monkeypatch.setattr(gpu, "ENABLED", False)
     assert rows()["gru"][0] == "cudnn, reference" and rows()["gru"][1].endswith(gpu.NOT_ASKED)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -324,22 +325,35 @@ def _empty(gradient: Tensor) -> None:
     assert gradient.numel() == 0
 
 
-def test_each_sweep_has_its_way(everything: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_sweep_has_its_way(everything: None) -> None:
     pytest.importorskip("triton", reason="Triton is made for Linux alone")
     from recurra.kernels.gpu.scan_cells import CELLS
     from recurra.kernels.gpu.sweeps import backward_by_scan, by_scan
 
-    monkeypatch.setattr(
-        native, "_warned", {f"the reference runs '{cell}' on the GPU, because {why}" for cell, why in WALKED}
-    )
     assert CELLS.keys() - {"real", "complex"} == gpu.LINEAR
     for cell in SWEEPS:
-        expected = by_scan if cell in gpu.LINEAR else by_chunks if cell == "mlstm" else by_reference
+        expected = {"mlstm": by_chunks, "slstm": by_program}.get(cell, by_scan)
         assert gpu.sweep(cell, torch.float32) is expected
         assert gpu.sweep_backward(cell, torch.float32) is (backward_by_scan if cell in gpu.LINEAR else None)
 
 
-WALKED = [("slstm", "its steps are no scan")]
+@pytest.mark.usefixtures("everything")
+def test_the_operation_of_a_gpu_runs_an_slstm_as_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward with its sums, and backward, as the dispatcher calls them there; in float64, so on the processor's kernels."""
+    monkeypatch.setattr(gpu, "not_by_program", lambda dtype: None)
+    given = of_a_sweep("slstm", 5, 3, 8, lengths=True, resets=True)
+    x, states, weights = given["x"], given["states"], given["weights"]
+    marks: list[Any] = [given["present"], None, given["lengths"], given["resets"], False]
+    truth = ops_sweep._by_torch("slstm", x, states, weights, *marks, True)
+    rest = [shares(value) for value in truth[:5]]
+    arrived: list[Any] = [truth[0], *truth[-2:], rest[0], [True] * 4, rest[1:], True]
+    true = ops_sweep._backward_derived("slstm", x, states, weights, *marks, *arrived)
+    monkeypatch.setattr(reference, "run", _never)
+    found = ops_sweep._by_gpu("slstm", x, states, weights, *marks, True)
+    back = ops_sweep._backward_by_gpu("slstm", x, states, weights, *marks, *arrived)
+    for values, trues, what in ((found, truth, "values"), (back, true, "gradients")):
+        for value, other in zip(values, trues, strict=True):
+            assert_close(value, other, what)
 
 
 def on_both(call: Callable[..., Any], leaves: list[Tensor]) -> None:
@@ -395,7 +409,7 @@ def test_a_gradient_of_a_gradient_on_a_gpu(name: str) -> None:
 
 @needs_gpu
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", [*sorted(gpu.LINEAR), "mlstm"])
+@pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_on_a_gpu(name: str) -> None:
     given = of_a_sweep(name, 200, 5, 40, lengths=True, resets=True)
     given = away_from_zero(given) if name == "mlstm" else given

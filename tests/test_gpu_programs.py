@@ -19,6 +19,7 @@ from recurra.kernels.programs.gradient import gradient
 from recurra.kernels.programs.program import OPERATIONS, Instruction, Program, parse
 from recurra.kernels.programs.running import backward_with, recorded
 from recurra.kernels.steps import ElmanStep, GRUStep, LSTMStep
+from recurra.kernels.sweep_programs import SweepStep
 from tolerances import assert_close
 
 pytest.importorskip("triton", reason="Triton is made for Linux alone")
@@ -66,6 +67,8 @@ STEPS: dict[str, tuple[Callable[..., Any], Sizes, Shares]] = {
         SHARED_OUT,
     ),
     "elman, gelu": (ElmanStep("gelu"), Sizes((H,), (H,), (), (("weight", (H, H)),), False), ALONE),
+    # two heads of two units
+    "slstm": (SweepStep("slstm", keep=True), Sizes((16,), (4,) * 4, (), (("weight", (4, 4, 2)),), False), SHARED_OUT),
     "an own step": (
         layer_normed_attention, Sizes((8,), (H, 1), (), (("w", (H, H)), ("v", (H, 7))), True), SHARED_OUT,
     ),
@@ -203,7 +206,7 @@ def test_the_stages_of_a_step() -> None:
         stages[name] = write(parse(traced.hoisted.text), False).stages
     assert stages == {
         "gru, reset before": 2, "lstm, peepholes and projection": 2, "lstm, normalised, mask and zoneout": 2,
-        "elman, gelu": 1, "an own step": 3,
+        "elman, gelu": 1, "slstm": 1, "an own step": 3,
     }  # fmt: skip
 
 

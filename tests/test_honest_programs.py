@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recurra import kernels
@@ -53,8 +54,6 @@ def _by_dtype(x: Tensor, s: Any, p: Any) -> Tensor:
 
 
 STEPS: dict[str, Any] = {
-    "stops the gradient of a state": lambda x, s, p: torch.tanh(x @ p.W.T + s.h.detach()),
-    "stops the gradient of an input": lambda x, s, p: torch.tanh(x.detach() @ p.W.T + s.h + x.sum(1, keepdim=True)),
     "has a part without gradient": _without_gradient,
     "has a gradient of its own": lambda x, s, p: Spike.apply(0.9 * s.h + x @ p.W.T - 1),
     "has one of its own on a parameter": lambda x, s, p: torch.tanh(x @ Spike.apply(p.W).T + s.h),
@@ -102,6 +101,30 @@ def test_it_runs_as_it_stands(name: str) -> None:
         assert (one is None) == (other is None)
         if one is not None:
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("what", ["state", "input"])
+def test_a_stopped_gradient_is_part_of_a_program(what: str) -> None:
+    def function(x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
+        stopped = x.detach() * h if what == "input" else x * h.detach()
+        return torch.tanh(stopped @ weight.T + F.logsigmoid(h))
+
+    def step(x: Tensor, s: Any, p: Any) -> Any:
+        h = function(x, s.h, p.W)
+        return h, {"h": h}
+
+    cell = OwnCell(step, 4, state={"h": 4}, parameters={"W": (4, 4)}).double()
+    assert not cell.explain().startswith("as it stands"), cell.explain()
+    x, rows = torch.randn(5, 2, 4, dtype=torch.float64, requires_grad=True), list[Tensor]()
+    h = torch.zeros(2, 4, dtype=torch.float64)
+    for x_t in x:
+        h = function(x_t, h, cell.W)  # pyright: ignore[reportArgumentType]
+        rows.append(h)
+    results = []
+    for outputs in (cell(x, cell.initial_state(2))[0], torch.stack(rows)):
+        leaves = [cell.W] + [x] * (what == "state")
+        results.append((outputs, *torch.autograd.grad(outputs.square().sum(), leaves)))  # pyright: ignore
+    torch.testing.assert_close(*results)
 
 
 def test_constants_of_other_dtypes() -> None:

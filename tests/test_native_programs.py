@@ -30,6 +30,7 @@ def _library(function: Callable[[float], float]) -> Any:
 
 
 UNARY: dict[str, Any] = {
+    "stop": np.copy,
     "neg": np.negative,
     "abs": np.abs,
     "sign": np.sign,

@@ -27,7 +27,7 @@ from tolerances import assert_close
 
 onnxruntime.set_default_logger_severity(4)
 POSITIVE = ("log", "log1p", "sqrt", "rsqrt", "reciprocal")
-ARITY = {name: 1 for name in list(OPERATIONS)[:15]} | {name: 2 for name in list(OPERATIONS)[15:]} | {"where": 3}
+ARITY = {name: 1 for name in list(OPERATIONS)[:16]} | {name: 2 for name in list(OPERATIONS)[16:]} | {"where": 3}
 
 
 def by_runtime(model: onnx.ModelProto, feeds: dict[str, Any]) -> list[Tensor]:

@@ -114,7 +114,7 @@ def test_third_derivatives(name: str, reverse: bool) -> None:
 @pytest.mark.parametrize(
     "more", [{"lengths": True, "resets": True}, {"lengths": True, "reverse": True, "symbols": 5}], ids=_id
 )
-@pytest.mark.parametrize("name", sorted(gpu.LINEAR))
+@pytest.mark.parametrize("name", [*sorted(gpu.LINEAR), "slstm"])
 def test_of_a_sweep(name: str, more: dict[str, Any]) -> None:
     given = of_a_sweep(name, 5, 3, 4, **more)
     count = len(given["states"])

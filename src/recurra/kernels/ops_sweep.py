@@ -191,7 +191,7 @@ def _gradient_as_chosen(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]
     if torch.is_grad_enabled() or elsewhere:
         from recurra.kernels.sweep_programs import by_program, runs  # (they use the operations that are made here)
 
-        if not elsewhere and runs(cell, x):
+        if not through_kept and not by_transform and runs(cell, x):
             by = by_program
         elif x.is_cuda and not by_transform and gpu.choose_sweep(cell, x.dtype)[0] == "chunks":
             by = by_chunks

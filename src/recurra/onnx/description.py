@@ -247,7 +247,7 @@ def _part(cell: Any) -> Part:
 
 WITHOUT_FORM: dict[type, str] = {
     MLSTM: "its state is a matrix for each head, and nodes have rows",
-    SLSTM: "what keeps its gates in range has no gradient, and a program is checked with all of its own",
+    SLSTM: "the products of its heads are not written as nodes yet",
 }
 
 

@@ -12,6 +12,7 @@ from recurra.kernels.programs.program import Instruction, Operand, Program, eval
 from recurra.onnx.graph import TYPES, Graph
 
 _OPERATORS = {
+    "stop": "Identity",
     "neg": "Neg", "abs": "Abs", "sign": "Sign", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "reciprocal": "Reciprocal",
     "sigmoid": "Sigmoid", "tanh": "Tanh", "sin": "Sin", "cos": "Cos", "erf": "Erf", "add": "Add", "sub": "Sub",
     "mul": "Mul", "div": "Div", "maximum": "Max", "minimum": "Min",

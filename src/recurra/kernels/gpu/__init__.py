@@ -187,7 +187,7 @@ def summary(kernel: str) -> tuple[str, str]:
         road, why = choose_sweep(kernel, torch.float32)
         if road == "reference":
             return road, why
-        return "triton" if road == "scan" else "torch", f"{why}; never run on a GPU so far"
+        return "torch" if road == "chunks" else "triton", f"{why}; never run on a GPU so far"
     if not ENABLED:
         return "cudnn, reference", f"cuDNN for plain calls without gates, else the reference; {NOT_ASKED}"
     checked = "never run on a GPU so far"
@@ -311,19 +311,23 @@ def backward(
 
 
 def choose_sweep(cell: str, dtype: torch.dtype) -> tuple[str, str]:
-    """What runs a sweep on a GPU, "scan", "chunks" or "reference", and why."""
+    """What runs a sweep on a GPU, "scan", "chunks", "program" or "reference", and why."""
     chosen = withheld()
     if chosen is not None:
         return "reference", chosen
     if cell == "mlstm":
         return "chunks", IN_CHUNKS
-    missing = [
-        (cell not in LINEAR, "its steps are no scan"),
+    if cell == "slstm":
+        missing = not_by_program(dtype)
+        return (
+            ("program", "a kernel of its own, since heads read outputs") if missing is None else ("reference", missing)
+        )
+    reasons = [
         (not ENABLED, NOT_ASKED),
         (no_triton() is not None, no_triton() or ""),
         (dtype not in _DTYPES, f"the scan has no {str(dtype).removeprefix('torch.')}"),
     ]
-    reason = next((reason for holds, reason in missing if holds), None)
+    reason = next((reason for holds, reason in reasons if holds), None)
     return ("scan", "its steps are a scan") if reason is None else ("reference", reason)
 
 
@@ -336,6 +340,10 @@ def sweep(cell: str, dtype: torch.dtype) -> Callable[..., list[Tensor]]:
         return by_scan
     if road == "chunks":
         return by_chunks
+    if road == "program":
+        from recurra.kernels.sweep_programs import by_program  # (it uses the operations, whose implementation this is)
+
+        return by_program
     _slow(cell, why)
     return by_reference
 

@@ -41,6 +41,7 @@ HELPERS = {"largest": largest, "sign": sign, "expm1": expm1, "log1p": log1p, "ta
 """What the texts call beside Triton's own."""
 
 TEXTS = {
+    "stop": "{0}",
     "neg": "-{0}",
     "abs": "tl.abs({0})",
     "sign": "sign({0})",

@@ -228,7 +228,7 @@ _RULES: dict[str, _Rule] = {
     "rowsum": lambda b, g, x, y: [g],
     "spread": lambda b, g, x, y: [g],
 }
-"""The gradient of each operation. Those that are not here (comparisons, signs, a row's maximum) have none."""
+"""The gradient of each operation. Those that are not here (comparisons, signs, a row's maximum, a stop) have none."""
 
 
 def _pass_on(

@@ -29,6 +29,7 @@ def _truth(compare: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Ten
 
 
 OPERATIONS: dict[str, Callable[..., Tensor]] = {
+    "stop": torch.detach,
     "neg": torch.neg,
     "abs": torch.abs,
     "sign": torch.sign,

@@ -276,6 +276,16 @@ def soft_plus(b: Builder, x: Operand, beta: float, threshold: float) -> Operand:
     return _where(b, large, x, b.mul(small, 1.0 / beta))
 
 
+def _stop(to: Translator, node: fx.Node) -> Operand:
+    return to.builder.emit("stop", to.value(node.args[0]))
+
+
+def _log_sigmoid(to: Translator, node: fx.Node) -> list[Operand | None]:
+    """min(x, 0) - log(1 + exp(-|x|)); the second result is what torch keeps for a gradient."""
+    b, x = to.builder, to.value(node.args[0])
+    return [b.sub(b.emit("minimum", x, 0.0), b.emit("log1p", b.emit("exp", b.neg(b.emit("abs", x))))), None]
+
+
 def _softplus(to: Translator, node: fx.Node) -> Operand:
     return soft_plus(to.builder, to.value(node.args[0]), _option(node, 1, 1.0), _option(node, 2, 20.0))
 
@@ -333,6 +343,8 @@ def _converted(to: Translator, node: fx.Node) -> Operand:
 TRANSLATE: dict[str, Callable[[Any, fx.Node], Any]] = {
     **{name: _pointwise(name) for name in OPERATIONS if name not in ("add", "sub", "div")},
     **{name: _same for name in ("clone", "alias", "contiguous", "view", "reshape", "_unsafe_view", "expand")},
+    "detach": _stop,
+    "log_sigmoid_forward": _log_sigmoid,
     "add": _sum(1.0),
     "sub": _sum(-1.0),
     "rsub": _reversed_sub,
