@@ -15,11 +15,24 @@ import recurra
 from networks import CODEC
 from recurra.kernels import BackendWarning, backend, gpu, native
 from recurra.models import LanguageModel
-from recurra.state import map_state
-from recurra.streaming import graph
+from recurra.state import leaves, map_state
+from recurra.streaming import graph, turns
 from test_streaming import language, same
 
 ROWS = 5
+
+
+class Stream:
+    """What a stream of a GPU is to turns: `after` holds the work that is done before what comes next here begins."""
+
+    def __init__(self) -> None:
+        self.after: set[object] = set()
+
+    def record_event(self) -> frozenset[object]:
+        return frozenset(self.after)
+
+    def wait_event(self, event: frozenset[object]) -> None:
+        self.after |= event
 
 
 class Captures:
@@ -28,6 +41,8 @@ class Captures:
     def __init__(self) -> None:
         self.count = self.replays = 0
         self.error: str | None = None
+        self.stream = Stream()
+        self.lent: list[tuple[int, Stream]] = []
 
     def __call__(self, body: Callable[[], object], device: torch.device) -> graph.Replay:
         for _ in range(graph.WARM_UP):
@@ -50,6 +65,10 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> Captures:
     monkeypatch.setattr(native, "_warned", set())
     made = Captures()
     monkeypatch.setattr(graph, "captured", made)
+    monkeypatch.setattr(turns, "stream_of", lambda _: made.stream)
+    monkeypatch.setattr(
+        turns, "lend", lambda values, stream: made.lent.extend((value.data_ptr(), stream) for value in values)
+    )
     return made
 
 
@@ -103,6 +122,46 @@ def test_a_state_that_is_handed_on_is_not_written_over(captures: Captures) -> No
     pool = recurra.Pool(Delay(plain.config, plain.codec), 2)
     assert [pool.advance([step + 1, 0])[0].item() for step in range(6)] == [0, 0, 0, 1, 2, 3]
     assert captures.replays == 6
+
+
+def test_pools_on_several_streams_take_turns(captures: Captures, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done with the buffers, and with a state that was taken out of them, comes after all that was done before."""
+    done: set[object] = set()
+    reads: list[object] = []
+
+    def watched(name: str) -> None:
+        plain = getattr(graph.StepGraph, name)
+
+        def work(self: Any, *given: Any) -> Any:
+            assert done <= captures.stream.after
+            done.add(mark := object())
+            captures.stream.after.add(mark)
+            reads.extend([mark] if name == "_read" else [])
+            return plain(self, *given)
+
+        monkeypatch.setattr(graph.StepGraph, name, work)
+
+    for name in ("_read", "_write", "_step"):
+        watched(name)
+    model = language()
+    pools, streams = [recurra.Pool(model, ROWS) for _ in range(2)], [captures.stream, Stream()]
+    states = [model.initial_state(ROWS)] * 2
+    for step, at in enumerate((0, 1, 0, 0, 1)):
+        captures.stream = streams[at]
+        true, states[at] = eager(model, states[at], tokens(step))
+        assert torch.equal(pools[at].advance(tokens(step)), true)
+    assert len(done) > 10 and captures.count == 1
+    buffers = {value.data_ptr() for value in leaves(graph._graphs[model][ROWS]._state).values()}
+    assert buffers <= {place for place, stream in captures.lent if stream is streams[1]}
+    captures.stream = streams[0]
+    taken_out = reads[-1]  # (in the last turn of the other pool)
+    assert taken_out not in streams[0].after
+    captures.lent.clear()
+    assert same(pools[0].state, states[0])
+    assert taken_out in streams[0].after and not done <= streams[0].after
+    assert captures.lent == [(value.data_ptr(), streams[0]) for value in leaves(pools[0].state).values()]
+    captures.stream = streams[1]
+    assert same(pools[1].state, states[1])
 
 
 def test_weights_are_used_as_they_are(captures: Captures) -> None:

@@ -2,7 +2,8 @@
 
 A step of a small network is dozens of launches of a few microseconds each; a replay is one. The tokens, the state and the
 outputs of a captured step lie in buffers of their own. The state stays in them from one step to the next, for one pool at
-a time, and is handed out as a value by copy. Off by default, as all that has not run on a GPU yet (docs/gpu.md).
+a time, and is handed out as a value by copy. Pools may take turns on several streams (`turns.py`). Off by default, as all
+that has not run on a GPU yet (docs/gpu.md).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from recurra import kernels
 from recurra.kernels.native import warn_once
 from recurra.models import Task
 from recurra.state import leaves, map_state, ragged
+from recurra.streaming import turns
 
 DEVICE = "cuda"
 """The kind of device whose work is captured."""
@@ -54,18 +56,30 @@ class Standing:
     def __init__(self, state: Any) -> None:
         self.value = state
         self.graph: StepGraph | None = None
+        self.left: tuple[torch.device, Any] | None = None
+        """Where another pool took the place in the buffers, on its own stream: the end of what made the value of this one."""
 
     def state(self) -> Any:
         """The state as a value."""
         graph = self.graph
         found = None if graph is None else graph.read(self)
-        return self.value if found is None else found
+        return self.own() if found is None else found
 
     def settle(self) -> Any:
         """Leave the buffers; the state, which is a value from now on."""
         graph = self.graph
         if graph is not None:
             graph.release(self)
+        return self.own()
+
+    def own(self) -> Any:
+        """The value, made ready for the current stream."""
+        if self.left is not None:
+            device, end = self.left
+            stream = turns.stream_of(device)
+            stream.wait_event(end)
+            turns.lend(leaves(self.value).values(), stream)
+            self.left = None
         return self.value
 
 
@@ -78,8 +92,8 @@ class StepGraph:
         self._state = map_state(torch.clone, model.initial_state(rows))
         self._outputs = torch.empty_like(_last(model(self._tokens, self._state)[0]))
         self._holder: Callable[[], Standing | None] = lambda: None
-        self._lock = threading.Lock()
         self._replay = captured(self._step, _device(model))
+        self._turns = turns.Turns(_device(model), [self._tokens, self._outputs, *leaves(self._state).values()])
 
     @classmethod
     @torch.no_grad()
@@ -112,12 +126,13 @@ class StepGraph:
         """One token[B] into each row of a pool, which stands in these buffers afterwards: what the model gives, [B, V]."""
         if standing.graph is not self:
             standing.settle()
-        with self._lock:
+        with self._turns.turn() as stream:
             before = self._holder()
             if before is not standing:
                 if before is not None:
-                    before.value, before.graph = self._read(), None
-                self._write(standing.value)
+                    before.value, before.left = self._read(), (self._tokens.device, stream.record_event())
+                    before.graph = None
+                self._write(standing.own())
                 self._holder = ref(standing)
             self._tokens.copy_(tokens[:, None])
             self._replay()
@@ -126,12 +141,12 @@ class StepGraph:
 
     def read(self, standing: Standing) -> Any:
         """The state of a pool that stands here as a value; None where another one took its place meanwhile."""
-        with self._lock:
+        with self._turns.turn():
             return self._read() if self._holder() is standing else None
 
     def release(self, standing: Standing) -> None:
         """Hand a pool its state back, if it stands here."""
-        with self._lock:
+        with self._turns.turn():
             if self._holder() is standing:
                 standing.value, standing.graph = self._read(), None
                 self._holder = lambda: None
