@@ -42,8 +42,12 @@ from recurra.kernels.steps import ElmanStep, GRUStep, LSTMStep
 MULTIPROCESSORS = 132
 """Those of an H100 and an H200, which have capability 9.0."""
 STEPS = 2
-SHAPES = ((16, 768), (64, 256), (128, 256), (1, 512), (256, 1024), (16, 128), (20, 80), (16, 48), (1, 1))
-"""(rows, units) of layers with lengths, resets and a mask; the first five are measured by `gpu.py`."""
+SHAPES = (
+    (16, 768), (64, 256), (128, 256), (1, 512), (256, 1024), (16, 128), (20, 80), (16, 48), (1, 1),
+    (2000, 65), (128, 300), (16, 1100),
+)  # fmt: skip
+"""(rows, units) of layers with lengths, resets and a mask; the first five are measured by `gpu.py`, the last three are no
+multiples of 16 units, so that rows of a weight begin anywhere."""
 
 
 class Compiled(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,6 +126,7 @@ def test_every_unit_is_in_a_part_and_every_part_finds_a_place(gates: int) -> Non
             assert kept.parts == 1 or blocks * kept.parts <= multiprocessors
             assert kept.chunk // kept.split >= 16 and kept.split in (1, kept.warps)
             columns = gates if gates == 1 or backward or kept.parts == 1 else 4
+            assert backward or kept.parts == 1 or kept.units * columns <= 64
             assert kept.units * kept.chunk * kept.chunks * columns * dtype.itemsize <= 128 * 1024
     assert keep(gates, 300, 16, torch.float32, Device(132, tensor_cores=False)) is None
 
@@ -135,6 +137,30 @@ def test_the_shapes_that_are_measured_stay_in_their_programs(batch: int, hidden:
     for gates, dtype in itertools.product((1, 3, 4), (torch.float32, torch.bfloat16)):
         kept = keep(gates, hidden, batch, dtype, Device(132), backward)
         assert kept is not None and kept.parts > 1
+
+
+def test_what_has_no_room_in_shared_memory_is_shared_out_further_or_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled for 9.0: the LSTM of 768 units in tf32 has 192 KiB backward, an Elman of 128 units 144 KiB."""
+    hopper, ampere, small = Device(132), Device(132, shared=163 * 1024), Device(132, shared=99 * 1024)
+    assert keep(4, 768, 16, torch.float32, ampere, True) == keep(4, 768, 16, torch.float32, hopper, True) is not None
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert keep(4, 768, 16, torch.float32, hopper, True) is not None
+        assert keep(4, 768, 16, torch.float32, ampere, True) is None
+        assert keep(4, 768, 16, torch.float32, small, False) is not None
+    finally:
+        torch.set_float32_matmul_precision(before)
+    for device, parts in ((hopper, 1), (ampere, 1), (small, 16)):
+        kept = keep(1, 128, 16, torch.float32, device)
+        assert kept is not None and kept.parts == parts
+    found = SimpleNamespace(
+        multi_processor_count=132, major=8, shared_memory_per_block=49152, shared_memory_per_block_optin=99 * 1024
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: found)
+    tensor: Any = SimpleNamespace(is_cuda=True, device=None)
+    assert Device.of(tensor) == small
+    assert [share_out(2048, 48, device).units for device in (hopper, ampere, small)] == [64, 64, 32]
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "identity"])

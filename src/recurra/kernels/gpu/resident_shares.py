@@ -1,7 +1,7 @@
 """Which layers keep their recurrent weight in their programs, and how it is shared out among these.
 
-The sizes are what Triton's compiler (3.7.1, capability 9.0) gave registers for: 8 warps, 255 registers a thread, at most 112
-bytes of stack. docs/gpu.md has the table, `benchmarks/gpu_compile.py` makes it. It knows sizes, and no kernel.
+The sizes are what Triton's compiler (3.7.1, capability 9.0) gave registers for: 8 warps and 255 registers a thread.
+docs/gpu.md has the table and the bytes of stack, `benchmarks/gpu_compile.py` makes it. It knows sizes, and no kernel.
 """
 
 from __future__ import annotations
@@ -21,10 +21,16 @@ ALONE_NARROW = 128
 UNITS = (8, 16, 32)
 """Units that a part may have. Forward takes the fewest that the device has room for, which shares out the products; backward,
 where each part reads the gradients of all gates, begins at 16, which halves what is read."""
+COLUMNS = 64
+"""Columns of a forward product, at most: the sums of 128 and their tiles together have 360 bytes of stack and more."""
 HELD = 96 * 1024
 """Bytes of a weight that a part holds in registers."""
 HELD_NARROW = 128 * 1024
 """The same for numbers of 16 bits, which are not taken apart."""
+SHARED_BESIDES = 16 * 1024
+"""Bytes of shared memory that a program with all units has at most, beside weights that are not held."""
+SHARED_OF_SUMS = 64 * 1024
+"""Bytes of shared memory through which parts add up their warps' sums, at most."""
 WARPS = 8
 CHUNK = 256
 """Units of the state that a part multiplies at once, at most."""
@@ -66,17 +72,24 @@ def keep(
     if not device.tensor_cores or not hidden:
         return None
     size, whole = operands(dtype).torch.itemsize, max(16, 1 << (hidden - 1).bit_length())
-    narrow = size == 2
-    if whole <= ALONE or (whole <= ALONE_NARROW and (narrow or gates == 1)):
+    narrow, in_three = size == 2, precision(dtype, device) == "tf32x3"
+    of_weights = 0 if whole <= ALONE else gates * whole * whole * size * (2 if in_three else 1)
+    small = whole <= ALONE or (whole <= ALONE_NARROW and (narrow or gates == 1))
+    if small and of_weights + SHARED_BESIDES <= device.shared:
         # (eight columns a warp; 128 units have no room in registers)
         return Resident(1, whole, whole, warps=min(WARPS, whole // 8), hold=whole <= ALONE)
     free = device.multiprocessors // max(1, -(-batch // ROWS))
     deep = -(-hidden // 128) * 128
     chunk = CHUNK if deep % CHUNK == 0 else deep & -deep
     columns = 1 if gates == 1 else 4
+    # (what other parts hand over goes through shared memory, at once or, where products are three, by chunks)
+    at_once = chunk if in_three else deep * (gates if backward else 1)
+    if max(ROWS * at_once * size, SHARED_OF_SUMS) > device.shared:
+        return None
     for units in UNITS[1:] + UNITS[:1] if backward else UNITS:
         parts = -(-hidden // units)
         held = units * deep * size * (gates if backward else columns)
-        if parts <= free and held <= (HELD_NARROW if narrow else HELD):
+        fits = held <= (HELD_NARROW if narrow else HELD) and (backward or units * columns <= COLUMNS)
+        if parts <= free and fits:
             return Resident(parts, units, chunk, deep // chunk, WARPS)
     return None

@@ -26,6 +26,8 @@ BLOCK = 32
 """Units of a block where a program takes several, one after another."""
 MOST = 64
 """Units that a program takes at once, at most."""
+SHARED_OF_MOST = 160 * 1024
+"""Bytes of shared memory that a program of so many units has; others have up to 96 KiB where a device has no more than 99."""
 DEPTH = 64
 """Units of the state that a product takes at once where the weight does not stay."""
 DEPTH_OF_MANY = 32
@@ -55,13 +57,16 @@ class Device:
 
     multiprocessors: int = 1
     tensor_cores: bool = True
+    shared: int = 227 * 1024
+    """Bytes of shared memory that a program may have: 227 KiB of capability 9.0, 163 of 8.0, 99 of 8.6, 8.9 and 12.0."""
 
     @classmethod
     def of(cls, tensor: Tensor) -> Device:
         if not tensor.is_cuda:
             return cls()
         found = torch.cuda.get_device_properties(tensor.device)
-        return cls(found.multi_processor_count, found.major >= 8)
+        shared = getattr(found, "shared_memory_per_block_optin", found.shared_memory_per_block)
+        return cls(found.multi_processor_count, found.major >= 8, shared)
 
 
 def share_out(hidden: int, batch: int, device: Device, many: bool = False) -> Shares:
@@ -74,7 +79,8 @@ def share_out(hidden: int, batch: int, device: Device, many: bool = False) -> Sh
     if whole <= ALONE or free < 2:
         parts, units = 1, whole if whole <= ALONE else BLOCK
     else:
-        fitting = (units for units in (LEAST, BLOCK, MOST) if -(-hidden // units) <= free)
+        sizes = (LEAST, BLOCK, MOST) if device.shared >= SHARED_OF_MOST else (LEAST, BLOCK)
+        fitting = (units for units in sizes if -(-hidden // units) <= free)
         units = BLOCK if rows == MANY else next(fitting, BLOCK)
         parts = min(free, -(-hidden // units))
     return Shares(parts, units, min(whole, DEPTH if rows == ROWS else DEPTH_OF_MANY), rows)
