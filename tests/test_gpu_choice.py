@@ -16,7 +16,8 @@ from torch import Tensor
 
 from gpu_calls import cast, complete, outcome, shares
 from recurra import kernels
-from recurra.cli.about import kernel_table
+from recurra.cli.about import kernel_table, versions_here
+from recurra.errors import UsageError
 from recurra.kernels import KERNELS, SWEEPS, BackendWarning, Parameters, backend, gpu, native, ops_sweep, reference
 from recurra.kernels.chunkwise import by_chunks
 from recurra.kernels.derived import derived_gradient
@@ -123,6 +124,26 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         assert gpu.sweep("mingru", torch.float32) is by_reference
 
 
+@pytest.mark.usefixtures("everything")
+def test_what_is_no_layer_is_explained_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, few = torch.zeros(3, 2, 4), {"x": torch.zeros(3, 2, 4), "h": torch.zeros(2, 4), "weight_in": torch.zeros(12, 4)}
+    assert gpu.explain("mingru", {"x": x}) == "Triton runs 'mingru': its steps are a scan"
+    assert gpu.explain("scan", {"x": x}) == "Triton runs 'scan': a kernel that is written for the step"
+    assert gpu.explain("linear", {}) == "torch runs 'linear': one product of torch"
+    assert gpu.explain("gru", few).startswith("cuDNN runs 'gru': ")
+    torch.use_deterministic_algorithms(False)
+    assert gpu.explain("gru", few) == "cuDNN runs 'gru': a dense call of the plain cell, without gates"
+    with pytest.raises(UsageError, match="there is no kernel 'foo'; there are elman, gru, lstm, "):
+        gpu.explain("foo", few)
+    with pytest.raises(
+        UsageError, match=re.escape("'gru' depends on h, a tensor, which is not among the inputs: ['x']")
+    ):
+        gpu.explain("gru", {"x": x})
+    monkeypatch.setattr(gpu, "ENABLED", False)
+    for kernel in ("scan", "mingru"):
+        assert gpu.explain(kernel, {"x": x}) == f"reference runs '{kernel}': {gpu.NOT_ASKED}"
+
+
 def test_a_triton_that_does_not_compile_our_kernels_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def with_triton(version: str) -> str | None:
         monkeypatch.setattr(gpu, "find_spec", lambda _: version or None)
@@ -151,13 +172,22 @@ def test_the_doctor_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     def rows() -> dict[str, tuple[str, str]]:
         return {row["kernel"]: (row["backend"], row["why"]) for row in kernel_table() if row["device"] == "cuda"}
 
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not versions_here().keys() & {"gpu", "cudnn", "triton"}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A device")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91300)
+    monkeypatch.setattr(gpu, "triton_version", lambda: "3.7.1")
+    found = versions_here()
+    assert [found[name] for name in ("gpu", "cudnn", "triton")] == ["A device, capability 9.0", 91300, "3.7.1"]
     assert rows()["gru"] == (
         "cudnn, triton",
         "plain calls without gates by what was measured to be faster, else Triton; never run on a GPU so far",
     )
     assert rows()["linear"] == ("reference", "one product of torch")
     assert rows()["mlstm"] == ("torch", f"{gpu.IN_CHUNKS}; never run on a GPU so far")
+    assert rows()["scan"] == ("triton", "a kernel that is written for the step; never run on a GPU so far")
     assert rows()["slstm"][0] == rows()["mingru"][0] == "triton"
     monkeypatch.setattr(gpu, "ENABLED", False)
     assert rows()["gru"][0] == "cudnn, reference" and rows()["gru"][1].endswith(gpu.NOT_ASKED)

@@ -58,16 +58,7 @@ def _short(value: Any) -> str:
 
 
 def doctor(as_json: bool) -> None:
-    backends = kernel_table()
-    versions = {
-        "recurra": recurra.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "native": kernels.missing
-        or f"built for {', '.join(kernels.instruction_sets())}; runs {kernels.instruction_set()}",
-    }
+    backends, versions = kernel_table(), versions_here()
     if as_json:
         say_json({"versions": versions, "kernels": backends})
         return
@@ -77,10 +68,29 @@ def doctor(as_json: bool) -> None:
     print(table([[row[column] for column in columns] for row in backends], columns))
 
 
+def versions_here() -> dict[str, Any]:
+    """What is installed, and what it runs on."""
+    found: dict[str, Any] = {
+        "recurra": recurra.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "native": kernels.missing
+        or f"built for {', '.join(kernels.instruction_sets())}; runs {kernels.instruction_set()}",
+    }
+    if torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability()
+        found["gpu"] = f"{torch.cuda.get_device_name()}, capability {major}.{minor}"
+        found["cudnn"] = torch.backends.cudnn.version() or "none"
+        found["triton"] = kernels.gpu.no_triton() or kernels.gpu.triton_version()
+    return found
+
+
 def kernel_table() -> list[dict[str, str]]:
-    """Each kernel on each device: the backend in use, and the reason."""
+    """Each kernel on each device ("scan": steps of one's own): the backend in use, and the reason."""
     found = []
-    for name in (*kernels.KERNELS, *kernels.SWEEPS, "linear"):
+    for name in (*kernels.KERNELS, *kernels.SWEEPS, "scan", "linear"):
         reason = kernels.unsupported(torch.float32)
         native = (
             ("native", f"float32, float64, bfloat16; {kernels.instruction_set()}")

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from recurra.errors import UsageError
 from recurra.kernels import native, reference
 from recurra.kernels.chunkwise import by_chunks
 from recurra.kernels.gpu import measured
@@ -55,13 +56,17 @@ def bfloat16_by_cudnn(device: torch.device) -> bool:
     return device.type != "cuda" or torch.cuda.get_device_capability(device)[0] >= 8
 
 
+def triton_version() -> str:
+    return str(import_module("triton").__version__)
+
+
 @cache
 def no_triton() -> str | None:
     """Why no kernel of Triton's can be had, or None. It is looked for once, and imported where it is there."""
     if find_spec("triton") is None:
         return "Triton is not installed"
     try:
-        version = str(import_module("triton").__version__)
+        version = triton_version()
     except ImportError as error:
         return f"Triton cannot be imported: {measured.in_short(error)}"
     release = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
@@ -151,7 +156,7 @@ def choose(kernel: str, inputs: dict[str, Any], training: bool = False) -> tuple
 def _key(kernel: str, inputs: dict[str, Any], training: bool) -> tuple[Any, ...]:
     """Calls that one measurement stands for: the same but for the number of steps, which may differ up to twofold."""
     x, h = inputs["x"], inputs["h"]
-    options = inputs.get("activation"), inputs["reverse"], as_tf32()
+    options = inputs.get("activation"), bool(inputs.get("reverse")), as_tf32()
     return kernel, training, h.dtype, h.device, x.shape[0].bit_length(), *x.shape[1:], h.shape[1], *options
 
 
@@ -173,18 +178,54 @@ def by_program(dtype: torch.dtype, needed: bool) -> bool:
 
 
 def explain(kernel: str, inputs: dict[str, Any], training: bool = False) -> str:
-    """What runs such a call on a GPU and why, in words. Of a sweep's inputs only x is looked at."""
-    road, why = choose_sweep(kernel, inputs["x"].dtype) if kernel in SWEEPS else choose(kernel, inputs, training)
-    names = {"cudnn": "cuDNN", "triton": "Triton", "program": "Triton", "scan": "Triton", "chunks": "torch"}
+    """What runs such a call on a GPU and why, in words.
+
+    Of the inputs by name a layer needs x and h, a sweep and a step of one's own ("scan") x; a layer takes more. UsageError
+    for other kernels, and where such a tensor is missing.
+    """
+    needed = {
+        **dict.fromkeys(sorted(native.KERNELS), ("x", "h")),
+        **dict.fromkeys((*SWEEPS, "scan"), ("x",)),
+        "linear": (),
+    }
+    if kernel not in needed:
+        raise UsageError(f"there is no kernel '{kernel}'; there are {', '.join(needed)}")
+    lacking = [name for name in needed[kernel] if not isinstance(inputs.get(name), Tensor)]
+    if lacking:
+        raise UsageError(
+            f"what runs '{kernel}' depends on {lacking[0]}, a tensor, which is not among the inputs: {[*inputs]}"
+        )
+    if kernel in native.KERNELS:
+        road, why = choose(kernel, inputs, training)
+    else:
+        road, why = _choose_other(kernel, None if kernel == "linear" else inputs["x"].dtype)
+    names = {
+        "cudnn": "cuDNN",
+        "triton": "Triton",
+        "program": "Triton",
+        "scan": "Triton",
+        "chunks": "torch",
+        "linear": "torch",
+    }
     return f"{names.get(road, road)} runs '{kernel}': {why}"
+
+
+def _choose_other(kernel: str, dtype: torch.dtype | None) -> tuple[str, str]:
+    """`choose` for all that is no layer."""
+    if dtype is None:
+        return "linear", "one product of torch"
+    if kernel in SWEEPS:
+        return choose_sweep(kernel, dtype)
+    missing = withheld() or not_by_program(dtype)
+    return ("program", "a kernel that is written for the step") if missing is None else ("reference", missing)
 
 
 def summary(kernel: str) -> tuple[str, str]:
     """For `recurra doctor`: the backends of a kernel on a GPU, and what is to be known of them."""
     if kernel == "linear":
         return "reference", "one product of torch"
-    if kernel in SWEEPS:
-        road, why = choose_sweep(kernel, torch.float32)
+    if kernel not in native.KERNELS:
+        road, why = _choose_other(kernel, torch.float32)
         if road == "reference":
             return road, why
         return "torch" if road == "chunks" else "triton", f"{why}; never run on a GPU so far"
