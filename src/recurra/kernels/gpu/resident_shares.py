@@ -22,7 +22,7 @@ UNITS = (8, 16, 32)
 """Units that a part may have. Forward takes the fewest that the device has room for, which shares out the products; backward,
 where each part reads the gradients of all gates, begins at 16, which halves what is read."""
 COLUMNS = 64
-"""Columns of a forward product, at most: the sums of 128 and their tiles together have 360 bytes of stack and more."""
+"""Columns of a forward product, at most: the sums of 128 and their tiles together have 232 to 664 bytes of stack."""
 HELD = 96 * 1024
 """Bytes of a weight that a part holds in registers."""
 HELD_NARROW = 128 * 1024
