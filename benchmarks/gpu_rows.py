@@ -34,13 +34,14 @@ def rows(dry: bool) -> Iterator[tuple[str, Made]]:
 
 
 def _all(dry: bool) -> Iterator[tuple[str, gpu_layers.Shape, Made]]:
-    """(kind, shape, what makes the row)."""
+    """(kind, shape, what makes the row); `dry`: of a tiny shape."""
 
     def sized(shape: gpu_layers.Shape, tiny: gpu_layers.Shape = (2, 2, 18)) -> gpu_layers.Shape:
         return tiny if dry else shape
 
     def dense(cell: str, shape: gpu_layers.Shape, training: bool) -> tuple[str, gpu_layers.Shape, Made]:
-        made = partial(gpu_layers.dense, cell, sized(shape), training)
+        shape = sized(shape)
+        made = partial(gpu_layers.dense, cell, shape, training)
         return f"{cell}, {'forward and backward' if training else 'forward'}", shape, made
 
     for training in (False, True):
@@ -48,32 +49,32 @@ def _all(dry: bool) -> Iterator[tuple[str, gpu_layers.Shape, Made]]:
         made = partial(
             gpu_layers.dense, "lstm", sized(DENSE[0]), training, dtype=torch.bfloat16, published=FLASHRNN[training]
         )
-        yield f"lstm, bfloat16, {direction}", DENSE[0], made
+        yield f"lstm, bfloat16, {direction}", sized(DENSE[0]), made
     for shape in DENSE[:3]:
         yield from (dense(cell, shape, training) for cell in ("lstm", "gru") for training in (False, True))
     for cell in ("gru", "lstm"):
-        yield f"{cell}, lengths from 1 to T", DENSE[1], partial(gpu_layers.ragged, cell, sized(DENSE[1]))
+        yield f"{cell}, lengths from 1 to T", sized(DENSE[1]), partial(gpu_layers.ragged, cell, sized(DENSE[1]))
     for cell, shape in TORCHRL:
-        yield f"{cell}, resets on 3 %", shape, partial(gpu_layers.resets, cell, sized(shape))
+        yield f"{cell}, resets on 3 %", sized(shape), partial(gpu_layers.resets, cell, sized(shape))
     for text, made in (
         ("lstm, layer normalisation", gpu_steps.normalised), ("own cell", gpu_steps.own),
         ("lstm, gates handed out", gpu_steps.gates_out),
     ):  # fmt: skip
-        yield text, DENSE[2], partial(made, sized(DENSE[2]))
-    yield "lstm, a penalty on the gradient", DENSE[2], partial(gpu_layers.penalty, "lstm", sized(DENSE[2]))
-    long = (16, 4096, 1024)
+        yield text, sized(DENSE[2]), partial(made, sized(DENSE[2]))
+    yield "lstm, a penalty on the gradient", sized(DENSE[2]), partial(gpu_layers.penalty, "lstm", sized(DENSE[2]))
+    long = sized((16, 4096, 1024), (2, 9, 8))
     for cell in ("mingru", "lru", "rglru"):
         for back in (False, True):
-            made = partial(gpu_steps.scan, cell, sized(long, (2, 9, 8)), back)
+            made = partial(gpu_steps.scan, cell, long, back)
             yield f"scan of {cell}, {'backward' if back else 'forward'}", long, made
     for back in (False, True):
         made = partial(gpu_steps.chunks, sized((16, 1024, 512), (2, 9, 8)), back)
         yield f"mlstm in chunks, {'forward and backward' if back else 'forward'}", (16, 1024, 512), made
-    few = (1, 65536, 256)
-    yield "scan of mingru, one row", few, partial(gpu_steps.scan, "mingru", sized(few, (1, 70, 8)), False)
-    yield "own cell, linear", long, partial(gpu_steps.own_linear, sized(long, (2, 9, 8)))
-    sessions = (5, 1, 18) if dry else (10_000, 1, 256)
-    yield "lstm, sessions", (10_000, 1, 256), partial(gpu_steps.sessions, sessions[0], sessions[2])
+    few = sized((1, 65536, 256), (1, 70, 8))
+    yield "scan of mingru, one row", few, partial(gpu_steps.scan, "mingru", few, False)
+    yield "own cell, linear", long, partial(gpu_steps.own_linear, long)
+    sessions = sized((10_000, 1, 256), (5, 1, 18))
+    yield "lstm, sessions", sessions, partial(gpu_steps.sessions, sessions[0], sessions[2])
     for shape in DENSE[3:]:
         yield from (dense(cell, shape, training) for cell in ("lstm", "gru") for training in (False, True))
     for shape in DENSE:
