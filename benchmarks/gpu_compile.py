@@ -41,6 +41,8 @@ from recurra.kernels.steps import ElmanStep, GRUStep, LSTMStep
 
 MULTIPROCESSORS = 132
 """Those of an H100 and an H200, which have capability 9.0."""
+SHARED = {80: 163, 86: 99, 87: 163, 89: 99, 120: 99}
+"""KiB of shared memory that a program may have, by capability; 227 by others."""
 STEPS = 2
 SHAPES = (
     (16, 768), (64, 256), (128, 256), (1, 512), (256, 1024), (16, 128), (20, 80), (16, 48), (1, 1),
@@ -262,7 +264,8 @@ def main() -> int:
     parser.add_argument("--capability", type=int, default=90, help="of the device compiled for")
     choices = parser.parse_args()
     driver.set_active(_Driver(choices.capability))  # pyright: ignore[reportArgumentType]
-    Device.of = lambda tensor: Device(MULTIPROCESSORS)  # pyright: ignore[reportAttributeAccessIssue]
+    device = Device(MULTIPROCESSORS, shared=SHARED.get(choices.capability, 227) * 1024)
+    Device.of = lambda tensor: device  # pyright: ignore[reportAttributeAccessIssue]
     JITFunction.run = _compile
     print(
         f"Triton {triton.__version__}, torch {torch.__version__}, capability {choices.capability}, {time.strftime('%F')}\n"
