@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recurra.kernels.narrow import wide
 from recurra.kernels.reference import without_padding
 from recurra.kernels.sweeps import SWEEPS, Parameters, Tensors, by_reference, near_log_sigmoid, prepared
 from recurra.kernels.transforms import in_own_dtype
@@ -54,9 +55,7 @@ def _by_chunks(
     resets: Tensor | None, reverse: bool, keep: bool, chunk: int,
 ) -> list[Tensor]:  # fmt: skip
     narrow = x.dtype
-    if narrow.itemsize == 2:
-        x, states = x.float(), [state.float() for state in states]
-        parameters = Parameters(*(None if value is None else value.float() for value in parameters.all))
+    x, states, parameters = wide(x), [wide(state) for state in states], Parameters(*map(wide, parameters.all))
     sums = without_padding(prepared(cell, x, parameters, tokens, lengths)[0], lengths)
     steps, batch = sums.shape[:2]
     alive = torch.ones(steps, batch, dtype=torch.bool, device=x.device)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from recurra.kernels import gpu, native, programs
 from recurra.kernels.derived import derived_gradient
+from recurra.kernels.narrow import wide
 from recurra.kernels.ops import library, needed
 from recurra.kernels.transforms import batched_by_autograd, differentiated, one_by_one, transformed
 
-_NARROW = (torch.bfloat16, torch.float16)
 _GROUPS = ("inputs", "fixed", "states", "shared", "weights")
 _SCAN = (
     f"str program, {', '.join(f'Tensor[] {group}' for group in _GROUPS)}, Tensor? lengths, Tensor? resets, bool reverse"
@@ -154,9 +154,6 @@ def _scan_recorded(program: str, grads: Any, grads_after: Any, given: programs.G
     What was saved are results of the forward operation, so what reaches them goes on to its backward. Numbers of 16 bits
     are computed in float32 in between.
     """
-
-    def wide(value: Any) -> Any:
-        return value.float() if isinstance(value, Tensor) and value.dtype in _NARROW else value
 
     def run(_: Any, text: str, back: programs.Given, *rest: Any) -> tuple[list[Tensor], list[Tensor]]:
         return scan(text, back, *rest)

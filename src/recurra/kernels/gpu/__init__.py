@@ -99,8 +99,6 @@ def not_by_triton(kernel: str, inputs: dict[str, Any]) -> str | None:
     """Why our Triton kernels cannot serve a call with these arguments by name, or None if they can."""
     get, activation = inputs.get, inputs.get("activation", "tanh")
     reasons = [
-        (not ENABLED, NOT_ASKED),
-        (no_triton() is not None, no_triton() or ""),
         (inputs["h"].dtype not in _DTYPES, f"they have no {str(inputs['h'].dtype).removeprefix('torch.')}"),
         (_no_products(inputs["h"].dtype), NO_FLOAT64),
         (not get("reset_after", True), "the reset gate acts before the product"),
@@ -108,7 +106,12 @@ def not_by_triton(kernel: str, inputs: dict[str, Any]) -> str | None:
         (get("projection") is not None, "the output is projected"),
         (activation not in native.ACTIVATIONS, f"they have no activation '{activation}'"),
     ]
-    return next((reason for holds, reason in reasons if holds), None)
+    return _no_kernels() or next((reason for holds, reason in reasons if holds), None)
+
+
+def _no_kernels() -> str | None:
+    """Why there are no kernels of ours, whatever is asked for, or None."""
+    return no_triton() if ENABLED else NOT_ASKED
 
 
 def _no_products(dtype: torch.dtype) -> bool:
@@ -162,10 +165,9 @@ def _key(kernel: str, inputs: dict[str, Any], training: bool) -> tuple[Any, ...]
 
 def not_by_program(dtype: torch.dtype) -> str | None:
     """Why no kernel can be written for a step, or None."""
-    if not ENABLED:
-        return NOT_ASKED
-    if no_triton() is not None:
-        return no_triton()
+    missing = _no_kernels()
+    if missing is not None:
+        return missing
     if _no_products(dtype):
         return NO_FLOAT64
     return None if dtype in _DTYPES else f"there is none for {str(dtype).removeprefix('torch.')}"
@@ -363,12 +365,9 @@ def choose_sweep(cell: str, dtype: torch.dtype) -> tuple[str, str]:
         return (
             ("program", "a kernel of its own, since heads read outputs") if missing is None else ("reference", missing)
         )
-    reasons = [
-        (not ENABLED, NOT_ASKED),
-        (no_triton() is not None, no_triton() or ""),
-        (dtype not in _DTYPES, f"the scan has no {str(dtype).removeprefix('torch.')}"),
-    ]
-    reason = next((reason for holds, reason in reasons if holds), None)
+    reason = _no_kernels()
+    if reason is None and dtype not in _DTYPES:
+        reason = f"the scan has no {str(dtype).removeprefix('torch.')}"
     return ("scan", "its steps are a scan") if reason is None else ("reference", reason)
 
 

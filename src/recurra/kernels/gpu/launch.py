@@ -46,12 +46,6 @@ def held_in_registers() -> bool:
     return os.environ.get("TRITON_INTERPRET") != "1"
 
 
-def wide(value: Any) -> Any:
-    """Numbers of 16 bits in float32; all else as it is."""
-    narrow = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
-    return value.float() if narrow else value
-
-
 def flags(values: Tensor | None) -> Tensor | None:
     """Booleans as bytes, in the same memory."""
     return None if values is None else values.contiguous().view(torch.uint8)

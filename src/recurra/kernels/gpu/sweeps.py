@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from recurra.kernels.gpu.launch import wide
 from recurra.kernels.gpu.scans import CHOSEN, Given, Way, backward, scan
+from recurra.kernels.narrow import wide
 from recurra.kernels.reference import project, without_padding
 from recurra.kernels.sweeps import SWEEPS, Parameters, Tensors, prepared, sums_of
 
